@@ -1,0 +1,37 @@
+# Each target sets up what it needs: a .venv pinned by constraints.txt. Only Python 3.11 (or later) and make must be there.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+EXTRAS := cdc-publisher,cdc-consumer,compactor,sandbox,dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## install everything into .venv
+
+$(READY): pyproject.toml constraints.txt
+	@echo "setting up .venv (once; some minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv --clear .venv
+	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(READY) ## a real Postgres, AWS services and the whole pipeline for a minute; ends by comparing every row
+	@$(BIN)/python -m sandbox.demo
+
+test: $(READY) ## all tests, with real servers on free ports of 127.0.0.1
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types, imports and the fast tests; under a minute
+	@$(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy cdc services sandbox tests
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit tests/property
+
+format: $(READY) ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet .

@@ -1,0 +1,214 @@
+"""Table contract: what a table is called, how its columns are typed, keyed, classified and masked in the lake.
+
+A contract is a document of the Open Data Contract Standard v3.1 (bitol-io/open-data-contract-standard), one table each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from open_data_contract_standard.model import CustomProperty, OpenDataContractStandard, SchemaObject, SchemaProperty
+from pydantic import BeforeValidator, ValidationError
+
+from cdc.errors import FatalFault
+from cdc.postgres_type import PostgresType, parse_type
+
+MASKS = ("clear", "token", "redact", "last4")
+SENSITIVE = ("restricted", "confidential")
+CLASSIFICATIONS = ("public", "internal", *SENSITIVE)
+LAKE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,126}")
+RESERVED_PREFIX = "cdc_"
+_SOURCE_TABLE = re.compile(r'(?P<schema>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)\.(?P<table>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)')
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `name` in the lake, `source_name` in Postgres, its type, and its mask (`clear`: none)."""
+
+    name: str
+    source_name: str
+    type: PostgresType
+    classification: str
+    mask: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableContract:
+    """One table: where it comes from, what it is called in the lake, its columns, its key and its promises.
+
+    `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised.
+    """
+
+    name: str
+    source_schema: str
+    source_table: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    on_new_column: str
+    latency_seconds_max: float
+
+    @property
+    def source_name(self) -> str:
+        """The source table as an operator would write it."""
+        return f'{self.source_schema}."{self.source_table}"'
+
+    def column(self, name: str) -> Column:
+        """The column of that name in the lake."""
+        return next(column for column in self.columns if column.name == name)
+
+
+class ContractFault(FatalFault):
+    """A contract is wrong; `problems` names everything that is."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(f"{len(problems)} problem(s) in the table contracts")
+        self.problems = tuple(problems)
+
+
+def load_folder(folder: Path) -> tuple[TableContract, ...]:
+    """All contracts of a folder (`*.odcs.yaml`), by lake name.
+
+    Raises:
+        ContractFault: naming every problem of every file at once.
+    """
+    if not folder.is_dir():
+        raise ContractFault([f"no such folder: {folder}"])
+    contracts: list[TableContract] = []
+    problems: list[str] = []
+    files = sorted(folder.glob("*.odcs.yaml"))
+    if not files:
+        problems.append(f"no contract (*.odcs.yaml) in {folder}")
+    for file in files:
+        try:
+            contracts.append(parse_contract(file.read_text(encoding="utf-8")))
+        except ContractFault as fault:
+            problems.extend(f"{file.name}: {problem}" for problem in fault.problems)
+    for field in ("name", "source_name"):
+        values = [getattr(contract, field) for contract in contracts]
+        problems.extend(
+            f"two contracts have the {field} {value}" for value in {v for v in values if values.count(v) > 1}
+        )
+    if problems:
+        raise ContractFault(problems)
+    return tuple(sorted(contracts, key=lambda contract: contract.name))
+
+
+def parse_contract(text: str) -> TableContract:
+    """The contract that a YAML document states.
+
+    Raises:
+        ContractFault: naming every problem at once.
+    """
+    try:
+        document = OpenDataContractStandard.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ContractFault([f"is no YAML{f' at line {mark.line + 1}' if mark else ''}"]) from None
+    except ValidationError as error:
+        raise ContractFault([f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]) from None
+    problems: list[str] = []
+    tables = document.schema_ or []
+    if len(tables) != 1:
+        raise ContractFault([f"must describe exactly one table under `schema`, has {len(tables)}"])
+    table = tables[0]
+    contract = TableContract(
+        name=_lake_name(table.physicalName or table.name, "the table", problems),
+        columns=tuple(_column(prop, problems) for prop in table.properties or []),
+        key=_key(table, problems),
+        on_new_column=_on_new_column(table, problems),
+        latency_seconds_max=_latency_seconds(document, problems),
+        **_source_table(table, problems),
+    )
+    names = [column.name for column in contract.columns]
+    problems.extend(f"column {name}: stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    if problems:
+        raise ContractFault(problems)
+    return contract
+
+
+def _custom(properties: list[CustomProperty] | None, name: str) -> Any:
+    return next((prop.value for prop in properties or [] if prop.property == name), None)
+
+
+def _lake_name(name: str | None, what: str, problems: list[str]) -> str:
+    if not name or not LAKE_NAME.fullmatch(name):
+        problems.append(f"{what}: the lake's name {name!r} must match [a-z_][a-z0-9_]*, which Athena reads")
+    elif name.startswith(RESERVED_PREFIX):
+        problems.append(f"{what}: names that start with {RESERVED_PREFIX} are the service's own")
+    return name or ""
+
+
+def _source_table(table: SchemaObject, problems: list[str]) -> Mapping[str, str]:
+    stated = _custom(table.customProperties, "sourceTable")
+    match = _SOURCE_TABLE.fullmatch(stated or "")
+    if match is None:
+        problems.append('custom property sourceTable must name the table in Postgres, like public."Usuários"')
+        return {"source_schema": "", "source_table": ""}
+    return {f"source_{part}": _unquoted(match[part]) for part in ("schema", "table")}
+
+
+def _unquoted(identifier: str) -> str:
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
+
+
+def _column(prop: SchemaProperty, problems: list[str]) -> Column:
+    name = _lake_name(prop.name, f"column {prop.name}", problems)
+    kind = parse_type(prop.physicalType or "")
+    if kind is None:
+        problems.append(f"column {name}: physicalType {prop.physicalType!r} is no Postgres type that the lake can hold")
+        kind = PostgresType("text")
+    classification = prop.classification or ""
+    if classification not in CLASSIFICATIONS:
+        problems.append(f"column {name}: classification must be one of {', '.join(CLASSIFICATIONS)}")
+    mask = _custom(prop.customProperties, "mask")
+    if mask is None and classification in SENSITIVE:
+        problems.append(f"column {name}: is {classification} and needs a custom property mask ({', '.join(MASKS)})")
+    if mask not in {None, *MASKS}:
+        problems.append(f"column {name}: mask must be one of {', '.join(MASKS)}")
+    if mask in {"token", "last4"} and not kind.is_text:
+        problems.append(f"column {name}: mask {mask} is for text; a {kind} column can be redact or clear")
+    if prop.primaryKey and mask in {"redact", "last4"}:
+        problems.append(f"column {name}: a key can be masked by token only, else rows become one")
+    return Column(name, prop.physicalName or name, kind, classification, mask or "clear")
+
+
+def _key(table: SchemaObject, problems: list[str]) -> tuple[str, ...]:
+    keyed = [prop for prop in table.properties or [] if prop.primaryKey]
+    if not keyed:
+        problems.append("no column is the primaryKey; a table without one cannot be merged")
+    return tuple(prop.name or "" for prop in sorted(keyed, key=lambda prop: prop.primaryKeyPosition or 0))
+
+
+def _on_new_column(table: SchemaObject, problems: list[str]) -> str:
+    stated = _custom(table.customProperties, "onNewColumn") or "hold"
+    if stated not in {"hold", "add"}:
+        problems.append("custom property onNewColumn must be hold or add")
+    return str(stated)
+
+
+def _latency_seconds(document: OpenDataContractStandard, problems: list[str]) -> float:
+    stated = next((sla for sla in document.slaProperties or [] if sla.property == "latency"), None)
+    factor = {"s": 1, "seconds": 1, "m": 60, "min": 60, "minutes": 60, "h": 3600, "hours": 3600}
+    try:
+        seconds = float(stated.value) * factor[stated.unit or "s"] if stated is not None and stated.value else 0.0
+    except (KeyError, TypeError, ValueError):
+        seconds = 0.0
+    if seconds <= 0:
+        problems.append("slaProperties must promise a latency, like {property: latency, value: 60, unit: s}")
+    return seconds
+
+
+def _contracts(value: object) -> tuple[TableContract, ...]:
+    try:
+        return load_folder(Path(str(value)))
+    except ContractFault as fault:
+        # settings.load unfolds the tuple into one line for each problem
+        raise ValueError(fault.problems) from None
+
+
+ContractsSetting = Annotated[tuple[TableContract, ...], BeforeValidator(_contracts)]

@@ -1,0 +1,64 @@
+"""Postgres types as contracts name them: `numeric(12,2)`, `varchar(14)`, `text[]`, `timestamp(3)`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ALIASES = {
+    "int2": "smallint", "int4": "integer", "int": "integer", "int8": "bigint", "float4": "real",
+    "float8": "double precision", "bool": "boolean", "decimal": "numeric", "character varying": "varchar",
+    "character": "char", "bpchar": "char", "timestamp with time zone": "timestamptz",
+    "timestamp without time zone": "timestamp",
+}  # fmt: skip
+_TEXT = frozenset({"text", "varchar", "char", "json", "jsonb", "uuid"})
+_KINDS = _TEXT | frozenset({
+    "smallint", "integer", "bigint", "real", "double precision", "boolean", "numeric", "date", "timestamp",
+    "timestamptz", "bytea",
+})  # fmt: skip
+_FORM = re.compile(
+    r"(?P<name>[a-z][a-z0-9 ]*?)\s*(\((?P<arguments>\d+\s*(,\s*\d+\s*)?)\))?"
+    r"(?P<zone> with(out)? time zone)?(?P<array>\[\])?"
+)
+DECIMAL_PRECISION_MAX = 38
+"""Iceberg's and Athena's limit for decimals."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresType:
+    """A type: its canonical `name`, its `arguments` (length, or precision and scale), and whether it is an array."""
+
+    name: str
+    arguments: tuple[int, ...] = ()
+    is_array: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are text, so that they can be masked by token or by their last characters."""
+        return self.name in _TEXT and not self.is_array
+
+    @property
+    def element(self) -> PostgresType:
+        """The type of an array's elements."""
+        return PostgresType(self.name, self.arguments)
+
+    def __str__(self) -> str:
+        arguments = f"({','.join(map(str, self.arguments))})" if self.arguments else ""
+        return f"{self.name}{arguments}{'[]' if self.is_array else ''}"
+
+
+def parse_type(text: str) -> PostgresType | None:
+    """The type that a contract's `physicalType` names; None when the lake cannot hold it exactly."""
+    match = _FORM.fullmatch(text.strip().lower())
+    if match is None:
+        return None
+    name = match["name"] + (match["zone"] or "")
+    name = _ALIASES.get(name, name)
+    arguments = tuple(int(part) for part in match["arguments"].split(",")) if match["arguments"] else ()
+    if name not in _KINDS:
+        return None
+    if name == "numeric" and (not arguments or arguments[0] > DECIMAL_PRECISION_MAX):
+        return None
+    if name == "numeric" and len(arguments) == 1:
+        arguments = (arguments[0], 0)
+    return PostgresType(name, arguments, bool(match["array"]))

@@ -1,0 +1,57 @@
+"""The frame of every program: settings first, then logging and HTTP, a clean stop on SIGTERM, and honest exit codes.
+
+Exit codes: 0 done, 1 a fatal fault (logged with what to do), 2 wrong settings or usage.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import TypeVar
+
+from cdc.errors import CdcError, SettingsFault
+from cdc.settings import Settings, load
+from cdc.telemetry import configure_logging, get_log, http_server
+
+T = TypeVar("T", bound=Settings)
+EXIT_FATAL = 1
+EXIT_USAGE = 2
+
+
+def run_program(
+    name: str, model: type[T], environ: Mapping[str, str], body: Callable[[T, threading.Event], None]
+) -> int:
+    """Run `body(settings, stop)` as a program; the event is set on SIGTERM and SIGINT. Returns the exit code."""
+    try:
+        settings = load(model, environ)
+    except SettingsFault as fault:
+        sys.stderr.write(f"{name}: {fault}\n" + "".join(f"  - {problem}\n" for problem in fault.problems))
+        return EXIT_USAGE
+    configure_logging(name, settings.log_level)
+    log = get_log("cdc.program")
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    failed = threading.Event()
+    try:
+        with http_server(settings.http_host, settings.http_port, healthy=lambda: not failed.is_set()):
+            log.info("started")
+            body(settings, stop)
+    except CdcError as error:
+        failed.set()
+        log.error("failed", what=error.what, where=error.where, hint=error.hint, kind=type(error).__name__)  # noqa: TRY400
+        return EXIT_FATAL
+    except Exception:
+        failed.set()
+        log.exception("failed", what="an unexpected error", hint="report it with this line; it holds no data of rows")
+        return EXIT_FATAL
+    log.info("stopped")
+    return 0

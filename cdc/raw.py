@@ -1,0 +1,164 @@
+"""Raw zone: names and contents of raw objects, batch records and tips. docs/raw-format.md has the format for people.
+
+A raw object holds the records of one table, shard and micro-batch as gzip JSON Lines. A batch record, written after its
+objects, names them; the batch records of a shard form a chain, since each starts where the one before ended.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from datetime import UTC, datetime
+
+import msgspec
+
+from cdc.errors import FatalFault, RecordFault
+
+BATCHES = "_batches"
+TIPS = "_tips"
+OBJECT_BYTES_MAX = 10 * 1024 * 1024
+"""A raw object before compression; a single larger record is alone in its own."""
+SEQUENCE_DIGITS = 56
+"""The length of the sequence numbers that Kinesis gives; names are zero-padded to it, so that they sort as numbers."""
+START = 0
+"""The sequence number before the first record of a shard: the `after` of the first batch."""
+
+
+class RawLine(msgspec.Struct, frozen=True):
+    """One record as it came: its place in the stream, and the payload untouched."""
+
+    shard: str
+    seq: str
+    sub: int
+    arrived_at: str
+    event: msgspec.Raw
+
+
+class ObjectRef(msgspec.Struct, frozen=True):
+    """A raw object as its batch record names it; `bytes` is its compressed size, `sha256` that of these bytes."""
+
+    path: str
+    table: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """How far the source itself is known to have come: the latest commit seen in the batch, heartbeats included."""
+
+    committed_at: datetime
+    lsn: int
+
+
+class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A micro-batch of one shard: every record in (after, upto]. It exists once this record does.
+
+    It holds only what a second try at the same records would write again: no clock, no worker's name.
+    """
+
+    stream: str
+    shard: str
+    after: str
+    upto: str
+    objects: tuple[ObjectRef, ...] = ()
+    quarantined: int = 0
+    left_out: int = 0
+    empty: int = 0
+    evidence: Evidence | None = None
+    closed: bool = False
+    children: tuple[str, ...] = ()
+    version: int = 1
+
+
+class Tip(msgspec.Struct, frozen=True):
+    """The holder of the lease read the shard to its tip at this time; overwritten now and then."""
+
+    read_to_tip_at: datetime
+    upto: str
+
+
+_LINES = msgspec.json.Decoder(RawLine)
+
+
+def padded(sequence_number: int) -> str:
+    """A sequence number as it stands in names.
+
+    Raises:
+        FatalFault: when it is longer than Kinesis's are, since names would no longer sort as numbers.
+    """
+    text = str(sequence_number).zfill(SEQUENCE_DIGITS)
+    if len(text) > SEQUENCE_DIGITS:
+        raise FatalFault(
+            f"a sequence number has {len(text)} digits, more than the {SEQUENCE_DIGITS} that raw names hold",
+            hint="raise SEQUENCE_DIGITS for a new raw prefix; do not mix both in one",
+        )
+    return text
+
+
+def object_path(table: str, stream: str, shard: str, after: int, upto: int, arrived_at: datetime) -> str:
+    """Where a raw object lies, partitioned by the arrival date (UTC) of its first record so that Athena can read it."""
+    day = arrived_at.astimezone(UTC).strftime("%Y/%m/%d")
+    return f"postgres/json/{table}/{day}/{stream}~{shard}~{padded(after)}~{padded(upto)}.json.gz"
+
+
+def batch_prefix(stream: str, shard: str) -> str:
+    """Where the batch records of a shard lie."""
+    return f"{BATCHES}/{stream}/{shard}/"
+
+
+def batch_path(stream: str, shard: str, after: int, upto: int) -> str:
+    """Where a batch record lies: `upto` first, so that what is new is one listing past the merged offset."""
+    return f"{batch_prefix(stream, shard)}{padded(upto)}~{padded(after)}.json"
+
+
+def batches_past(stream: str, shard: str, offset: int) -> str:
+    """The path after which batch records hold something new: no batch that ends at `offset` or before sorts later."""
+    return f"{batch_prefix(stream, shard)}{padded(offset)}~~"
+
+
+def tip_path(stream: str, shard: str) -> str:
+    """Where the tip of a shard lies."""
+    return f"{TIPS}/{stream}/{shard}.json"
+
+
+def encode_lines(lines: list[bytes]) -> bytes:
+    """A raw object's content: gzip, with no clock in it, so that a second try gives the same bytes."""
+    return gzip.compress(b"\n".join(lines) + b"\n", compresslevel=6, mtime=0)
+
+
+def decode_object(body: bytes, ref: ObjectRef) -> list[RawLine]:
+    """The lines of a raw object, after its checksum and counts were found right.
+
+    Raises:
+        FatalFault: when the object is not what its batch record says; nothing of it may be merged.
+    """
+    hint = "restore the object from the bucket's versions or replay the shard from the stream; do not skip it"
+    if len(body) != ref.bytes or sha256(body) != ref.sha256:
+        raise FatalFault("a raw object is not the one that its batch record names", where=ref.path, hint=hint)
+    try:
+        lines = _LINES.decode_lines(gzip.decompress(body))
+    except (OSError, EOFError, zlib.error, msgspec.DecodeError):
+        raise FatalFault("a raw object cannot be read", where=ref.path, hint=hint) from None
+    if len(lines) != ref.records:
+        raise FatalFault(f"a raw object has {len(lines)} records instead of {ref.records}", where=ref.path, hint=hint)
+    return lines
+
+
+def sha256(body: bytes) -> str:
+    """The hexadecimal SHA-256 of some bytes."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def one_line(payload: bytes) -> bytes:
+    """A JSON payload on one line. Line breaks in JSON stand only between tokens, so a space says the same.
+
+    Raises:
+        RecordFault: when the bytes are not UTF-8; whether they are JSON is the caller's to check.
+    """
+    try:
+        payload.decode("utf-8")
+    except UnicodeDecodeError:
+        raise RecordFault("not-utf8", "the payload is not UTF-8") from None
+    return payload.strip().replace(b"\r", b" ").replace(b"\n", b" ")

@@ -1,0 +1,132 @@
+"""Settings: read from the environment, all checked before anything is touched, every problem named at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cdc.errors import SettingsFault
+
+KNOWN = frozenset({
+    "CDC_SOURCE", "CDC_SCHEMA_REGISTRY", "CDC_TABLES", "CDC_RAW", "CDC_QUARANTINE", "CDC_LEASES", "CDC_LEASE_SECONDS",
+    "CDC_BATCH_AGE_SECONDS", "CDC_BATCH_BYTES", "CDC_COMPACT_INTERVAL_SECONDS", "CDC_CATALOG", "CDC_PII_KEY",
+    "CDC_DATABASE", "CDC_SLOT", "CDC_HEARTBEAT_SECONDS", "CDC_HTTP_HOST", "CDC_HTTP_PORT", "CDC_LOG_LEVEL",
+})  # fmt: skip
+"""Every setting of every program; any other name that starts with `CDC_` is a typing error and refused."""
+KNOWN_PREFIXES = ("CDC_KAFKA_",)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where changes are read from or put to: `kind` is `kinesis`, `streams` are the streams' names."""
+
+    kind: str
+    streams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class S3Location:
+    """A place in S3: `bucket`, and `prefix` without slashes at its ends (empty: the bucket's root)."""
+
+    bucket: str
+    prefix: str
+
+    def key(self, path: str) -> str:
+        """The full object key of a path below this place."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+
+def _source(value: object) -> Source:
+    url = urlsplit(str(value))
+    names = tuple(name for name in (url.netloc + url.path).split(",") if name)
+    if url.scheme == "kafka":
+        raise ValueError("kafka:// is not built yet; use kinesis://stream[,stream]")
+    if url.scheme != "kinesis" or not names or any("/" in name for name in names):
+        raise ValueError("must look like kinesis://stream[,stream]")
+    return Source("kinesis", names)
+
+
+def _s3_location(value: object) -> S3Location:
+    url = urlsplit(str(value))
+    if url.scheme != "s3" or not url.netloc:
+        raise ValueError("must look like s3://bucket/prefix")
+    return S3Location(url.netloc, url.path.strip("/"))
+
+
+SourceSetting = Annotated[Source, BeforeValidator(_source)]
+S3Setting = Annotated[S3Location, BeforeValidator(_s3_location)]
+
+
+class Settings(BaseModel):
+    """What every program needs; each program's own settings extend it. Fields carry the variable's name as alias."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+    http_port: int = Field(
+        default=0, alias="CDC_HTTP_PORT", ge=0, le=65535, description="port of /healthz and /metrics; 0: none"
+    )
+    http_host: str = Field(
+        default="127.0.0.1",
+        alias="CDC_HTTP_HOST",
+        description="address of /healthz and /metrics; 0.0.0.0 in a container",
+    )
+    log_level: str = Field(
+        default="info", alias="CDC_LOG_LEVEL", pattern="^(debug|info|warning|error)$", description="least level logged"
+    )
+
+
+T = TypeVar("T", bound=Settings)
+
+
+def load(model: type[T], environ: Mapping[str, str]) -> T:
+    """The program's settings out of an environment.
+
+    Raises:
+        SettingsFault: with one line for every problem; no line repeats a value, which could be a secret.
+    """
+    problems = [_unknown(name) for name in sorted(environ) if name.startswith("CDC_") and not _is_known(name)]
+    present = {name: value for name, value in environ.items() if name in KNOWN and value != ""}
+    try:
+        settings = model.model_validate(present)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in detail["loc"])
+            cause = detail.get("ctx", {}).get("error")
+            if isinstance(cause, ValueError) and cause.args and isinstance(cause.args[0], tuple):
+                problems.extend(f"{name}: {problem}" for problem in cause.args[0])
+            elif detail["type"] == "missing":
+                problems.append(f"{name}: is not set; it is {_described(model, name)}")
+            else:
+                problems.append(f"{name}: {str(cause) if cause else detail['msg']}")
+        raise SettingsFault(problems) from None
+    if problems:
+        raise SettingsFault(problems)
+    return settings
+
+
+def describe(model: type[Settings]) -> str:
+    """The settings of a program as `--help` shows them, one paragraph a setting."""
+    lines = ["settings, read from the environment:"]
+    for field in model.model_fields.values():
+        default = "required" if field.is_required() else f"default {field.default if field.default != '' else 'empty'}"
+        lines += [f"  {field.alias}", f"      {field.description} ({default})"]
+    lines.append("  AWS_*\n      region, credentials and endpoints, as boto3 reads them")
+    return "\n".join(lines)
+
+
+def _described(model: type[Settings], alias: str) -> str:
+    return next((f.description or "" for f in model.model_fields.values() if f.alias == alias), "")
+
+
+def _is_known(name: str) -> bool:
+    return name in KNOWN or name.startswith(KNOWN_PREFIXES)
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, KNOWN, n=1)
+    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,0 +1,137 @@
+"""Chain: which batches of a shard are new, and whether they follow one another without a gap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from cdc import raw
+from cdc.errors import FatalFault
+from cdc.objects import ObjectStore
+from cdc.raw import BatchRecord, ObjectRef, RawLine
+
+_NAME = re.compile(r"(?P<upto>\d+)~(?P<after>\d+)\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A batch by its name: it covers every record of its shard in (after, upto]."""
+
+    after: int
+    upto: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard of a stream, both as the raw zone names them."""
+
+    stream: str
+    name: str
+
+    @property
+    def id(self) -> str:
+        """Its key in `cdc.offsets`."""
+        return f"{self.stream}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that is to be merged: the records of `record` past `after`."""
+
+    shard: Shard
+    after: int
+    upto: int
+    record: BatchRecord
+
+
+def follow(links: Sequence[Link], offset: int) -> list[Link]:
+    """The links that lead on from an offset, in order; overlaps (a zombie wrote late) are harmless.
+
+    Raises:
+        FatalFault: when there is something past the offset, but nothing that starts at it: records are missing.
+    """
+    chosen: list[Link] = []
+    reached = offset
+    rest = sorted((link for link in links if link.upto > offset), key=lambda link: (link.upto, link.after))
+    while rest:
+        found = next((link for link in rest if link.after <= reached), None)
+        if found is None:
+            raise FatalFault(
+                "the chain of batch records has a gap: records between two batches are missing",
+                where=rest[0].path,
+                hint="look whether the stream lost them (retention) or a batch record was deleted; nothing past the gap "
+                "is merged until it is filled by a replay or a new snapshot",
+            )
+        chosen.append(found)
+        reached = found.upto
+        rest = [link for link in rest if link.upto > reached]
+    return chosen
+
+
+def shards(store: ObjectStore) -> Iterator[Shard]:
+    """All shards that have batches."""
+    for stream in store.list_folders(f"{raw.BATCHES}/"):
+        for name in store.list_folders(f"{raw.BATCHES}/{stream}/"):
+            yield Shard(stream, name)
+
+
+def new_links(store: ObjectStore, shard: Shard, offset: int) -> list[Link]:
+    """What is new in a shard: one listing past its offset."""
+    listed = store.list_after(
+        raw.batch_prefix(shard.stream, shard.name), raw.batches_past(shard.stream, shard.name, offset)
+    )
+    return follow([_link(path) for path in listed], offset)
+
+
+def _link(path: str) -> Link:
+    match = _NAME.fullmatch(path.rsplit("/", 1)[1])
+    if match is None:
+        raise FatalFault(
+            "an object among the batch records has a name that is none of theirs",
+            where=path,
+            hint="find out who wrote it and move it away",
+        )
+    return Link(int(match["after"]), int(match["upto"]), path)
+
+
+def new_batches(store: ObjectStore, offsets: Mapping[str, int], records_max: int) -> tuple[list[Batch], bool]:
+    """The batches to merge next, of all shards in turn, about as many as hold `records_max` records; is more left?"""
+    waiting = {shard: new_links(store, shard, offsets.get(shard.id, raw.START)) for shard in shards(store)}
+    taken: list[Batch] = []
+    records = 0
+    while records < records_max and any(waiting.values()):
+        for shard in [shard for shard, links in waiting.items() if links]:
+            link = waiting[shard].pop(0)
+            reached = max((batch.upto for batch in taken if batch.shard == shard), default=None)
+            after = reached if reached is not None else offsets.get(shard.id, raw.START)
+            record = _read_record(store, link)
+            taken.append(Batch(shard, after, link.upto, record))
+            records += sum(ref.records for ref in record.objects)
+    return taken, any(waiting.values())
+
+
+def _read_record(store: ObjectStore, link: Link) -> BatchRecord:
+    try:
+        record = msgspec.json.decode(store.get(link.path), type=BatchRecord)
+    except msgspec.DecodeError:
+        record = None
+    if record is None or (int(record.after), int(record.upto)) != (link.after, link.upto):
+        raise FatalFault(
+            "a batch record does not say what its name says",
+            where=link.path,
+            hint="restore it from the bucket's versions; do not skip it",
+        )
+    return record
+
+
+def read_lines(store: ObjectStore, batch: Batch, table: str) -> Iterator[RawLine]:
+    """The lines of one table in a batch, those of an overlap left out."""
+    refs: list[ObjectRef] = [ref for ref in batch.record.objects if ref.table == table]
+    for ref in refs:
+        yield from (
+            line for line in raw.decode_object(store.get(ref.path), ref) if batch.after < int(line.seq) <= batch.upto
+        )

@@ -1,0 +1,142 @@
+"""Change: a change event as the lake sees it, its values converted and masked, or set aside with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from cdc import debezium
+from cdc.contract import Column, TableContract
+from cdc.errors import RecordFault
+from cdc.event import ChangeEvent, Op
+from cdc.position import Position
+from cdc.raw import RawLine
+from compactor.convert import converter
+from compactor.mask import masker
+
+Key = tuple[Any, ...]
+Row = Mapping[str, Any]
+
+SET_ASIDE = "q"
+"""The `cdc_op` of a change in history whose values could not be merged: later changes must not be filled across it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in the stream a change came from: `shard` is its id, `sequence_number` is compared within it."""
+
+    shard: str
+    sequence_number: int
+    sub: int
+    line: RawLine
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one key. `values` holds lake columns, without those in `unchanged`; the key's only for a delete.
+
+    `op` is the letter of `cdc_op`. A truncate has an empty key. `fault` is set when the change was set aside though its
+    key is known. `origin` is None for a change that was read back from history, whose `values` are complete.
+    """
+
+    key: Key
+    op: str
+    position: Position
+    committed_at: datetime
+    values: Row
+    unchanged: frozenset[str]
+    origin: Origin | None = None
+    fault: RecordFault | None = None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether history has it already."""
+        return self.origin is None
+
+    def set_aside(self, fault: RecordFault) -> Change:
+        """The same change, with its values given up."""
+        return replace(self, op=SET_ASIDE, values={}, unchanged=frozenset(), fault=fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record of which not even the key could be read."""
+
+    origin: Origin
+    fault: RecordFault
+
+
+class ChangeReader:
+    """Turns raw lines of one table into changes; `new_columns` collects names that the contract does not know."""
+
+    def __init__(self, contract: TableContract, pii_key: bytes, epoch: int) -> None:
+        self._contract = contract
+        self._epoch = epoch
+        self._columns = tuple((column, _lake_value(column, pii_key)) for column in contract.columns)
+        self._keys = tuple(
+            (contract.column(name), _lake_value(contract.column(name), pii_key)) for name in contract.key
+        )
+        self._known = frozenset(column.source_name for column in contract.columns)
+        self.new_columns: set[str] = set()
+
+    def read(self, shard: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
+        """The changes of some lines of a shard, and the records that none could be made of."""
+        changes: list[Change] = []
+        rejected: list[Rejected] = []
+        for line in lines:
+            origin = Origin(shard, int(line.seq), line.sub, line)
+            try:
+                changes.append(self._change(debezium.decode(line.event, self._contract, self._epoch), origin))
+            except RecordFault as fault:
+                rejected.append(Rejected(origin, fault))
+        return changes, rejected
+
+    def _change(self, event: ChangeEvent, origin: Origin) -> Change:
+        """A fault in the key is raised; one in any other column sets the change aside, its key known."""
+        if event.op is Op.TRUNCATE:
+            return Change((), event.op.value, event.position, event.committed_at, {}, frozenset(), origin)
+        key = tuple(self._value(column, convert, event.row) for column, convert in self._keys)
+        if None in key:
+            raise RecordFault("no-key", "a column of the primary key is null or missing")
+        self.new_columns.update(event.row.keys() - self._known - event.unchanged)
+        values: dict[str, Any] = dict(zip(self._contract.key, key, strict=True))
+        change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
+        if event.op is Op.DELETE:
+            return change
+        unchanged = frozenset(column.name for column, _ in self._columns if column.source_name in event.unchanged)
+        try:
+            for column, convert in self._columns:
+                if column.name not in unchanged:
+                    values[column.name] = self._value(column, convert, event.row)
+        except RecordFault as fault:
+            return change.set_aside(fault)
+        return replace(change, unchanged=unchanged)
+
+    @staticmethod
+    def _value(column: Column, convert: Callable[[Any], Any], row: Mapping[str, Any]) -> Any:
+        try:
+            value = row[column.source_name]
+            return None if value is None else convert(value)
+        except KeyError:
+            raise RecordFault("missing-column", "the event lacks a column of the contract", where=column.name) from None
+        except RecordFault as fault:
+            raise RecordFault(fault.reason, fault.what, where=column.name) from None
+
+
+def _lake_value(column: Column, pii_key: bytes) -> Callable[[Any], Any]:
+    convert, mask = converter(column.type), masker(column.mask, pii_key)
+    return convert if mask is None else lambda value: mask(convert(value))
+
+
+def recorded(row: Mapping[str, Any], contract: TableContract) -> Change:
+    """A change as history tells it."""
+    return Change(
+        key=tuple(row[name] for name in contract.key) if row["cdc_op"] != Op.TRUNCATE.value else (),
+        op=row["cdc_op"],
+        position=Position(row["cdc_epoch"], row["cdc_lsn"], row["cdc_ordinal"]),
+        committed_at=row["cdc_committed_at"].astimezone(UTC),
+        values={column.name: row[column.name] for column in contract.columns},
+        unchanged=frozenset(row["cdc_unchanged"] or ()),
+    )

@@ -1,0 +1,226 @@
+"""The compactor: list new batches, check them, merge, commit history, commit the table; again and again."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from cdc import aws
+from cdc.contract import TableContract
+from cdc.errors import TransientFault
+from cdc.objects import ObjectStore, S3Objects
+from cdc.telemetry import get_log
+from compactor.chain import Batch, new_batches, read_lines
+from compactor.change import SET_ASIDE, Change, ChangeReader, Key, Rejected
+from compactor.fold import State
+from compactor.holds import is_held, resolve
+from compactor.index import NO_POSITIONS, Located, Positions, RowIndex, with_dead
+from compactor.lake.catalog import open_catalog
+from compactor.lake.commit import CommitConflict
+from compactor.lake.pair import TablePair
+from compactor.merge import Merged, fold_anew, markers, merge
+from compactor.pii_key import read_pii_key
+from compactor.progress import Progress, advanced
+from compactor.quarantine import quarantine
+from compactor.settings import CompactorSettings
+
+EPOCH = 1
+"""The first epoch. Raising it, where LSNs restart, comes with `cdc epoch`."""
+RECORDS_MAX = 100_000
+"""About how many records one merge takes; what is more waits for the next, so that memory stays bounded."""
+BACK_OFF_SECONDS_MAX = 30.0
+
+_LOG = get_log(__name__)
+_CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
+_DUPLICATES = Counter("compactor_duplicate_changes", "Changes that were in the lake already.", ["table"])
+_COMMIT = Histogram("compactor_merge_seconds", "Time of a merge from listing to commit.", ["table"])
+_VALID_THROUGH = Gauge(
+    "compactor_valid_through_timestamp_seconds", "valid-through as Unix time; 0 while nothing is proven.", ["table"]
+)
+_ROWS = Gauge("compactor_rows", "Rows of the table.", ["table"])
+_HELD_SHARDS = Gauge("compactor_held_shards", "Shards held back by a change that cannot be resolved yet.", ["table"])
+_HELD_COLUMNS = Gauge("compactor_held_columns", "Columns that arrive but stand in no contract.", ["table"])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one merge did: whether the offsets moved, and whether more is waiting already."""
+
+    has_moved: bool
+    is_behind: bool
+
+
+class TableCompactor:
+    """Merges one table; knows of it only what the tables themselves say, so that it can start anew at any time."""
+
+    def __init__(
+        self, contract: TableContract, pair: TablePair, raw: ObjectStore, quarantined: ObjectStore, pii_key: bytes
+    ) -> None:
+        self._contract = contract
+        self._pair = pair
+        self._raw = raw
+        self._quarantine = quarantined
+        self._reader = ChangeReader(contract, pii_key, EPOCH)
+        self._index = RowIndex()
+        self._progress = Progress()
+        self._new_columns: set[str] = set()
+        self._is_loaded = False
+
+    def step(self) -> Step:
+        """Merge some of what is new."""
+        try:
+            if not self._is_loaded:
+                self._load()
+            with _COMMIT.labels(self._contract.name).time():
+                batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX)
+                return Step(bool(batches) and self._merge(batches), is_behind)
+        except CommitConflict as conflict:
+            _LOG.warning("conflict", where=conflict.where, what=conflict.what)
+            self._is_loaded = False
+            return Step(has_moved=True, is_behind=True)
+        except BaseException:
+            self._is_loaded = False  # whatever is in memory may not be what is in the lake
+            raise
+
+    def _load(self) -> None:
+        self._pair.refresh()
+        if self._pair.is_cut_off():
+            self._finish_cut_off_merge()
+        self._progress = self._pair.table_progress()
+        self._index = self._pair.build_index()
+        self._is_loaded = True
+        _LOG.info("loaded", table=self._contract.name, rows=len(self._index))
+
+    def _finish_cut_off_merge(self) -> None:
+        """History has changes that the table has not: bring their keys to what history says."""
+        index, progress = self._pair.build_index(), self._pair.history_progress()
+        keys = self._pair.keys_ahead()
+        _LOG.info("finishing a merge that was cut off between its commits", table=self._contract.name, keys=len(keys))
+        self._commit_table(fold_anew(keys, index, self._pair, self._contract, progress.floor), index, progress)
+
+    def _merge(self, batches: list[Batch]) -> bool:
+        changes: list[Change] = []
+        rejected: list[Rejected] = []
+        for batch in batches:
+            lines = read_lines(self._raw, batch, self._contract.name)
+            some, others = self._reader.read(batch.shard.id, lines)
+            changes += some
+            rejected += others
+        floor = self._progress.floor
+        resolved = resolve(
+            changes,
+            lambda some: merge(some, self._index, self._pair, self._contract, floor),
+            advanced(self._progress, batches, {}, floor).evidence,
+        )
+        merged = resolved.merged
+        progress = advanced(self._progress, batches, resolved.holds, merged.floor)
+        self._set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
+        if merged.history:
+            self._pair.commit_history(merged.history, progress)
+        if merged.history or merged.rows or merged.gone:
+            self._commit_table(merged, self._index, progress)
+        elif progress != self._progress:
+            self._pair.commit_progress(progress)
+        moved = progress.offsets != self._progress.offsets
+        self._progress = progress
+        self._report(merged, resolved.holds)
+        return moved
+
+    def _set_aside(self, merged: Merged, rejected: list[Rejected]) -> None:
+        """Quarantine before the commit: the offsets must not pass a record that is nowhere."""
+        records = [(change.origin, change.fault) for change in merged.history if change.origin and change.fault]
+        quarantine(
+            self._quarantine, self._contract.name, records + [(record.origin, record.fault) for record in rejected]
+        )
+
+    def _commit_table(self, merged: Merged, index: RowIndex, progress: Progress) -> None:
+        states = sorted(merged.rows.items(), key=lambda item: item[0])
+        dead = with_dead(index, merged.gone.values())
+        dropped = frozenset(path for path, places in dead.items() if index.is_all_dead(path, places))
+        committed = self._pair.commit_table(states, dead, dropped, progress)
+        _update_index(index, merged, states, committed.added, dead, dropped)
+
+    def _report(self, merged: Merged, holds: Mapping[str, int]) -> None:
+        name = self._contract.name
+        _CHANGES.labels(name).inc(len(merged.history))
+        _DUPLICATES.labels(name).inc(merged.duplicates)
+        _ROWS.labels(name).set(len(self._index))
+        _HELD_SHARDS.labels(name).set(len(holds))
+        oldest = self._progress.oldest
+        valid_through = oldest.committed_at if oldest else None
+        _VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
+        for column in sorted(self._reader.new_columns - self._new_columns):
+            _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")
+        self._new_columns = set(self._reader.new_columns)
+        _HELD_COLUMNS.labels(name).set(len(self._new_columns))
+        _LOG.info(
+            "merged",
+            table=name,
+            changes=len(merged.history),
+            duplicates=merged.duplicates,
+            rows=len(self._index),
+            held_shards=sorted(holds),
+            valid_through=valid_through.isoformat() if valid_through else None,
+        )
+
+
+def _update_index(
+    index: RowIndex,
+    merged: Merged,
+    rows: Sequence[tuple[Key, State]],
+    added: Sequence[tuple[str, int]],
+    dead: Mapping[str, Positions],
+    dropped: Iterable[str],
+) -> None:
+    """Bring the index to what was just committed; the rows lie in the added files in the order given."""
+    for path, places in dead.items():
+        index.set_dead(path, places)
+    for path in dropped:
+        index.drop_file(path)
+    for key in merged.gone:
+        index.remove(key)
+    for path, records in added:
+        index.add_file(path, records, NO_POSITIONS)
+    written = ((path, place) for path, records in added for place in range(records))
+    for (key, state), (path, place) in zip(rows, written, strict=True):
+        assert state.position is not None
+        index.put(key, Located(path, place, state.position))
+    for change in markers(merged.history):
+        index.mark(change.key, change.position, is_set_aside=change.op == SET_ASIDE)
+
+
+def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> None:
+    """Merge every table of the contracts until told to stop, or once until nothing is new."""
+    raw = S3Objects(aws.s3(), settings.raw)
+    quarantined = S3Objects(aws.s3(), settings.quarantine)
+    pii_key = read_pii_key(settings.pii_key.get_secret_value())
+    catalog = open_catalog(settings.catalog)
+    tables = [
+        TableCompactor(contract, TablePair(catalog, settings.catalog, contract), raw, quarantined, pii_key)
+        for contract in settings.tables
+    ]
+    failures = 0
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            steps = [table.step() for table in tables]
+            failures = 0
+        except TransientFault as fault:
+            if once:
+                raise
+            failures += 1
+            wait = min(2.0**failures, BACK_OFF_SECONDS_MAX) * (0.5 + random.random() / 2)  # noqa: S311 - jitter
+            _LOG.warning(
+                "backing off", what=fault.what, where=fault.where, hint=fault.hint, wait_seconds=round(wait, 1)
+            )
+            stop.wait(wait)
+            continue
+        if once and not any(step.has_moved for step in steps):
+            return
+        if not once and not any(step.is_behind for step in steps):
+            stop.wait(max(settings.interval_seconds - (time.monotonic() - began), 0))

@@ -1,0 +1,99 @@
+"""Fold: the state of every key after its changes, in the order of their positions. Pure; the heart of the merge.
+
+Unchanged values (TOASTed, sent without value) are taken from the key's state before; those of a key change from the old
+key's state, which the delete of the same position leaves behind. A value that cannot be found makes the change
+unresolved: it is never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from cdc.event import Op
+from cdc.position import Position
+from compactor.change import SET_ASIDE, Change, Key, Row
+
+DELETE, TRUNCATE, UPDATE = Op.DELETE.value, Op.TRUNCATE.value, Op.UPDATE.value
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of a key: its row (None: there is none), and the change that made it so.
+
+    `position` and `committed_at` are those of that change. `is_complete` is False when a newer change was set aside, so
+    that values which later changes leave unchanged are unknown. `is_read` is False for a row that exists in the table
+    but was not fetched, since nothing was expected to ask for it.
+    """
+
+    row: Row | None
+    position: Position | None = None
+    committed_at: datetime | None = None
+    is_complete: bool = True
+    is_read: bool = True
+
+
+ABSENT = State(None)
+
+
+@dataclass(slots=True)
+class Fold:
+    """The outcome: states by key, what to append to history (values filled), what stayed unresolved, and the floor."""
+
+    states: dict[Key, State] = field(default_factory=dict)
+    applied: list[Change] = field(default_factory=list)
+    unresolved: list[Change] = field(default_factory=list)
+    floor: Position | None = None
+
+
+def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position | None) -> Fold:
+    """Fold changes of any keys onto their base states.
+
+    `bases` holds the state before the first of the changes for every key that had one. `floor` is the position of the
+    newest truncate: rows below it are gone, whenever their changes arrive.
+    """
+    outcome = Fold(floor=floor)
+    donors: dict[Position, State] = {}
+    # At one position the delete of a key change comes before its create.
+    for change in sorted(changes, key=lambda change: (change.position, change.op != DELETE)):
+        if change.op == TRUNCATE:
+            outcome.floor = max(outcome.floor or change.position, change.position)
+            outcome.applied.append(change)
+            continue
+        before = outcome.states.get(change.key) or bases.get(change.key, ABSENT)
+        after, applied = _apply(change, before, donors)
+        if after is None:
+            outcome.unresolved.append(change)
+            continue
+        outcome.states[change.key] = after
+        outcome.applied.append(applied)
+    if outcome.floor is not None:
+        for key, state in outcome.states.items():
+            if state.position is not None and state.position < outcome.floor:
+                outcome.states[key] = State(None, state.position, state.committed_at)
+    return outcome
+
+
+def _apply(change: Change, before: State, donors: dict[Position, State]) -> tuple[State | None, Change]:
+    """The state after one change, and the change with its values filled; None when a value cannot be found."""
+    if change.op == DELETE:
+        donors[change.position] = before
+        return State(None, change.position, change.committed_at), change
+    if change.op == SET_ASIDE:
+        return State(
+            before.row, change.position, change.committed_at, is_complete=False, is_read=before.is_read
+        ), change
+    filled = change
+    if change.unchanged:
+        source = before if change.op == UPDATE and before.row is not None else donors.get(change.position, ABSENT)
+        known = source.row is not None and source.is_complete
+        if known:
+            assert source.is_read, "a row that is needed was not fetched"
+            assert source.row is not None
+            values = {**change.values, **{name: source.row[name] for name in change.unchanged}}
+            filled = replace(change, values=values)
+        elif not change.is_recorded:
+            return None, change
+        # else: history has the value that was found when the change was first merged
+    return State(filled.values, change.position, change.committed_at), filled

@@ -1,0 +1,62 @@
+"""Holds: a change that cannot be resolved yet keeps its shard's offset before it; one that never can is quarantined.
+
+The row that a key change left may still be on its way in another shard. It is waited for until every other open shard
+is proven to have come past the change's commit: then it would have been there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cdc.errors import RecordFault
+from compactor.change import Change, Origin
+from compactor.merge import Merged
+from compactor.progress import ShardEvidence
+
+_UNRESOLVED = RecordFault(
+    "unresolved", "a value came as unchanged, but neither the row before nor the old key's row is known"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A merge without unresolved changes, and the sequence numbers before which shards are held back, by shard id."""
+
+    merged: Merged
+    holds: Mapping[str, int]
+
+
+def resolve(
+    changes: Sequence[Change], merge: Callable[[Iterable[Change]], Merged], evidence: Mapping[str, ShardEvidence]
+) -> Resolved:
+    """Merge what can be merged; a change that never can be is set aside.
+
+    `changes` are new ones, each with its origin. `evidence` is what the shards prove when all that was listed is
+    counted in, merged or not.
+    """
+    taken = list(changes)
+    holds: dict[str, int] = {}
+    while (merged := merge(taken)).unresolved:
+        overdue = {id(change) for change in merged.unresolved if _is_overdue(change, evidence)}
+        if overdue:
+            taken = [change.set_aside(_UNRESOLVED) if id(change) in overdue else change for change in taken]
+            continue
+        for change in merged.unresolved:
+            assert change.origin is not None
+            shard, number = change.origin.shard, change.origin.sequence_number
+            holds[shard] = min(holds.get(shard, number), number)
+        taken = [change for change in taken if change.origin and not is_held(change.origin, holds)]
+    return Resolved(merged, holds)
+
+
+def is_held(origin: Origin, holds: Mapping[str, int]) -> bool:
+    """Whether a record is behind the point at which its shard is held back."""
+    hold = holds.get(origin.shard)
+    return hold is not None and origin.sequence_number >= hold
+
+
+def _is_overdue(change: Change, evidence: Mapping[str, ShardEvidence]) -> bool:
+    assert change.origin is not None
+    others = (known for shard, known in evidence.items() if shard != change.origin.shard and not known.closed)
+    return all(known.committed_at is not None and known.committed_at > change.committed_at for known in others)

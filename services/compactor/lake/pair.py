@@ -1,0 +1,153 @@
+"""A table and its history, as the merge reads and commits them: history first, then the table, each atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+
+from cdc.contract import TableContract
+from cdc.errors import FatalFault
+from cdc.position import Position
+from compactor.change import SET_ASIDE, Change, Key
+from compactor.fold import DELETE, State
+from compactor.index import Located, Positions, RowIndex
+from compactor.lake.catalog import open_tables
+from compactor.lake.commit import Changes, Committed, commit, commit_properties
+from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
+
+_POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
+
+
+class TablePair:
+    """One contract's tables in the lake, at the snapshots that were current when they were loaded."""
+
+    def __init__(self, catalog: Catalog, namespace: str, contract: TableContract) -> None:
+        self._contract = contract
+        self.table, self.history = open_tables(catalog, namespace, contract)
+
+    def refresh(self) -> None:
+        """Load both tables anew."""
+        self.table.refresh()
+        self.history.refresh()
+
+    def table_progress(self) -> Progress:
+        """How far the table is merged."""
+        return parse_progress(self.table.properties, self.table.name)
+
+    def history_progress(self) -> Progress:
+        """How far history is written."""
+        return parse_progress(self.history.properties, self.history.name)
+
+    def is_cut_off(self) -> bool:
+        """Whether history is ahead of the table: a merge was cut off between its two commits."""
+        return self.history.snapshot_id is not None and self.table.properties.get(HISTORY_SNAPSHOT) != str(
+            self.history.snapshot_id
+        )
+
+    def keys_ahead(self) -> set[Key]:
+        """The keys with changes that are in history, but not yet in the table."""
+        merged = self.table.properties.get(HISTORY_SNAPSHOT)
+        rows = self.history.added_since(int(merged) if merged else None, self._contract.key)
+        keys = zip(*(rows[name].to_pylist() for name in self._contract.key), strict=True)
+        return {key for key in keys if None not in key}
+
+    def build_index(self) -> RowIndex:
+        """The index of the table's live rows, and of the deletes and set-aside changes that history remembers."""
+        index = RowIndex()
+        for file in self.table.live_files():
+            index.add_file(file.path, file.records, file.deleted)
+            rows = self.table.read(file.path, [*self._contract.key, *_POSITION])
+            alive = np.setdiff1d(np.arange(file.records), file.deleted)
+            for place, (key, position) in zip(
+                alive.tolist(), _keys(rows.take(pa.array(alive)), self._contract), strict=True
+            ):
+                if index.located(key) is not None:
+                    raise FatalFault(
+                        "a key has two live rows",
+                        where=self.table.name,
+                        hint="another writer has added rows, or the table is damaged: rebuild it from raw",
+                    )
+                index.put(key, Located(file.path, place, position))
+        columns = (*self._contract.key, *_POSITION, "cdc_op")
+        for row in self.history.find("cdc_op", [DELETE, SET_ASIDE], columns):
+            key, position = _key(row, self._contract), Position(*(row[name] for name in _POSITION))
+            index.mark(key, position, is_set_aside=row["cdc_op"] == SET_ASIDE)
+        return index
+
+    def rows_at(self, located: Mapping[Key, Located]) -> dict[Key, dict[str, Any]]:
+        """Rows of the table by their places, as the fold wants them."""
+        by_file: dict[str, list[tuple[int, Key]]] = {}
+        for key, place in located.items():
+            by_file.setdefault(place.path, []).append((place.row, key))
+        columns = [*(column.name for column in self._contract.columns), "cdc_committed_at"]
+        rows: dict[Key, dict[str, Any]] = {}
+        for path, places in by_file.items():
+            places.sort()
+            read = self.table.read(path, columns, np.asarray([row for row, _ in places], np.int64)).to_pylist()
+            for (_, key), row in zip(places, read, strict=True):
+                if _key(row, self._contract) != key:
+                    raise FatalFault(
+                        "a row is not where the index has it", where=path, hint="restart, so that it is built anew"
+                    )
+                rows[key] = row
+        return rows
+
+    def history_of(self, column: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+        """Rows of the history whose column has one of some values."""
+        return self.history.find(column, values)
+
+    def commit_history(self, changes: Sequence[Change], progress: Progress) -> None:
+        """Append changes to history, with the offsets that they come up to."""
+        schema = self.history.arrow_schema
+        rows = [_history_row(change, self._contract) for change in changes]
+        commit(self.history, Changes(pa.Table.from_pylist(rows, schema), properties=progress.properties()))
+
+    def commit_table(
+        self,
+        states: Sequence[tuple[Key, State]],
+        dead: Mapping[str, Positions],
+        dropped: frozenset[str],
+        progress: Progress,
+    ) -> Committed:
+        """Replace rows of the table, with the offsets that they come up to; rows keep the order given."""
+        rows = pa.Table.from_pylist([_table_row(state) for _, state in states], self.table.arrow_schema)
+        return commit(self.table, Changes(rows, dead, dropped, self._properties(progress)))
+
+    def commit_progress(self, progress: Progress) -> None:
+        """State new progress where no row changed."""
+        commit_properties(self.table, self._properties(progress))
+
+    def _properties(self, progress: Progress) -> dict[str, str]:
+        # An empty history has no snapshot; the property is then left out, and all that history ever gets is ahead.
+        snapshot = self.history.snapshot_id
+        return progress.properties() | ({HISTORY_SNAPSHOT: str(snapshot)} if snapshot is not None else {})
+
+
+def _key(row: Mapping[str, Any], contract: TableContract) -> Key:
+    return tuple(row[name] for name in contract.key)
+
+
+def _keys(rows: pa.Table, contract: TableContract) -> Iterable[tuple[Key, Position]]:
+    keys = zip(*(rows[name].to_pylist() for name in contract.key), strict=True)
+    positions = zip(*(rows[name].to_pylist() for name in _POSITION), strict=True)
+    return ((key, Position(*position)) for key, position in zip(keys, positions, strict=True))
+
+
+def _stamped(position: Position, committed_at: object) -> dict[str, Any]:
+    return dict(zip((*_POSITION, "cdc_committed_at"), (*position, committed_at), strict=True))
+
+
+def _table_row(state: State) -> dict[str, Any]:
+    assert state.row is not None
+    assert state.position is not None
+    return {**state.row, **_stamped(state.position, state.committed_at)}
+
+
+def _history_row(change: Change, contract: TableContract) -> dict[str, Any]:
+    key = dict(zip(contract.key, change.key, strict=True)) if change.key else {}
+    stamp = _stamped(change.position, change.committed_at)
+    return {**key, **change.values, **stamp, "cdc_op": change.op, "cdc_unchanged": sorted(change.unchanged) or None}

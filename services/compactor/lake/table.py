@@ -1,0 +1,149 @@
+"""A lake table as the merge needs it: its properties, its live rows by file and position, and rows read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import In
+from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from cdc.errors import FatalFault
+from compactor.index import NO_POSITIONS, Positions
+
+_LITERALS_MAX = 1000
+"""Keys asked for in one scan; more literals make a scan's filter slower than the scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """A data file, how many rows it has, and which of them are deleted (sorted)."""
+
+    path: str
+    records: int
+    deleted: Positions
+
+
+class LakeTable:
+    """One Iceberg table, at the snapshot that was current when it was last loaded."""
+
+    def __init__(self, catalog: Catalog, identifier: tuple[str, str], table: Table) -> None:
+        self.catalog = catalog
+        self.identifier = identifier
+        self.table = table
+
+    def refresh(self) -> None:
+        """Load the current metadata."""
+        self.table = self.catalog.load_table(self.identifier)
+
+    @property
+    def name(self) -> str:
+        """Namespace and name, for people."""
+        return ".".join(self.identifier)
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """The table's properties at the loaded snapshot."""
+        return self.table.metadata.properties
+
+    @property
+    def snapshot_id(self) -> int | None:
+        """The loaded snapshot; None while the table is empty."""
+        return self.table.metadata.current_snapshot_id
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The table's schema in Arrow."""
+        return self.table.schema().as_arrow()
+
+    def manifests(self) -> list[ManifestFile]:
+        """The manifests of the loaded snapshot."""
+        snapshot = self.table.metadata.current_snapshot()
+        return snapshot.manifests(self.table.io) if snapshot else []
+
+    def entries(self, content: ManifestContent) -> Iterator[ManifestEntry]:
+        """The live entries of all manifests of one content."""
+        for manifest in self.manifests():
+            if manifest.content == content:
+                yield from manifest.fetch_manifest_entry(self.table.io, discard_deleted=True)
+
+    def live_files(self) -> list[LiveFile]:
+        """Every data file with its deleted positions."""
+        deleted: dict[str, list[Positions]] = {}
+        for entry in self.entries(ManifestContent.DELETES):
+            if entry.data_file.content != DataFileContent.POSITION_DELETES:
+                raise FatalFault(
+                    "the table holds equality deletes, which another engine wrote",
+                    where=self.name,
+                    hint="rewrite the table with that engine; two writers are one too many",
+                )
+            rows = self.read(entry.data_file.file_path, ["file_path", "pos"])
+            paths = rows["file_path"].combine_chunks().dictionary_encode()
+            positions, codes = rows["pos"].to_numpy(), paths.indices.to_numpy()
+            for code, path in enumerate(paths.dictionary.to_pylist()):
+                deleted.setdefault(path, []).append(positions[codes == code])
+        return [
+            LiveFile(
+                file.file_path,
+                file.record_count,
+                np.unique(np.concatenate(deleted[file.file_path])) if file.file_path in deleted else NO_POSITIONS,
+            )
+            for file in (entry.data_file for entry in self.entries(ManifestContent.DATA))
+        ]
+
+    def read(self, path: str, columns: Sequence[str], positions: Positions | None = None) -> pa.Table:
+        """Columns of one file: all rows, or those at some positions (sorted), out of the row groups that hold them."""
+        with self.table.io.new_input(path).open() as stream, pq.ParquetFile(stream) as file:
+            if positions is None:
+                return file.read(columns=list(columns))
+            starts = np.cumsum([0, *(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))])
+            groups = np.unique(np.searchsorted(starts, positions, side="right") - 1)
+            # Positions count rows of the file; in the rows read they are moved by the row groups left out.
+            sizes = np.diff(starts)[groups]
+            moved = starts[groups] - np.cumsum([0, *sizes[:-1]])
+            which = np.searchsorted(groups, np.searchsorted(starts, positions, side="right") - 1)
+            rows = file.read_row_groups(groups.tolist(), columns=list(columns))
+            return rows.take(pa.array(positions - moved[which]))
+
+    def find(self, column: str, values: Sequence[Any], columns: Sequence[str] = ("*",)) -> list[dict[str, Any]]:
+        """The live rows whose column has one of some values."""
+        found: list[dict[str, Any]] = []
+        for start in range(0, len(values), _LITERALS_MAX):
+            wanted = In(column, set(values[start : start + _LITERALS_MAX]))  # type: ignore[call-arg,misc] # it has a __new__
+            scan = self.table.scan(row_filter=wanted, selected_fields=tuple(columns))
+            found.extend(scan.to_arrow().to_pylist())
+        return found
+
+    def added_since(self, snapshot_id: int | None, columns: Sequence[str]) -> pa.Table:
+        """The rows that were appended after a snapshot (None: all), read from the files that later snapshots added.
+
+        Raises:
+            FatalFault: when the snapshot is no ancestor of the loaded one, so that what followed it is unknown.
+        """
+        snapshots = {snapshot.snapshot_id: snapshot for snapshot in self.table.metadata.snapshots}
+        later: set[int] = set()
+        current: Snapshot | None = self.table.metadata.current_snapshot()
+        while current is not None and current.snapshot_id != snapshot_id:
+            later.add(current.snapshot_id)
+            current = snapshots.get(current.parent_snapshot_id) if current.parent_snapshot_id is not None else None
+        if current is None and snapshot_id is not None:
+            raise FatalFault(
+                "the history no longer knows the snapshot up to which the table was merged",
+                where=self.name,
+                hint="the table must be rebuilt from its history and from raw",
+            )
+        tables = [
+            self.read(entry.data_file.file_path, columns)
+            for entry in self.entries(ManifestContent.DATA)
+            if entry.snapshot_id in later and entry.status != ManifestEntryStatus.DELETED
+        ]
+        fields = self.arrow_schema
+        empty = pa.schema([fields.field(column) for column in columns]).empty_table()
+        return pa.concat_tables([empty, *tables], promote_options="permissive")

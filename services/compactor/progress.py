@@ -1,0 +1,124 @@
+"""Progress: how far a table is merged and how complete that makes it, as the table's own properties state it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+import msgspec
+
+from cdc.errors import FatalFault
+from cdc.position import Position
+from compactor.chain import Batch
+
+OFFSETS, EVIDENCE, FLOOR = "cdc.offsets", "cdc.evidence", "cdc.truncated-below"
+VALID_THROUGH, SOURCE_LSN, HISTORY_SNAPSHOT = "cdc.valid-through", "cdc.source-lsn", "cdc.history-snapshot"
+
+
+class ShardEvidence(msgspec.Struct, frozen=True):
+    """How far the source is known to have come in a shard: everything committed before has passed through it.
+
+    `committed_at` is None until the first streamed change or heartbeat. A closed shard that was read to its end no
+    longer holds anything back; its children do.
+    """
+
+    committed_at: datetime | None = None
+    lsn: int = 0
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is merged: `offsets` by shard id, `evidence` by shard id, and the position of the newest truncate."""
+
+    offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    evidence: Mapping[str, ShardEvidence] = field(default_factory=lambda: MappingProxyType({}))
+    floor: Position | None = None
+
+    @property
+    def oldest(self) -> ShardEvidence | None:
+        """The evidence of the shard that is furthest behind; None while any shard has none."""
+        return furthest_behind(self.evidence.values())
+
+    def properties(self) -> dict[str, str]:
+        """The table properties that state it."""
+        oldest = self.oldest
+        stated = {
+            OFFSETS: msgspec.json.encode(
+                {shard: str(offset) for shard, offset in self.offsets.items()}, order="sorted"
+            ),
+            EVIDENCE: msgspec.json.encode(dict(self.evidence), order="sorted"),
+            VALID_THROUGH: oldest.committed_at.isoformat().encode() if oldest and oldest.committed_at else b"",
+            SOURCE_LSN: str(oldest.lsn).encode() if oldest else b"",
+        }
+        if self.floor is not None:
+            stated[FLOOR] = msgspec.json.encode(self.floor)
+        return {name: value.decode() for name, value in stated.items()}
+
+
+def furthest_behind(evidence: Iterable[ShardEvidence]) -> ShardEvidence | None:
+    """The least of what open shards prove; None when one of them proves nothing, or there is none."""
+    counted = [shard for shard in evidence if not shard.closed]
+    if not counted or any(shard.committed_at is None for shard in counted):
+        return None
+    return min(counted, key=lambda shard: (shard.committed_at, shard.lsn))
+
+
+def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
+    """The progress that a table's properties state; nothing merged yet when they state none.
+
+    Raises:
+        FatalFault: when they cannot be read: merging on from a guess could lose or double changes.
+    """
+    try:
+        floor = properties.get(FLOOR)
+        offsets = msgspec.json.decode(properties.get(OFFSETS) or "{}", type=dict[str, str])
+        return Progress(
+            offsets={shard: int(offset) for shard, offset in offsets.items()},
+            evidence=msgspec.json.decode(properties.get(EVIDENCE) or "{}", type=dict[str, ShardEvidence]),
+            floor=Position(*msgspec.json.decode(floor, type=list[int])) if floor else None,
+        )
+    except (msgspec.DecodeError, ValueError, TypeError):
+        raise FatalFault(
+            "the table's properties do not state how far it is merged",
+            where=where,
+            hint="restore cdc.offsets and cdc.evidence from the table's metadata log, or rebuild the table",
+        ) from None
+
+
+def advanced(
+    progress: Progress, batches: Iterable[Batch], holds: Mapping[str, int], floor: Position | None
+) -> Progress:
+    """The progress after some batches, but no further than before the sequence number at which a shard is held back."""
+    offsets, evidence = dict(progress.offsets), dict(progress.evidence)
+    for batch in batches:
+        shard, hold = batch.shard.id, holds.get(batch.shard.id)
+        offsets[shard] = max(offsets.get(shard, 0), batch.upto if hold is None else min(batch.upto, hold - 1))
+        evidence.setdefault(shard, ShardEvidence())
+        if hold is not None and hold <= batch.upto:
+            continue  # what a batch proves holds only when all of it is merged
+        evidence[shard] = _after_batch(evidence[shard], batch)
+        for child in batch.record.children:
+            # Everything that a child could hold comes after its parent's end.
+            known = evidence.get(f"{batch.shard.stream}/{child}", ShardEvidence())
+            evidence[f"{batch.shard.stream}/{child}"] = (
+                known if known.committed_at else evidence_of_child(evidence[shard])
+            )
+    return Progress(offsets, evidence, floor)
+
+
+def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:
+    """What a closed parent proves of its children."""
+    return ShardEvidence(parent.committed_at, parent.lsn)
+
+
+def _after_batch(known: ShardEvidence, batch: Batch) -> ShardEvidence:
+    stated = batch.record.evidence
+    later = stated is not None and (known.committed_at is None or stated.committed_at > known.committed_at)
+    return ShardEvidence(
+        committed_at=stated.committed_at if later and stated is not None else known.committed_at,
+        lsn=stated.lsn if later and stated is not None else known.lsn,
+        closed=known.closed or batch.record.closed,
+    )

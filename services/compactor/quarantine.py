@@ -1,0 +1,58 @@
+"""Quarantine: what could not be merged, with the reason, named by content so that a second try is the same."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from prometheus_client import Counter as Metric
+
+from cdc import raw
+from cdc.errors import RecordFault
+from cdc.objects import ObjectStore
+from cdc.telemetry import get_log
+from compactor.change import Origin
+
+_LOG = get_log(__name__)
+_RECORDS = Metric("compactor_quarantined_records", "Records that could not be merged.", ["table", "reason"])
+
+
+def quarantine(store: ObjectStore, table: str, records: Sequence[tuple[Origin, RecordFault]]) -> None:
+    """Write records to `<quarantine>/<table>/<yyyy>/<mm>/<dd>/<sha256>.json.gz`, count them and say so.
+
+    The line has the raw record's place, the reason, and the payload as base64; the log has no value of it.
+    """
+    by_day: dict[str, list[tuple[Origin, RecordFault]]] = {}
+    for origin, fault in records:
+        by_day.setdefault(_day(origin.line.arrived_at), []).append((origin, fault))
+    for day, of_day in sorted(by_day.items()):
+        of_day.sort(key=lambda record: (record[0].shard, record[0].sequence_number, record[0].sub))
+        body = raw.encode_lines([_line(origin, fault) for origin, fault in of_day])
+        path = f"{table}/{day}/{raw.sha256(body)[:32]}.json.gz"
+        store.put_new(path, body)
+        counts = Counter((fault.reason, fault.where, fault.what) for _, fault in of_day)
+        for (reason, column, what), count in sorted(counts.items()):
+            _RECORDS.labels(table, reason).inc(count)
+            _LOG.error("quarantined", table=table, reason=reason, column=column, what=what, records=count, path=path)
+
+
+def _day(arrived_at: str) -> str:
+    return datetime.fromisoformat(arrived_at).astimezone(UTC).strftime("%Y/%m/%d")
+
+
+def _line(origin: Origin, fault: RecordFault) -> bytes:
+    return msgspec.json.encode(
+        {
+            "shard": origin.line.shard,
+            "seq": origin.line.seq,
+            "sub": origin.line.sub,
+            "arrived_at": origin.line.arrived_at,
+            "reason": fault.reason,
+            "column": fault.where,
+            "detail": fault.what,
+            "payload_base64": base64.b64encode(bytes(origin.line.event)).decode(),
+        }
+    )

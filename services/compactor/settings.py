@@ -1,0 +1,62 @@
+"""The compactor's settings."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr, model_validator
+
+from cdc.contract import ContractsSetting
+from cdc.settings import S3Setting, Settings
+
+PII_KEY_LENGTH_MIN = 32
+SECRETS_MANAGER = "secretsmanager:"
+
+
+class CompactorSettings(Settings):
+    """What the compactor reads from the environment."""
+
+    tables: ContractsSetting = Field(alias="CDC_TABLES", description="folder of table contracts (*.odcs.yaml)")
+    raw: S3Setting = Field(alias="CDC_RAW", description="the raw zone, s3://bucket/prefix")
+    quarantine: S3Setting = Field(
+        alias="CDC_QUARANTINE", description="where records go that cannot be merged, s3://bucket/prefix"
+    )
+    catalog: str = Field(
+        default="lake",
+        alias="CDC_CATALOG",
+        pattern="^[a-z][a-z0-9_]*$",
+        description="name of the pyiceberg catalog (PYICEBERG_CATALOG__<NAME>__*) and of the lake's namespace in it",
+    )
+    pii_key: SecretStr = Field(
+        default=SecretStr(""),
+        alias="CDC_PII_KEY",
+        description=f"the masking key, at least {PII_KEY_LENGTH_MIN} characters, or {SECRETS_MANAGER}<arn>; "
+        "needed where a contract masks a column by token",
+    )
+    compact_interval_seconds: float | None = Field(
+        default=None,
+        alias="CDC_COMPACT_INTERVAL_SECONDS",
+        gt=0,
+        description="how often is committed; unset: half of the freshness that the strictest contract promises",
+    )
+
+    @model_validator(mode="after")
+    def _key_where_tokens_need_it(self) -> CompactorSettings:
+        key = self.pii_key.get_secret_value()
+        tokens = sorted({f"{t.name}.{c.name}" for t in self.tables for c in t.columns if c.mask == "token"})
+        problems = []
+        if tokens and not key:
+            problems.append(f"CDC_PII_KEY: is not set, but these columns are masked by token: {', '.join(tokens)}")
+        if key and not key.startswith(SECRETS_MANAGER) and len(key) < PII_KEY_LENGTH_MIN:
+            problems.append(f"CDC_PII_KEY: is shorter than {PII_KEY_LENGTH_MIN} characters and could be guessed")
+        problems += [
+            f"CDC_TABLES: {table.name}: onNewColumn add is not built yet; use hold"
+            for table in self.tables
+            if table.on_new_column != "hold"
+        ]
+        if problems:
+            raise ValueError(tuple(problems))
+        return self
+
+    @property
+    def interval_seconds(self) -> float:
+        """How often is committed: twice within the freshness promised."""
+        return self.compact_interval_seconds or min(table.latency_seconds_max for table in self.tables) / 2
