@@ -1,0 +1,38 @@
+"""Fixtures that several tests share: the real servers of the sandbox, each started once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cdc.contract import TableContract, load_folder
+from sandbox.aws import Aws
+
+ROOT = Path(__file__).resolve().parent.parent
+PII_KEY = "a masking key for tests, long enough"
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """AWS services, empty at the start; tests keep apart by their own names of streams and buckets."""
+    with Aws.start(tmp_path_factory.mktemp("aws")) as services:
+        services.create_bucket("lake")
+        yield services
+
+
+@pytest.fixture
+def aws_environment(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a program that uses these services, also set for the test itself."""
+    environment = aws.environment()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def usuarios() -> TableContract:
+    """The founding contract."""
+    (contract,) = load_folder(ROOT / "tables")
+    return contract
