@@ -28,8 +28,7 @@ def run_program(
     try:
         settings = load(model, environ)
     except SettingsFault as fault:
-        sys.stderr.write(f"{name}: {fault}\n" + "".join(f"  - {problem}\n" for problem in fault.problems))
-        return EXIT_USAGE
+        return _refuse(name, fault)
     configure_logging(name, settings.log_level)
     log = get_log("cdc.program")
     stop = threading.Event()
@@ -45,6 +44,8 @@ def run_program(
         with http_server(settings.http_host, settings.http_port, healthy=lambda: not failed.is_set()):
             log.info("started")
             body(settings, stop)
+    except SettingsFault as fault:
+        return _refuse(name, fault)
     except CdcError as error:
         failed.set()
         log.error("failed", what=error.what, where=error.where, hint=error.hint, kind=type(error).__name__)  # noqa: TRY400
@@ -55,3 +56,8 @@ def run_program(
         return EXIT_FATAL
     log.info("stopped")
     return 0
+
+
+def _refuse(name: str, fault: SettingsFault) -> int:
+    sys.stderr.write(f"{name}: {fault}\n" + "".join(f"  - {problem}\n" for problem in fault.problems))
+    return EXIT_USAGE

@@ -149,7 +149,13 @@ class Process:
         wait_until(ended_or_holds, timeout_seconds, what, log=self.command.log)
 
 
-def wait_until(probe: Callable[[], bool], timeout_seconds: float, what: str, log: Path | None = None) -> None:
+def wait_until(
+    probe: Callable[[], bool],
+    timeout_seconds: float,
+    what: str,
+    log: Path | None = None,
+    poll_seconds: float = _POLL_SECONDS,
+) -> None:
     """Wait until the probe holds; the error says what was awaited and shows the end of the log file."""
     deadline = time.monotonic() + timeout_seconds
     while not probe():
@@ -158,7 +164,7 @@ def wait_until(probe: Callable[[], bool], timeout_seconds: float, what: str, log
             raise SandboxFault(
                 f"waited {timeout_seconds:g} s in vain until {what}", where=str(log or "no log"), hint=last_words
             )
-        time.sleep(_POLL_SECONDS)
+        time.sleep(poll_seconds)
 
 
 def tail(log: Path) -> str:

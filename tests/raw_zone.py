@@ -46,7 +46,9 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def event(op: str, lsn: int, row: dict[str, Any] | None, *, table: str = "Usuários", seconds: float | None = None) -> bytes:
+def event(
+    op: str, lsn: int, row: dict[str, Any] | None, *, table: str = "Usuários", seconds: float | None = None
+) -> bytes:
     """A Debezium event; the row is `before` of a delete, else `after`. Commit time follows the LSN unless given."""
     moment = at(lsn if seconds is None else seconds)
     source = {
@@ -84,7 +86,9 @@ class ShardWriter:
         refs: tuple[ObjectRef, ...] = ()
         if events:
             lines = [
-                msgspec.json.encode(RawLine(self.shard, str(number), 0, START.isoformat(), msgspec.Raw(raw.one_line(body))))
+                msgspec.json.encode(
+                    RawLine(self.shard, str(number), 0, START.isoformat(), msgspec.Raw(raw.one_line(body)))
+                )
                 for number, body in zip(numbers, events, strict=True)
             ]
             content = raw.encode_lines(lines)

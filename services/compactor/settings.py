@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from cdc.contract import ContractsSetting
+from cdc.contract import ContractsSetting, TableContract
 from cdc.settings import S3Setting, Settings
 
 PII_KEY_LENGTH_MIN = 32
@@ -28,6 +28,7 @@ class CompactorSettings(Settings):
     pii_key: SecretStr = Field(
         default=SecretStr(""),
         alias="CDC_PII_KEY",
+        validate_default=True,
         description=f"the masking key, at least {PII_KEY_LENGTH_MIN} characters, or {SECRETS_MANAGER}<arn>; "
         "needed where a contract masks a column by token",
     )
@@ -38,23 +39,25 @@ class CompactorSettings(Settings):
         description="how often is committed; unset: half of the freshness that the strictest contract promises",
     )
 
-    @model_validator(mode="after")
-    def _key_where_tokens_need_it(self) -> CompactorSettings:
-        key = self.pii_key.get_secret_value()
-        tokens = sorted({f"{t.name}.{c.name}" for t in self.tables for c in t.columns if c.mask == "token"})
-        problems = []
+    @field_validator("tables")
+    @classmethod
+    def _only_what_is_built(cls, tables: tuple[TableContract, ...]) -> tuple[TableContract, ...]:
+        adding = [table.name for table in tables if table.on_new_column != "hold"]
+        if adding:
+            raise ValueError(tuple(f"{name}: onNewColumn add is not built yet; use hold" for name in adding))
+        return tables
+
+    @field_validator("pii_key")
+    @classmethod
+    def _key_where_tokens_need_it(cls, pii_key: SecretStr, info: ValidationInfo) -> SecretStr:
+        key = pii_key.get_secret_value()
+        tables: tuple[TableContract, ...] = info.data.get("tables", ())
+        tokens = sorted({f"{t.name}.{c.name}" for t in tables for c in t.columns if c.mask == "token"})
         if tokens and not key:
-            problems.append(f"CDC_PII_KEY: is not set, but these columns are masked by token: {', '.join(tokens)}")
+            raise ValueError(f"is not set, but these columns are masked by token: {', '.join(tokens)}")
         if key and not key.startswith(SECRETS_MANAGER) and len(key) < PII_KEY_LENGTH_MIN:
-            problems.append(f"CDC_PII_KEY: is shorter than {PII_KEY_LENGTH_MIN} characters and could be guessed")
-        problems += [
-            f"CDC_TABLES: {table.name}: onNewColumn add is not built yet; use hold"
-            for table in self.tables
-            if table.on_new_column != "hold"
-        ]
-        if problems:
-            raise ValueError(tuple(problems))
-        return self
+            raise ValueError(f"is shorter than {PII_KEY_LENGTH_MIN} characters and could be guessed")
+        return pii_key
 
     @property
     def interval_seconds(self) -> float:

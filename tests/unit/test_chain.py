@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -32,7 +34,7 @@ def test_an_overlap_that_bridges_what_looks_like_a_gap_is_found() -> None:
 def test_whatever_the_overlaps_every_record_is_covered_once(data: st.DataObject) -> None:
     end = data.draw(st.integers(1, 60))
     cuts = sorted({0, end, *data.draw(st.lists(st.integers(1, end), max_size=8))})
-    chain = list(zip(cuts, cuts[1:], strict=False))
+    chain = list(pairwise(cuts))
     zombies = data.draw(st.lists(st.tuples(st.sampled_from(cuts), st.integers(1, end)), max_size=5))
     written = chain + [(after, upto) for after, upto in zombies if after < upto]
     offset = data.draw(st.integers(0, end))
@@ -55,7 +57,11 @@ def test_batches_are_taken_in_turn_of_the_shards_and_overlaps_left_out() -> None
     second.batch([event("d", 9, row)])
     batches, is_behind = new_batches(store, {}, 1000)
     assert not is_behind
-    assert [(batch.shard.name[-1], batch.after, batch.upto) for batch in batches] == [("0", 0, 2), ("1", 0, 1), ("0", 2, 4)]
+    assert [(batch.shard.name[-1], batch.after, batch.upto) for batch in batches] == [
+        ("0", 0, 2),
+        ("1", 0, 1),
+        ("0", 2, 4),
+    ]
     assert [line.seq for batch in batches for line in read_lines(store, batch, "usuarios")] == ["1", "2", "1", "3", "4"]
     some, is_behind = new_batches(store, {}, 1)
     assert (len(some), is_behind) == (2, True)

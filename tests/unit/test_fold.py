@@ -46,14 +46,16 @@ def test_an_unchanged_value_comes_from_the_row_of_the_table() -> None:
 
 def test_an_update_that_overtook_the_one_with_the_value_is_filled_from_it() -> None:
     assert rows(
-        change("u", 1, 60, nome="late"), change("c", 1, 40, nome="a", bio="old"), change("u", 1, 50, nome="b", bio="new")
+        change("u", 1, 60, nome="late"),
+        change("c", 1, 40, nome="a", bio="old"),
+        change("u", 1, 50, nome="b", bio="new"),
     ) == {1: ("late", "new")}
 
 
 def test_a_key_change_takes_the_unchanged_values_of_the_old_key() -> None:
-    assert rows(
-        change("c", 2, 7, nome="b"), change("d", 1, 7), change("c", 1, 5, nome="a", bio="moved")
-    ) == {2: ("b", "moved")}
+    assert rows(change("c", 2, 7, nome="b"), change("d", 1, 7), change("c", 1, 5, nome="a", bio="moved")) == {
+        2: ("b", "moved")
+    }
 
 
 def test_a_chain_of_key_changes_carries_the_value_along() -> None:

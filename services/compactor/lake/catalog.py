@@ -10,9 +10,10 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.utils.config import Config
 
 from cdc.contract import TableContract
-from cdc.errors import FatalFault
+from cdc.errors import FatalFault, SettingsFault
 from compactor.lake.schema import history_partitions, history_schema, table_schema
 from compactor.lake.table import LakeTable
 
@@ -25,13 +26,17 @@ def open_catalog(name: str) -> Catalog:
     Glue's own retries are off: a repeated UpdateTable whose first try landed looks like a conflict, after which
     pyiceberg deletes the files of a commit that is in the table.
     """
+    # pyiceberg itself reads the environment only once, when it is imported.
+    stated = Config().get_catalog_config(name) or {}
     try:
-        # pyiceberg hands the number to botocore as it is, which takes no text for it
-        return load_catalog(name, **{**_s3_properties(), "glue.max-retries": 0})  # type: ignore[arg-type]
+        # Botocore wants a number, which pyiceberg hands on as it is.
+        return load_catalog(name, **{**_s3_properties(), **stated, "glue.max-retries": 0})  # type: ignore[arg-type]
     except Exception as error:
-        raise FatalFault(
-            f"cannot open the catalog {name}: {type(error).__name__}",
-            hint=f"check PYICEBERG_CATALOG__{name.upper()}__TYPE and its other settings",
+        variable = f"PYICEBERG_CATALOG__{name.upper()}__TYPE"
+        raise SettingsFault(
+            [
+                f"{variable}: the catalog {name} cannot be opened ({type(error).__name__}); check it and the settings beside it"
+            ]
         ) from error
 
 

@@ -1,0 +1,419 @@
+"""The compactor on a real catalog: what DuckDB and pyiceberg read equals a plain model of the source."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from pyiceberg.catalog import Catalog
+
+from cdc.contract import TableContract, parse_contract
+from compactor.compactor import TableCompactor
+from compactor.lake.catalog import open_catalog
+from compactor.lake.commit import CommitConflict
+from compactor.lake.pair import TablePair
+from sandbox.aws import Aws
+from sandbox.reports import open_lake
+from tests.raw_zone import PLACEHOLDER, MemoryObjects, ShardWriter, at, event
+
+pytestmark = pytest.mark.slow
+
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: urn:test
+version: 1.0.0
+status: active
+schema:
+  - name: {name}
+    customProperties: [{{property: sourceTable, value: public.t}}]
+    properties:
+      - {{name: id, physicalType: bigint, primaryKey: true, classification: internal}}
+      - {{name: nome, physicalType: text, classification: internal}}
+      - {{name: bio, physicalType: text, classification: internal}}
+slaProperties: [{{property: latency, value: 60, unit: s}}]
+"""
+NAMES = iter(f"t{number}" for number in range(1000))
+
+
+@dataclass
+class World:
+    """A table in the lake, its raw zone and its quarantine, and a compactor that can be started anew."""
+
+    catalog: Catalog
+    contract: TableContract
+    environment: dict[str, str]
+    raw: MemoryObjects = field(default_factory=MemoryObjects)
+    quarantine: MemoryObjects = field(default_factory=MemoryObjects)
+
+    def __post_init__(self) -> None:
+        self.compactor = self.restart()
+
+    def restart(self) -> TableCompactor:
+        pair = TablePair(self.catalog, "lake", self.contract)
+        self.compactor = TableCompactor(self.contract, pair, self.raw, self.quarantine, b"k" * 32)
+        return self.compactor
+
+    def shard(self, number: int = 0) -> ShardWriter:
+        return ShardWriter(self.raw, f"shardId-{number:012}")
+
+    def merge(self) -> None:
+        while self.compactor.step().has_moved:
+            pass
+
+    def pair(self) -> TablePair:
+        return TablePair(self.catalog, "lake", self.contract)
+
+    def rows(self) -> dict[int, tuple[Any, ...]]:
+        """The table as DuckDB and as pyiceberg read it, after both were found to agree."""
+        table = self.pair().table.table
+        if table.current_snapshot() is None:
+            return {}
+        with open_lake(self.environment) as duck:
+            query = f"SELECT id, nome, bio, cdc_lsn FROM iceberg_scan('{table.metadata_location}')"
+            by_duckdb = sorted(duck.execute(query).fetchall())
+        columns = table.scan(selected_fields=("id", "nome", "bio", "cdc_lsn")).to_arrow().to_pylist()
+        by_pyiceberg = sorted((row["id"], row["nome"], row["bio"], row["cdc_lsn"]) for row in columns)
+        assert by_duckdb == by_pyiceberg
+        assert len({row[0] for row in by_duckdb}) == len(by_duckdb)
+        return {row[0]: row[1:] for row in by_duckdb}
+
+    def history(self) -> list[tuple[Any, ...]]:
+        rows = self.pair().history.table.scan().to_arrow().to_pylist()
+        return sorted((row["cdc_lsn"], row["cdc_op"], row["id"] or 0, row["bio"]) for row in rows)
+
+
+@pytest.fixture
+def world(aws: Aws, aws_environment: dict[str, str]) -> World:
+    name = next(NAMES)
+    return World(open_catalog("lake"), parse_contract(CONTRACT.format(name=name)), aws_environment)
+
+
+def change(op: str, lsn: int, key: int, nome: str = "", bio: str | None = PLACEHOLDER) -> bytes:
+    row = {"id": key} if op == "d" else {"id": key, "nome": nome, "bio": bio}
+    return event(op, lsn, None if op == "t" else row, table="t")
+
+
+def put(
+    shard: ShardWriter, contract: TableContract, *events: bytes, seconds: float | None = None, **options: Any
+) -> None:
+    shard.batch(events, table=contract.name, evidence=None if seconds is None else at(seconds), **options)
+
+
+def test_nothing_new_changes_nothing(world: World) -> None:
+    assert not world.compactor.step().has_moved
+    assert world.rows() == {}
+
+
+def test_changes_in_later_commits_replace_and_delete_rows(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("r", 0, 1, "a", "x"), change("r", 0, 2, "b", "y"), change("c", 5, 3, "c", "z"))
+    world.merge()
+    put(shard, world.contract, change("u", 6, 1, "a2"), change("d", 7, 2))
+    world.merge()
+    assert world.rows() == {1: ("a2", "x", 6), 3: ("c", "z", 5)}
+    put(shard, world.contract, change("d", 8, 1), change("d", 9, 3))
+    world.merge()
+    assert world.rows() == {}
+    # A data file without a live row is gone from the table.
+    assert world.pair().table.live_files() == []
+    assert [entry[:3] for entry in world.history()] == [
+        (0, "r", 1), (0, "r", 2), (5, "c", 3), (6, "u", 1), (7, "d", 2), (8, "d", 1), (9, "d", 3),
+    ]  # fmt: skip
+
+
+def test_one_delete_file_for_each_data_file_holds_all_its_dead_rows(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, *(change("c", 1 + key, key, "n", "b") for key in range(20)))
+    world.merge()
+    for key in range(0, 19, 2):
+        put(shard, world.contract, change("d", 100 + key, key))
+        world.merge()
+    table = world.pair().table
+    (file,) = table.live_files()
+    assert file.deleted.tolist() == list(range(0, 19, 2))
+    assert table.table.inspect.delete_files().num_rows == 1
+    assert sorted(world.rows()) == [*range(1, 20, 2)]
+
+
+def test_duplicates_are_merged_once_also_after_a_restart(world: World) -> None:
+    shard = world.shard()
+    events = [change("c", 5, 1, "a", "x"), change("u", 6, 1, "b"), change("d", 7, 1), change("c", 8, 2, "c", "y")]
+    put(shard, world.contract, *events)
+    world.merge()
+    told = world.history()
+    world.restart()
+    put(shard, world.contract, *events, *events)
+    world.merge()
+    assert world.rows() == {2: ("c", "y", 8)}
+    assert world.history() == told
+
+
+def test_a_late_update_after_a_delete_does_not_bring_the_row_back(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"), change("d", 9, 1))
+    world.merge()
+    world.restart()
+    put(shard, world.contract, change("u", 7, 1, "late", "z"))
+    world.merge()
+    assert world.rows() == {}
+    assert (7, "u", 1, "z") in world.history()
+
+
+def test_an_update_that_overtook_the_one_with_the_value_is_corrected_when_that_arrives(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 40, 1, "a", "old"))
+    put(shard, world.contract, change("u", 60, 1, "sixty"))
+    world.merge()
+    put(shard, world.contract, change("u", 50, 1, "fifty", "new"))
+    world.merge()
+    assert world.rows() == {1: ("sixty", "new", 60)}
+
+
+def test_a_key_change_across_shards_waits_for_the_old_row(world: World) -> None:
+    left, right = world.shard(0), world.shard(1)
+    put(left, world.contract, change("c", 5, 1, "a", "moved"), seconds=5)
+    put(right, world.contract, change("c", 6, 9, "z", "z"), change("c", 7, 2, "a"), change("u", 8, 2, "b"), seconds=6)
+    world.merge()
+    # The delete of the old key is still on its way: the create waits, and what is behind it in its shard.
+    assert world.rows() == {1: ("a", "moved", 5), 9: ("z", "z", 6)}
+    world.restart()
+    world.merge()
+    put(left, world.contract, change("d", 7, 1), seconds=7)
+    world.merge()
+    assert world.rows() == {2: ("b", "moved", 8), 9: ("z", "z", 6)}
+    assert world.quarantine.objects == {}
+
+
+def test_a_key_change_whose_delete_was_merged_long_before_is_filled_from_history(world: World) -> None:
+    left, right = world.shard(0), world.shard(1)
+    put(left, world.contract, change("c", 5, 1, "a", "moved"), change("u", 6, 1, "b"), change("d", 7, 1))
+    world.merge()
+    world.restart()
+    put(right, world.contract, change("c", 7, 2, "b"))
+    world.merge()
+    assert world.rows() == {2: ("b", "moved", 7)}
+
+
+def test_a_value_that_never_comes_is_quarantined_when_every_other_shard_is_past_it(world: World) -> None:
+    left, right = world.shard(0), world.shard(1)
+    put(left, world.contract, change("c", 5, 1, "a", "x"), seconds=5)
+    put(right, world.contract, change("c", 7, 2, "b"), change("u", 8, 2, "c"), change("c", 9, 3, "c", "y"), seconds=9)
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 5)}
+    put(left, world.contract, seconds=20)
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 5), 3: ("c", "y", 9)}
+    assert len(world.quarantine.objects) == 1
+    world.restart()
+    put(right, world.contract, change("u", 10, 2, "still unknown"), change("u", 11, 2, "whole", "again"))
+    world.merge()
+    assert world.rows()[2] == ("whole", "again", 11)
+
+
+def test_a_record_that_cannot_be_read_is_quarantined_and_the_rest_merged(world: World) -> None:
+    shard = world.shard()
+    put(
+        shard, world.contract,
+        change("c", 5, 1, "a", "x"), b'{"no": "event"}', event("c", 6, {"id": 2, "nome": 7, "bio": ""}, table="t"),
+        event("c", 7, {"nome": "keyless", "bio": ""}, table="t"), change("u", 8, 2, "b"), change("c", 9, 3, "c", "y"),
+    )  # fmt: skip
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 5), 3: ("c", "y", 9)}
+    (body,) = world.quarantine.objects.values()
+    lines = [json.loads(line) for line in gzip.decompress(body).splitlines()]
+    assert [(line["seq"], line["reason"]) for line in lines] == [
+        ("2", "not-debezium"), ("3", "value-not-held"), ("4", "missing-column"), ("5", "unresolved"),
+    ]  # fmt: skip
+
+
+def test_a_truncate_removes_every_row_below_it_and_what_comes_late(world: World) -> None:
+    shard, other = world.shard(0), world.shard(1)
+    put(shard, world.contract, change("c", 5, 1, "a", "x"), change("c", 6, 2, "b", "y"))
+    world.merge()
+    put(shard, world.contract, change("t", 10, 0), change("c", 11, 2, "again", "z"))
+    world.merge()
+    assert world.rows() == {2: ("again", "z", 11)}
+    world.restart()
+    put(other, world.contract, change("c", 7, 3, "late", "w"), change("t", 10, 0), change("c", 12, 4, "new", "v"))
+    world.merge()
+    assert world.rows() == {2: ("again", "z", 11), 4: ("new", "v", 12)}
+    assert [entry[1] for entry in world.history()].count("t") == 1
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_a_crash_between_the_two_commits_is_mended_from_history(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, truncates: bool
+) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"), change("c", 6, 2, "b", "y"), seconds=6)
+    world.merge()
+    more = [change("t", 7, 0)] if truncates else [change("u", 7, 1, "a2"), change("d", 8, 2), change("c", 8, 3, "b")]
+    put(shard, world.contract, *more, seconds=8)
+    with monkeypatch.context() as patched:
+        patched.setattr(TablePair, "commit_table", _crash)
+        with pytest.raises(KeyboardInterrupt):
+            world.compactor.step()
+    told = world.history()
+    world.restart()
+    world.merge()
+    assert world.rows() == ({} if truncates else {1: ("a2", "x", 7), 3: ("b", "y", 8)})
+    assert world.history() == told
+    assert world.pair().table.properties["cdc.valid-through"] == at(8).isoformat()
+    world.restart()
+    put(shard, world.contract, change("c", 9, 4, "d", "w"))
+    world.merge()
+    assert world.rows()[4] == ("d", "w", 9)
+
+
+def _crash(*_arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_of_two_compactors_neither_doubles_nor_loses(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+    world.merge()
+    first = world.compactor
+    second = world.restart()
+    second.step()
+    put(shard, world.contract, change("u", 6, 1, "b"), change("c", 7, 2, "c", "y"))
+    first.step()
+    second.step()  # planned against the old head: it must notice, load and find nothing new
+    world.merge()
+    put(shard, world.contract, change("d", 8, 1))
+    first.step()
+    first.step()
+    assert world.rows() == {2: ("c", "y", 7)}
+    assert len(world.history()) == 4
+
+
+def test_a_lost_answer_of_the_catalog_neither_loses_nor_doubles(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+    world.merge()
+    commit = type(world.catalog).commit_table
+    calls: list[str] = []
+
+    def landed_but_unanswered(*arguments: Any) -> Any:
+        commit(*arguments)
+        calls.append("lost")
+        raise ConnectionError
+
+    put(shard, world.contract, change("u", 6, 1, "b"))
+    with monkeypatch.context() as patched:
+        patched.setattr(type(world.catalog), "commit_table", landed_but_unanswered)
+        world.compactor.step()
+    assert calls == ["lost", "lost"]  # history and table, one try each
+    assert world.rows() == {1: ("b", "x", 6)}
+    assert [entry[0] for entry in world.history()] == [5, 6]
+
+
+def test_a_conflict_leaves_nothing_behind_and_is_planned_anew(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+    world.merge()
+    stale = world.pair()
+    put(shard, world.contract, change("c", 6, 2, "b", "y"))
+    world.merge()
+    with pytest.raises(CommitConflict):
+        stale.commit_table([], {}, frozenset(), stale.table_progress())
+    assert sorted(world.rows()) == [1, 2]
+
+
+def test_valid_through_is_the_least_of_what_open_shards_prove(world: World) -> None:
+    left, right = world.shard(0), world.shard(1)
+    put(left, world.contract, change("c", 5, 1, "a", "x"), seconds=50)
+    put(right, world.contract, change("c", 6, 2, "b", "y"))
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == ""
+    put(right, world.contract, seconds=40)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == at(40).isoformat()
+    put(right, world.contract, seconds=60, closed=True, children=("shardId-000000000002",))
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == at(50).isoformat()
+    put(left, world.contract, seconds=90)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == at(60).isoformat()
+    put(world.shard(2), world.contract, seconds=80)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == at(80).isoformat()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_histories_end_equal_to_the_source(world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    dice = random.Random(seed)
+    truth, shards, done = _random_history(dice, changes=150)
+    assert {"insert", "update", "unchanged", "delete", "move", "truncate"} <= done  # the workload did what it claims
+    writers = [world.shard(number) for number in range(len(shards))]
+    while any(shards):
+        for writer, waiting in zip(writers, shards, strict=True):
+            count = dice.randint(0, 12)
+            events, waiting[:count] = waiting[:count], []
+            if events:
+                again = dice.choice([0, 0, dice.randint(0, 3)])
+                events += dice.choices(events, k=again)
+                put(writer, world.contract, *events)
+        if dice.random() < 0.3:
+            world.restart()
+        with monkeypatch.context() as patched:
+            if dice.random() < 0.3:
+                patched.setattr(TablePair, "commit_table", _crash)
+            try:
+                world.compactor.step()
+            except KeyboardInterrupt:
+                world.restart()
+    world.merge()
+    assert {key: row[:2] for key, row in world.rows().items()} == truth
+    assert world.quarantine.objects == {}
+    positions = [(lsn, op, key) for lsn, op, key, _ in world.history()]
+    assert len(positions) == len(set(positions))
+
+
+def _random_history(
+    dice: random.Random, changes: int
+) -> tuple[dict[int, tuple[str, str | None]], list[list[bytes]], set[str]]:
+    """A source's history: its final rows, its events by shard (updates and deletes sometimes late), what happened."""
+    rows: dict[int, tuple[str, str | None]] = {}
+    shards: list[list[bytes]] = [[], [], []]
+    done: set[str] = set()
+
+    def send(body: bytes, key: int, *, late: bool = False) -> None:
+        shard = shards[key % 3]
+        shard.insert(max(len(shard) - dice.randint(0, 6), 0) if late else len(shard), body)
+
+    for lsn in range(1, changes + 1):
+        key, nome, bio = dice.randrange(12), f"n{lsn}", dice.choice([None, f"b{lsn}"])
+        roll = dice.random()
+        if roll < 0.01 or lsn == changes // 2:
+            rows.clear()
+            send(change("t", lsn, 0), dice.randrange(3))
+            done.add("truncate")
+        elif key not in rows:
+            rows[key] = (nome, bio)
+            send(change("c", lsn, key, nome, bio), key)
+            done.add("insert")
+        elif roll < 0.2:
+            del rows[key]
+            send(change("d", lsn, key), key)
+            done.add("delete")
+        elif roll < 0.35 and (free := [k for k in range(12) if k not in rows]):
+            new = dice.choice(free)
+            rows[new] = (nome, rows.pop(key)[1])
+            send(change("d", lsn, key), key)
+            send(change("c", lsn, new, nome), new)
+            done.add("move")
+        elif roll < 0.7:
+            rows[key] = (nome, rows[key][1])
+            send(change("u", lsn, key, nome), key)
+            done.add("unchanged")
+        else:
+            rows[key] = (nome, bio)
+            send(change("u", lsn, key, nome, bio), key, late=dice.random() < 0.3)
+            done.add("update")
+    return rows, shards, done
