@@ -20,7 +20,7 @@ from cdc.position import LSN_OF_BACKFILL, Position
 from cdc.postgres_type import PostgresType
 
 PLACEHOLDER = "__debezium_unavailable_value"
-"""What Debezium writes for an unchanged TOASTed value, which the log does not carry (`unavailable.value.placeholder`)."""
+"""What stands for an unchanged TOASTed value, which the log does not carry (`unavailable.value.placeholder`)."""
 _PLACEHOLDER_BYTES = base64.b64encode(PLACEHOLDER.encode()).decode()
 _PLACEHOLDER_NUMBERS = list(PLACEHOLDER.encode())
 _PLACEHOLDER_UUIDS = ["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]
@@ -105,7 +105,7 @@ def _placeholders(after: Mapping[str, Any], contract: TableContract) -> list[str
 
 
 def is_placeholder(value: Any, type_: PostgresType | None) -> bool:
-    """Whether a value says "unchanged, not sent"; its form depends on the type (Debezium's UnchangedToastedPlaceholder).
+    """Whether a value says "unchanged"; its form depends on the type (Debezium's UnchangedToastedPlaceholder).
 
     A column that the contract does not name has no type here; then only the text form is known.
     """

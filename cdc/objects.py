@@ -22,6 +22,9 @@ class ObjectStore(Protocol):
     def put_new(self, path: str, body: bytes) -> None:
         """Write an object that must not change; one that is there already with the same content is a success."""
 
+    def put_if_absent(self, path: str, body: bytes) -> bool:
+        """Write an object unless there is one already, whatever that holds; whether it was written."""
+
     def put(self, path: str, body: bytes) -> None:
         """Write or overwrite an object."""
 
@@ -43,7 +46,16 @@ class S3Objects:
         self._location = location
 
     def put_new(self, path: str, body: bytes) -> None:
-        """Write once. 412 is judged by content, since our own earlier try may have landed; 409 is a race: again."""
+        """Write once. What is there already is judged by content, since our own earlier try may have landed."""
+        if not self.put_if_absent(path, body) and self.get(path) != body:
+            raise FatalFault(
+                "an object that must never change is there with other content",
+                where=self._name(path),
+                hint="find out who else writes below this prefix; nothing was overwritten",
+            )
+
+    def put_if_absent(self, path: str, body: bytes) -> bool:
+        """Write with If-None-Match; 412 says that there is one, 409 is a race: again."""
         for _ in range(_CONFLICT_TRIES_MAX):
             try:
                 self._client.put_object(
@@ -51,19 +63,14 @@ class S3Objects:
                 )
             except ClientError as error:
                 status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-                if status == 409:
-                    continue
-                if status != 412:
+                if status == 412:
+                    return False
+                if status != 409:
                     raise self._fault("write", path, error) from error
-                if self.get(path) != body:
-                    raise FatalFault(
-                        "an object that must never change is there with other content",
-                        where=self._name(path),
-                        hint="find out who else writes below this prefix; nothing was overwritten",
-                    ) from None
             except BotoCoreError as error:
                 raise self._fault("write", path, error) from error
-            return
+            else:
+                return True
         raise TransientFault("another writer keeps racing for this object", where=self._name(path))
 
     def put(self, path: str, body: bytes) -> None:

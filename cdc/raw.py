@@ -21,6 +21,8 @@ OBJECT_BYTES_MAX = 10 * 1024 * 1024
 """A raw object before compression; a single larger record is alone in its own."""
 SEQUENCE_DIGITS = 56
 """The length of the sequence numbers that Kinesis gives; names are zero-padded to it, so that they sort as numbers."""
+HEARTBEAT_PREFIX = "cdc.heartbeat"
+"""The prefix of the logical messages that a publisher sends to every shard once all before them is acknowledged."""
 START = 0
 """The sequence number before the first record of a shard: the `after` of the first batch."""
 
@@ -46,7 +48,10 @@ class ObjectRef(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """How far the source itself is known to have come: the latest commit seen in the batch, heartbeats included."""
+    """How far the source itself is known to have come: the latest heartbeat of the source in the batch.
+
+    Commit times of other records prove nothing: a producer may have to send an earlier one again after a later one.
+    """
 
     committed_at: datetime
     lsn: int
@@ -73,9 +78,13 @@ class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Tip(msgspec.Struct, frozen=True):
-    """The holder of the lease read the shard to its tip at this time; overwritten now and then."""
+    """The holder of the lease read the shard to its tip at this time; overwritten now and then.
 
-    read_to_tip_at: datetime
+    It exists, without a time, from when the shard was first seen and before any shard of its stream is read: so a
+    reader of raw knows of every shard whose records are still to come.
+    """
+
+    read_to_tip_at: datetime | None
     upto: str
 
 
@@ -118,9 +127,14 @@ def batches_past(stream: str, shard: str, offset: int) -> str:
     return f"{batch_prefix(stream, shard)}{padded(offset)}~~"
 
 
+def tip_prefix(stream: str) -> str:
+    """Where the tips of a stream's shards lie."""
+    return f"{TIPS}/{stream}/"
+
+
 def tip_path(stream: str, shard: str) -> str:
     """Where the tip of a shard lies."""
-    return f"{TIPS}/{stream}/{shard}.json"
+    return f"{tip_prefix(stream)}{shard}.json"
 
 
 def encode_lines(lines: list[bytes]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,9 @@ class MemoryObjects:
 
     def put_new(self, path: str, body: bytes) -> None:
         assert self.objects.setdefault(path, body) == body
+
+    def put_if_absent(self, path: str, body: bytes) -> bool:
+        return self.objects.setdefault(path, body) is body
 
     def put(self, path: str, body: bytes) -> None:
         self.objects[path] = body
@@ -67,7 +70,10 @@ class ShardWriter:
     shard: str = "shardId-000000000000"
     stream: str = "usuarios-20261121T000000Z"
     upto: int = raw.START
-    written: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        tip = raw.Tip(None, str(raw.START))
+        self.store.put_if_absent(raw.tip_path(self.stream, self.shard), msgspec.json.encode(tip))
 
     def batch(
         self,
@@ -101,5 +107,4 @@ class ShardWriter:
         )  # fmt: skip
         path = raw.batch_path(self.stream, self.shard, start, upto)
         self.store.put_new(path, msgspec.json.encode(record))
-        self.written.append(path)
         self.upto = max(self.upto, upto)

@@ -63,7 +63,7 @@ def follow(links: Sequence[Link], offset: int) -> list[Link]:
             raise FatalFault(
                 "the chain of batch records has a gap: records between two batches are missing",
                 where=rest[0].path,
-                hint="look whether the stream lost them (retention) or a batch record was deleted; nothing past the gap "
+                hint="look whether the stream lost them (retention) or a batch record was deleted; nothing past it "
                 "is merged until it is filled by a replay or a new snapshot",
             )
         chosen.append(found)
@@ -77,6 +77,15 @@ def shards(store: ObjectStore) -> Iterator[Shard]:
     for stream in store.list_folders(f"{raw.BATCHES}/"):
         for name in store.list_folders(f"{raw.BATCHES}/{stream}/"):
             yield Shard(stream, name)
+
+
+def known_shards(store: ObjectStore) -> set[str]:
+    """The ids of all shards that the consumer has seen, read or not: each has a tip."""
+    return {
+        f"{stream}/{path.rsplit('/', 1)[1].removesuffix('.json')}"
+        for stream in store.list_folders(f"{raw.TIPS}/")
+        for path in store.list_after(raw.tip_prefix(stream))
+    }
 
 
 def new_links(store: ObjectStore, shard: Shard, offset: int) -> list[Link]:

@@ -15,7 +15,7 @@ from cdc.contract import TableContract
 from cdc.errors import TransientFault
 from cdc.objects import ObjectStore, S3Objects
 from cdc.telemetry import get_log
-from compactor.chain import Batch, new_batches, read_lines
+from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Key, Rejected
 from compactor.fold import State
 from compactor.holds import is_held, resolve
@@ -25,7 +25,7 @@ from compactor.lake.commit import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.merge import Merged, fold_anew, markers, merge
 from compactor.pii_key import read_pii_key
-from compactor.progress import Progress, advanced
+from compactor.progress import Progress, advanced, with_known
 from compactor.quarantine import quarantine
 from compactor.settings import CompactorSettings
 
@@ -77,8 +77,10 @@ class TableCompactor:
             if not self._is_loaded:
                 self._load()
             with _COMMIT.labels(self._contract.name).time():
+                # Shards first: one that appears after this listing has nothing that these batches depend on.
+                known = known_shards(self._raw)
                 batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX)
-                return Step(bool(batches) and self._merge(batches), is_behind)
+                return Step(bool(batches) and self._merge(batches, known), is_behind)
         except CommitConflict as conflict:
             _LOG.warning("conflict", where=conflict.where, what=conflict.what)
             self._is_loaded = False
@@ -103,7 +105,8 @@ class TableCompactor:
         _LOG.info("finishing a merge that was cut off between its commits", table=self._contract.name, keys=len(keys))
         self._commit_table(fold_anew(keys, index, self._pair, self._contract, progress.floor), index, progress)
 
-    def _merge(self, batches: list[Batch]) -> bool:
+    def _merge(self, batches: list[Batch], known: set[str]) -> bool:
+        before = with_known(self._progress, known)
         changes: list[Change] = []
         rejected: list[Rejected] = []
         for batch in batches:
@@ -115,10 +118,10 @@ class TableCompactor:
         resolved = resolve(
             changes,
             lambda some: merge(some, self._index, self._pair, self._contract, floor),
-            advanced(self._progress, batches, {}, floor).evidence,
+            advanced(before, batches, {}, floor).evidence,
         )
         merged = resolved.merged
-        progress = advanced(self._progress, batches, resolved.holds, merged.floor)
+        progress = advanced(before, batches, resolved.holds, merged.floor)
         self._set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
         if merged.history:
             self._pair.commit_history(merged.history, progress)

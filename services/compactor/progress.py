@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
@@ -86,6 +86,11 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
             where=where,
             hint="restore cdc.offsets and cdc.evidence from the table's metadata log, or rebuild the table",
         ) from None
+
+
+def with_known(progress: Progress, shards: Iterable[str]) -> Progress:
+    """The same progress, with shards counted in that are known but have proven nothing yet."""
+    return replace(progress, evidence={**dict.fromkeys(shards, ShardEvidence()), **progress.evidence})
 
 
 def advanced(

@@ -21,20 +21,20 @@ _RECORDS = Metric("compactor_quarantined_records", "Records that could not be me
 
 
 def quarantine(store: ObjectStore, table: str, records: Sequence[tuple[Origin, RecordFault]]) -> None:
-    """Write records to `<quarantine>/<table>/<yyyy>/<mm>/<dd>/<sha256>.json.gz`, count them and say so.
+    """Write records to `<quarantine>/<reason>/<yyyy>/<mm>/<dd>/<table>~<sha256>.json.gz`, count them and say so.
 
     The line has the raw record's place, the reason, and the payload as base64; the log has no value of it.
     """
-    by_day: dict[str, list[tuple[Origin, RecordFault]]] = {}
+    groups: dict[tuple[str, str], list[tuple[Origin, RecordFault]]] = {}
     for origin, fault in records:
-        by_day.setdefault(_day(origin.line.arrived_at), []).append((origin, fault))
-    for day, of_day in sorted(by_day.items()):
-        of_day.sort(key=lambda record: (record[0].shard, record[0].sequence_number, record[0].sub))
-        body = raw.encode_lines([_line(origin, fault) for origin, fault in of_day])
-        path = f"{table}/{day}/{raw.sha256(body)[:32]}.json.gz"
+        groups.setdefault((fault.reason, _day(origin.line.arrived_at)), []).append((origin, fault))
+    for (reason, day), group in sorted(groups.items()):
+        group.sort(key=lambda record: (record[0].shard, record[0].sequence_number, record[0].sub))
+        body = raw.encode_lines([_line(origin, fault) for origin, fault in group])
+        path = f"{reason}/{day}/{table}~{raw.sha256(body)[:32]}.json.gz"
         store.put_new(path, body)
-        counts = Counter((fault.reason, fault.where, fault.what) for _, fault in of_day)
-        for (reason, column, what), count in sorted(counts.items()):
+        counts = Counter((fault.where, fault.what) for _, fault in group)
+        for (column, what), count in sorted(counts.items()):
             _RECORDS.labels(table, reason).inc(count)
             _LOG.error("quarantined", table=table, reason=reason, column=column, what=what, records=count, path=path)
 
@@ -53,6 +53,6 @@ def _line(origin: Origin, fault: RecordFault) -> bytes:
             "reason": fault.reason,
             "column": fault.where,
             "detail": fault.what,
-            "payload_base64": base64.b64encode(bytes(origin.line.event)).decode(),
+            "payload": base64.b64encode(bytes(origin.line.event)).decode(),
         }
     )

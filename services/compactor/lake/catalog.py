@@ -34,9 +34,7 @@ def open_catalog(name: str) -> Catalog:
     except Exception as error:
         variable = f"PYICEBERG_CATALOG__{name.upper()}__TYPE"
         raise SettingsFault(
-            [
-                f"{variable}: the catalog {name} cannot be opened ({type(error).__name__}); check it and the settings beside it"
-            ]
+            [f"{variable}: the catalog cannot be opened ({type(error).__name__}); check it and the settings beside it"]
         ) from error
 
 

@@ -1,0 +1,107 @@
+"""Leases, decided purely: who may take a shard, and what each step makes of its lease.
+
+A lease is a row of the lease table; its attributes are named as in the Kinesis Client Library
+(awslabs/amazon-kinesis-client, DynamoDBLeaseSerializer). Every step raises the counter, so that all writes of a row
+stand in one order: a late or repeated request finds another counter and changes nothing. No machine's clock is compared
+with another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cdc_consumer.kinesis import Shard
+
+TRIM_HORIZON = "TRIM_HORIZON"
+"""The checkpoint of a shard of which nothing was written yet."""
+SHARD_END = "SHARD_END"
+"""The checkpoint of a closed shard that was written to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One shard's lease: who owns it (None: nobody), and how far the shard is written.
+
+    `checkpoint` is a sequence number as the stream gave it, or one of the words above; `arrived_at` is when the record
+    of that number arrived in the stream.
+    """
+
+    key: str
+    owner: str | None = None
+    counter: int = 0
+    owner_switches: int = 0
+    checkpoint: str = TRIM_HORIZON
+    arrived_at: datetime | None = None
+    parents: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+
+
+def lease_key(stream_identity: str, shard: str) -> str:
+    """The key of a shard's lease."""
+    return f"{stream_identity}/{shard}"
+
+
+def taken(lease: Lease, owner: str) -> Lease:
+    """The lease in a new owner's hands."""
+    return replace(lease, owner=owner, counter=lease.counter + 1, owner_switches=lease.owner_switches + 1)
+
+
+def renewed(lease: Lease) -> Lease:
+    """The lease with a sign of life."""
+    return replace(lease, counter=lease.counter + 1)
+
+
+def checkpointed(lease: Lease, checkpoint: str, arrived_at: datetime) -> Lease:
+    """The lease once everything up to a sequence number is durable."""
+    return replace(lease, counter=lease.counter + 1, owner_switches=0, checkpoint=checkpoint, arrived_at=arrived_at)
+
+
+def ended(lease: Lease, children: Iterable[str]) -> Lease:
+    """The lease of a closed shard, all of which is durable."""
+    return replace(
+        lease, counter=lease.counter + 1, owner_switches=0, checkpoint=SHARD_END, children=tuple(sorted(children))
+    )
+
+
+def released(lease: Lease) -> Lease:
+    """The lease given back, so that the next worker need not wait for its expiry."""
+    return replace(lease, owner=None, counter=lease.counter + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Since when, on our own monotonic clock, a lease's counter stands still."""
+
+    counter: int
+    since: float
+
+
+def watch(seen: Mapping[str, Sighting], leases: Iterable[Lease], now: float) -> dict[str, Sighting]:
+    """What was seen of the leases, brought up to date with what they are now."""
+    return {
+        lease.key: known
+        if (known := seen.get(lease.key)) is not None and known.counter == lease.counter
+        else Sighting(lease.counter, now)
+        for lease in leases
+    }
+
+
+def is_free(lease: Lease, sighting: Sighting, worker: str, now: float, lease_seconds: float) -> bool:
+    """Whether a lease that we do not hold may be taken: it is nobody's, or its owner gave no sign of life for too long.
+
+    A lease in our own name that we do not hold is one whose taking looked like a failure and was none.
+    """
+    if lease.checkpoint == SHARD_END:
+        return False
+    return lease.owner in {None, worker} or now - sighting.since >= lease_seconds
+
+
+def parents_ended(shard: Shard, listed: Collection[str], leases: Mapping[str, Lease], stream_identity: str) -> bool:
+    """Whether a shard may be read at all: every parent that the stream still lists is written to its end.
+
+    Records of a key move from parent to child when a stream is resharded (AWS docs: "After a resharding").
+    """
+    keys = [lease_key(stream_identity, parent) for parent in shard.parents if parent in listed]
+    return all(key in leases and leases[key].checkpoint == SHARD_END for key in keys)

@@ -1,0 +1,232 @@
+"""Where a record goes, decided from as little of it as that needs.
+
+A record is checked to be UTF-8 and JSON all through, but only the fields below are made into values. Source of the
+shapes: Debezium's docs "PostgreSQL connector" and events recorded from Debezium 3.6; AWS docs "Using Amazon Kinesis
+Data Streams as a target for DMS" and published samples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+
+from cdc.contract import TableContract
+from cdc.errors import RecordFault
+from cdc.raw import HEARTBEAT_PREFIX, one_line
+
+DEPTH_MAX = 128
+"""Deeper JSON is refused here, since parsers further on would give up at a depth that depends on who calls them."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MICROSECONDS_MAX = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LSN_MAX = 2**63 - 1
+# A string that never ends is taken to the end at once, else each escaped quote in it would be tried anew.
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
+_OPS_MESSAGE = "m"
+
+
+class Commit(NamedTuple):
+    """A commit at the source: when, in microseconds since 1970, and where in the log."""
+
+    committed_us: int
+    lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToTable:
+    """The record belongs to the lake table `table`; `line` is its payload on one line."""
+
+    table: str
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToQuarantine:
+    """The record cannot be read; `payload` is kept as it came."""
+
+    reason: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Nobody asked for the record; it is counted by `reason`. A publisher's heartbeat proves the `commit`."""
+
+    reason: str
+    commit: Commit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """The record has no data: Debezium's tombstone."""
+
+
+Route = ToTable | ToQuarantine | LeftOut | Empty
+Tables = Mapping[tuple[str, str], str]
+
+
+class _Source(msgspec.Struct):
+    schema: str | None = None
+    table: str | None = None
+    lsn: int | None = None
+    ts_us: int | None = None
+    ts_ms: int | None = None
+
+
+class _Message(msgspec.Struct):
+    prefix: str | None = None
+
+
+class _DmsMetadata(msgspec.Struct, rename="kebab"):
+    schema_name: str | None = None
+    table_name: str | None = None
+    record_type: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    op: str | None = None
+    source: _Source | None = None
+    message: _Message | None = None
+    metadata: _DmsMetadata | None = None
+    payload: _Envelope | None = None
+
+
+class _Wrapped(msgspec.Struct):
+    payload: msgspec.Raw
+
+
+class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
+    ts_ms: int
+
+
+class _Transaction(msgspec.Struct, forbid_unknown_fields=True):
+    status: str
+    id: str
+    ts_ms: int | None = None
+    event_count: int | None = None
+    data_collections: Any = None
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_WRAPPED = msgspec.json.Decoder(_Wrapped)
+_HEARTBEAT = msgspec.json.Decoder(_Heartbeat)
+_TRANSACTION = msgspec.json.Decoder(_Transaction)
+_JSON = msgspec.json.Decoder(msgspec.Raw)
+# A number of thousands of digits is a ValueError of Python's own.
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def tables_by_source(contracts: Iterable[TableContract]) -> Tables:
+    """Lake tables by schema and name of their source table."""
+    return {(contract.source_schema, contract.source_table): contract.name for contract in contracts}
+
+
+def route(data: bytes, tables: Tables) -> Route:
+    """Where a record goes; whatever its bytes are, this raises nothing."""
+    if not data:
+        return Empty()
+    try:
+        return _route(data, tables)
+    except RecordFault as fault:
+        return ToQuarantine(fault.reason, data)
+
+
+def _route(data: bytes, tables: Tables) -> Route:
+    line = one_line(data)  # first, so that bytes of another encoding are called what they are
+    envelope = _decode(data)
+    # The wrapper of schemas.enable=true has nothing beside it, so a column of that name cannot be taken for it.
+    if envelope.payload is not None and envelope.source is None and envelope.metadata is None:
+        envelope = envelope.payload
+    if envelope.source is not None:
+        return _debezium(envelope, envelope.source, line, tables)
+    if envelope.metadata is not None:
+        return _dms(envelope.metadata, line, tables)
+    if envelope.op == _OPS_MESSAGE:
+        return LeftOut("message")
+    return LeftOut(_housekeeping(data))
+
+
+def _decode(data: bytes) -> _Envelope:
+    if data.count(b"{") + data.count(b"[") > DEPTH_MAX and _depth(data) > DEPTH_MAX:
+        raise RecordFault("too-deep", f"the payload is nested deeper than {DEPTH_MAX}")
+    try:
+        return _ENVELOPE.decode(data)
+    except _UNREADABLE:
+        try:
+            _JSON.decode(data)
+        except _UNREADABLE:
+            raise RecordFault("not-json", "the payload is not JSON") from None
+        raise RecordFault("not-routable", "the payload is JSON but no change event") from None
+
+
+def _depth(data: bytes) -> int:
+    """The deepest nesting of brackets outside of strings; for bytes that are no JSON the answer does not matter."""
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(data):
+        if match.lastindex == 1:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match.lastindex == 2:
+            depth -= 1
+    return deepest
+
+
+def _debezium(envelope: _Envelope, source: _Source, line: bytes, tables: Tables) -> Route:
+    if envelope.op == _OPS_MESSAGE:
+        is_heartbeat = envelope.message is not None and envelope.message.prefix == HEARTBEAT_PREFIX
+        return LeftOut("heartbeat", _commit(_microseconds(source), source.lsn)) if is_heartbeat else LeftOut("message")
+    if not source.table or source.schema is None:
+        raise RecordFault("no-table", "the change event names no table")
+    return _to_table(source.schema, source.table, line, tables)
+
+
+def _dms(metadata: _DmsMetadata, line: bytes, tables: Tables) -> Route:
+    if metadata.record_type == "control" and not metadata.table_name:
+        return LeftOut("control")
+    if not metadata.table_name or metadata.schema_name is None:
+        raise RecordFault("no-table", "the change event names no table")
+    return _to_table(metadata.schema_name, metadata.table_name, line, tables)
+
+
+def _to_table(schema: str, table: str, line: bytes, tables: Tables) -> Route:
+    name = tables.get((schema, table))
+    return LeftOut("no-contract") if name is None else ToTable(name, line)
+
+
+def _housekeeping(data: bytes) -> str:
+    """Which of Debezium's own records this is, wrapped or not; each must be that and nothing more.
+
+    Raises:
+        RecordFault: when it is none of them.
+    """
+    candidates = [data]
+    with contextlib.suppress(*_UNREADABLE):
+        candidates.append(bytes(_WRAPPED.decode(data).payload))
+    for candidate in candidates:
+        for decoder, reason in ((_HEARTBEAT, "heartbeat"), (_TRANSACTION, "transaction")):
+            try:
+                decoder.decode(candidate)
+            except _UNREADABLE:
+                continue
+            return reason
+    raise RecordFault("no-table", "the payload is JSON but names no table")
+
+
+def _microseconds(source: _Source) -> int | None:
+    if source.ts_us is not None:
+        return source.ts_us
+    return None if source.ts_ms is None else source.ts_ms * 1000
+
+
+def _commit(committed_us: int | None, lsn: int | None) -> Commit | None:
+    if committed_us is None or lsn is None:
+        return None
+    if not 0 < committed_us <= _MICROSECONDS_MAX or not 0 < lsn <= _LSN_MAX:
+        return None
+    return Commit(committed_us, lsn)

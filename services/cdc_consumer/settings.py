@@ -1,0 +1,48 @@
+"""Settings of the consumer: what `cdc-consumer` reads from the environment, checked before anything is touched."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cdc.contract import ContractsSetting
+from cdc.raw import OBJECT_BYTES_MAX
+from cdc.settings import S3Setting, Settings, SourceSetting
+
+MIB = 1024 * 1024
+
+
+class ConsumerSettings(Settings):
+    """Where changes come from, where they go, and when a micro-batch is written."""
+
+    source: SourceSetting = Field(alias="CDC_SOURCE", description="the streams to read: kinesis://stream[,stream]")
+    tables: ContractsSetting = Field(alias="CDC_TABLES", description="the folder of table contracts (*.odcs.yaml)")
+    raw: S3Setting = Field(alias="CDC_RAW", description="where raw objects are written: s3://bucket/prefix")
+    quarantine: S3Setting = Field(
+        alias="CDC_QUARANTINE", description="where records go that cannot be read: s3://bucket/prefix"
+    )
+    leases: str = Field(
+        alias="CDC_LEASES",
+        pattern=r"^[a-zA-Z0-9_.-]{3,255}$",  # AWS API model of DynamoDB: TableName
+        description="the DynamoDB table of leases and checkpoints; it is made when it is missing",
+    )
+    lease_seconds: float = Field(
+        default=30,
+        alias="CDC_LEASE_SECONDS",
+        ge=1,
+        le=3600,
+        description="after how many seconds without a sign of life another worker takes a shard over",
+    )
+    batch_age_seconds: float = Field(
+        default=10,
+        alias="CDC_BATCH_AGE_SECONDS",
+        gt=0,
+        le=3600,
+        description="a micro-batch is written when its first record was read so many seconds ago",
+    )
+    batch_bytes: int = Field(
+        default=8 * MIB,
+        alias="CDC_BATCH_BYTES",
+        ge=1,
+        le=OBJECT_BYTES_MAX,
+        description=f"a micro-batch is written before its lines exceed so many bytes; at most {OBJECT_BYTES_MAX}",
+    )

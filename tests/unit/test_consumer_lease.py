@@ -1,0 +1,175 @@
+"""Leases under simulated time: nobody is robbed who lives, nobody waits for one who is dead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from cdc.errors import LeaseLost, TransientFault
+from cdc_consumer.clock import SYSTEM_CLOCK
+from cdc_consumer.halt import Halt
+from cdc_consumer.held_lease import HeldLease
+from cdc_consumer.kinesis import Shard
+from cdc_consumer.lease import (
+    SHARD_END,
+    TRIM_HORIZON,
+    Lease,
+    Sighting,
+    checkpointed,
+    ended,
+    is_free,
+    parents_ended,
+    released,
+    renewed,
+    taken,
+    watch,
+)
+
+ARRIVED = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+class MemoryTable:
+    """A lease table in memory; `lose_answer` lets the next write land and its answer get lost."""
+
+    def __init__(self, *leases: Lease) -> None:
+        self.rows = {lease.key: lease for lease in leases}
+        self.lose_answer = False
+
+    def ensure(self) -> None:
+        pass
+
+    def leases(self) -> dict[str, Lease]:
+        return dict(self.rows)
+
+    def create(self, lease: Lease) -> None:
+        self.rows.setdefault(lease.key, lease)
+
+    def replace(self, old: Lease, new: Lease) -> Lease | None:
+        stored = self.rows.get(old.key)
+        if stored is not None and (stored.counter, stored.owner) == (old.counter, old.owner):
+            self.rows[old.key] = stored = new
+            if self.lose_answer:
+                self.lose_answer = False
+                raise TransientFault("the answer was lost")
+        return stored
+
+
+def hold(table: MemoryTable, key: str = "s/0", owner: str = "me") -> tuple[HeldLease, Halt]:
+    mine = taken(table.rows[key], owner)
+    assert table.replace(table.rows[key], mine) == mine
+    halt = Halt(SYSTEM_CLOCK)
+    return HeldLease(table, mine, halt), halt
+
+
+def test_a_lease_of_nobody_is_free_at_once() -> None:
+    assert is_free(Lease("s/0"), Sighting(0, 100.0), "me", 100.0, 30)
+
+
+def test_a_lease_is_free_when_its_counter_stood_still_for_the_whole_time() -> None:
+    lease = Lease("s/0", owner="other", counter=5)
+    seen = watch({}, [lease], 0.0)
+    for now, free in ((0.0, False), (29.9, False), (30.0, True)):
+        seen = watch(seen, [lease], now)
+        assert is_free(lease, seen["s/0"], "me", now, 30) is free
+
+
+def test_a_sign_of_life_begins_the_time_anew() -> None:
+    lease = Lease("s/0", owner="other", counter=5)
+    seen = watch({}, [lease], 0.0)
+    lease = renewed(lease)
+    seen = watch(seen, [lease], 29.0)
+    assert not is_free(lease, seen["s/0"], "me", 58.9, 30)
+    assert is_free(lease, seen["s/0"], "me", 59.0, 30)
+
+
+def test_a_worker_just_started_waits_the_whole_time() -> None:
+    """However old the lease is by any other clock: what was not watched standing still does not count."""
+    lease = Lease("s/0", owner="dead", counter=5)
+    seen = watch({}, [lease], 1_000_000.0)
+    assert not is_free(lease, seen["s/0"], "me", 1_000_000.0, 30)
+
+
+def test_a_shard_read_to_its_end_is_never_taken() -> None:
+    assert not is_free(Lease("s/0", checkpoint=SHARD_END), Sighting(0, 0.0), "me", 1e9, 30)
+
+
+def test_children_wait_for_every_parent_that_is_still_listed() -> None:
+    child = Shard("2", parents=("0", "1"))
+    done, open_ = Lease("s/0", checkpoint=SHARD_END), Lease("s/1", checkpoint="77")
+    assert not parents_ended(child, {"0", "1", "2"}, {"s/0": done, "s/1": open_}, "s")
+    assert not parents_ended(child, {"0", "1", "2"}, {"s/0": done}, "s")
+    assert parents_ended(child, {"0", "1", "2"}, {"s/0": done, "s/1": replace(open_, checkpoint=SHARD_END)}, "s")
+    assert parents_ended(child, {"0", "2"}, {"s/0": done}, "s")
+    assert parents_ended(child, {"2"}, {}, "s")
+
+
+def test_every_step_raises_the_counter() -> None:
+    lease = Lease("s/0", counter=1)
+    steps = [taken(lease, "me"), renewed(lease), checkpointed(lease, "5", ARRIVED), ended(lease, "a"), released(lease)]
+    assert {step.counter for step in steps} == {2}
+
+
+def test_two_workers_take_one_lease_once() -> None:
+    table = MemoryTable(Lease("s/0"))
+    seen = table.leases()["s/0"]
+    mine, theirs = taken(seen, "me"), taken(seen, "other")
+    assert table.replace(seen, mine) == mine
+    assert table.replace(seen, theirs) == mine
+
+
+def test_who_lost_the_lease_checkpoints_nothing_and_learns_of_it() -> None:
+    table = MemoryTable(Lease("s/0"))
+    held, halt = hold(table)
+    held.checkpoint("5", ARRIVED)
+    hold(table, owner="other")
+    before = table.rows["s/0"]
+    for step in (held.renew, lambda: held.checkpoint("9", ARRIVED), lambda: held.end(["1"])):
+        with pytest.raises(LeaseLost):
+            step()
+    held.release()
+    assert table.rows["s/0"] == before
+    assert before.checkpoint == "5"
+    assert halt.lost
+
+
+def test_who_took_over_after_a_release_is_not_disturbed() -> None:
+    table = MemoryTable(Lease("s/0"))
+    held, _ = hold(table)
+    held.release()
+    hold(table, owner="other")
+    held.renew()
+    held.release()
+    assert table.rows["s/0"].owner == "other"
+
+
+def test_a_write_whose_answer_was_lost_is_no_lost_lease() -> None:
+    table = MemoryTable(Lease("s/0"))
+    held, halt = hold(table)
+    table.lose_answer = True
+    with pytest.raises(TransientFault):
+        held.checkpoint("5", ARRIVED)
+    held.renew()  # the renewing thread comes before the checkpoint is tried again
+    held.checkpoint("5", ARRIVED)
+    held.checkpoint("8", ARRIVED)
+    assert table.rows["s/0"].checkpoint == "8"
+    assert not halt.lost
+    table.lose_answer = True
+    with pytest.raises(TransientFault):
+        held.release()
+    held.release()
+    assert table.rows["s/0"].owner is None
+
+
+def test_a_vanished_row_is_a_lost_lease() -> None:
+    table = MemoryTable(Lease("s/0"))
+    held, _ = hold(table)
+    table.rows.clear()
+    with pytest.raises(LeaseLost):
+        held.checkpoint("5", ARRIVED)
+    assert table.rows == {}
+
+
+def test_a_new_lease_begins_at_the_trim_horizon() -> None:
+    assert Lease("s/0").checkpoint == TRIM_HORIZON

@@ -1,0 +1,531 @@
+"""One shard under simulated time and faults: a crash at any write, storms, expiry, resharding, loss, SIGTERM."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cdc.errors import FatalFault, LeaseLost, TransientFault
+from cdc_consumer.clock import Clock
+from cdc_consumer.halt import Halt
+from cdc_consumer.held_lease import HeldLease
+from cdc_consumer.kinesis import IteratorExpired, Record, Reply, Shard, ShardGone, Stream
+from cdc_consumer.lease import SHARD_END, Lease, taken
+from cdc_consumer.shard import Outcome, ShardReader, Tools
+from tests.raw_zone import MemoryObjects
+
+STREAM = Stream("s", "s-20261121T120000Z", timedelta(hours=24))
+SHARD = "shardId-000000000000"
+KEY = f"{STREAM.identity}/{SHARD}"
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TABLES = {("public", "Usuários"): "usuarios"}
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+def event(number: int, size: int = 0) -> bytes:
+    source = {"schema": "public", "table": "Usuários", "lsn": number, "ts_us": 1_700_000_000_000_000 + number}
+    value = {"op": "c", "source": source, "after": {"id": number, "x": "x" * size}}
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+@dataclass
+class FakeTime:
+    """A clock that moves when somebody rests; `then` is called before each rest."""
+
+    seconds: float = 0.0
+    then: Callable[[], None] = lambda: None
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.seconds, lambda: NOON + timedelta(seconds=self.seconds), self.wait)
+
+    def wait(self, event_: threading.Event, seconds: float) -> bool:
+        self.then()
+        if not event_.is_set():
+            self.seconds += seconds
+        return event_.is_set()
+
+
+@dataclass
+class FakeStreams:
+    """One shard; `faults` are raised by the next calls, in order, before they do anything."""
+
+    time: FakeTime
+    records_: list[Record] = field(default_factory=list)
+    page: int = 3
+    closed: Shard | None = None
+    children: tuple[str, ...] = ()
+    faults: list[Exception] = field(default_factory=list)
+    opened: list[str | None] = field(default_factory=list)
+    calls: list[float] = field(default_factory=list)
+
+    def add(self, *payloads: bytes) -> None:
+        number = len(self.records_)
+        now = NOON + timedelta(seconds=self.time.seconds)
+        self.records_ += [Record(f"00{number + i}", now, data) for i, data in enumerate(payloads, start=1)]
+
+    def describe(self, name: str) -> Stream:
+        raise NotImplementedError
+
+    def shards(self, stream: Stream) -> tuple[Shard, ...]:
+        return (self.closed or Shard(SHARD), *(Shard(child, parents=(SHARD,)) for child in self.children))
+
+    def iterator(self, stream: Stream, shard: str, after: str | None) -> str:
+        self.opened.append(after)
+        first = next((i for i, one in enumerate(self.records_) if int(one.seq) > int(after or 0)), len(self.records_))
+        return str(first)
+
+    def records(self, stream: Stream, shard: str, iterator: str) -> Reply:
+        self.calls.append(self.time.seconds)
+        if self.faults:
+            raise self.faults.pop(0)
+        start = int(iterator)
+        end = min(start + self.page, len(self.records_))
+        at_end = end == len(self.records_)
+        if at_end and self.closed:
+            return Reply(tuple(self.records_[start:end]), None, 0, self.children[:1])
+        return Reply(tuple(self.records_[start:end]), str(end), 0 if at_end else 5000)
+
+
+class FaultyObjects(MemoryObjects):
+    """Objects in memory whose writes `before` and `after` may disturb."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Callable[[str], None] = lambda _: None
+        self.after: Callable[[str], None] = lambda _: None
+
+    def put_new(self, path: str, body: bytes) -> None:
+        self.before(path)
+        if self.objects.setdefault(path, body) != body:
+            raise FatalFault("other content", where=path)
+        self.after(path)
+
+    def put(self, path: str, body: bytes) -> None:
+        self.before(path)
+        super().put(path, body)
+        self.after(path)
+
+
+class MemoryTable:
+    def __init__(self) -> None:
+        self.row = Lease(KEY)
+        self.before: Callable[[Lease], None] = lambda _: None
+
+    def ensure(self) -> None:
+        raise NotImplementedError
+
+    def leases(self) -> dict[str, Lease]:
+        return {KEY: self.row}
+
+    def create(self, lease: Lease) -> None:
+        raise NotImplementedError
+
+    def replace(self, old: Lease, new: Lease) -> Lease | None:
+        self.before(new)
+        if (self.row.counter, self.row.owner) == (old.counter, old.owner):
+            self.row = new
+        return self.row
+
+
+@dataclass
+class World:
+    """All that outlives a worker: stream, objects, lease table."""
+
+    time: FakeTime = field(default_factory=FakeTime)
+    raw: FaultyObjects = field(default_factory=FaultyObjects)
+    quarantine: FaultyObjects = field(default_factory=FaultyObjects)
+    table: MemoryTable = field(default_factory=MemoryTable)
+    batch_bytes: int = 8_000_000
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        self.streams = FakeStreams(self.time)
+        self.halt = Halt(self.time.clock())
+
+    def work(self, *, until_caught_up: bool = True) -> Outcome:
+        """A new worker takes the lease and reads the shard."""
+        self.workers += 1
+        self.table.row = taken(self.table.row, f"worker-{self.workers}")
+        self.halt = Halt(self.time.clock())
+        lease = HeldLease(self.table, self.table.row, self.halt)
+        tools = Tools(
+            self.streams, self.raw, self.quarantine, TABLES, self.batch_bytes, 10.0, self.time.clock(), lambda: 0.5
+        )
+        return ShardReader(STREAM, SHARD, lease, self.halt, tools).run(until_caught_up=until_caught_up)
+
+    def chain(self) -> list[dict[str, Any]]:
+        """The batch records in the order of their names, which is that of their ends."""
+        paths = sorted(path for path in self.raw.objects if path.startswith("_batches/"))
+        return [json.loads(self.raw.objects[path]) for path in paths]
+
+    def check(self, expected_gaps: int = 0) -> list[int]:
+        """The sequence numbers in raw, those of overlaps once, after the chain was found whole."""
+        covered, gaps = 0, 0
+        seen: list[int] = []
+        for record in self.chain():
+            gaps += int(record["after"]) > covered
+            for ref in record.get("objects", ()):
+                lines = gzip.decompress(self.raw.objects[ref["path"]]).splitlines()
+                numbers = [int(json.loads(line)["seq"]) for line in lines]
+                assert all(int(record["after"]) < number <= int(record["upto"]) for number in numbers)
+                seen += [number for number in numbers if number > covered]
+            covered = max(covered, int(record["upto"]))
+        assert gaps == expected_gaps
+        return seen
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_caught_up(world: World) -> None:
+    world.streams.add(*map(event, range(1, 8)), b"", b"{")
+    assert world.work() is Outcome.CAUGHT_UP
+    assert world.check() == [1, 2, 3, 4, 5, 6, 7]
+    assert world.table.row.checkpoint == "009"
+    assert world.table.row.arrived_at == NOON
+    assert len(world.quarantine.objects) == 1
+    (tip,) = (json.loads(body) for path, body in world.raw.objects.items() if path.startswith("_tips/"))
+    assert tip["upto"] == "009"
+
+
+def test_a_second_worker_goes_on_where_the_first_one_ended(world: World) -> None:
+    world.streams.add(event(1), event(2))
+    world.work()
+    world.streams.add(event(3))
+    world.work()
+    assert world.streams.opened == [None, "002"]
+    assert [(record["after"], record["upto"]) for record in world.chain()] == [("0", "002"), ("002", "003")]
+
+
+def test_a_batch_is_written_when_it_is_old_enough_and_the_tip_noted_at_most_once_a_minute(world: World) -> None:
+    def feed() -> None:
+        if world.time.seconds < 100:
+            world.streams.add(event(len(world.streams.records_) + 1))
+        else:
+            world.halt.ask(8)
+
+    world.time.then = feed
+    assert world.work(until_caught_up=False) is Outcome.STOPPED
+    assert world.check() == list(range(1, len(world.streams.records_) + 1))
+    assert 9 <= len(world.chain()) <= 11
+    gaps = [later - earlier for earlier, later in zip(world.streams.calls, world.streams.calls[1:], strict=False)]
+    assert min(gaps) >= 0.2
+
+
+def test_a_batch_stays_below_its_bytes_and_a_larger_record_is_alone(world: World) -> None:
+    world.batch_bytes = 1000
+    sizes = [100, 100, 5000, 100, 100, 100, 900, 100]
+    world.streams.add(*(event(number, size) for number, size in enumerate(sizes, start=1)))
+    world.work()
+    assert world.check() == list(range(1, 9))
+    for record in world.chain():
+        (ref,) = record["objects"]
+        assert ref["records"] == 1 or len(gzip.decompress(world.raw.objects[ref["path"]])) <= 1000 + ref["records"]
+
+
+def test_order_of_writes(world: World) -> None:
+    order: list[str] = []
+    world.raw.before = lambda path: order.append(path.split("/")[0])
+    world.quarantine.before = lambda _path: order.append("quarantine")
+    world.table.before = lambda new: order.append(f"checkpoint {new.checkpoint}")
+    world.streams.add(event(1), b"garbage")
+    world.work()
+    assert order == ["quarantine", "postgres", "_batches", "checkpoint 002", "_tips"]
+
+
+WRITES = {"before": 13, "after": 10}  # the fakes have no moment after a checkpoint: it is the next write's "before"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", range(14))
+def test_a_crash_before_or_after_any_write_loses_nothing(world: World, moment: str, step: int) -> None:
+    """Three batches of four writes each and the last tip: the worker dies at each of them, and the next goes on."""
+    world.batch_bytes = 450
+    payloads = [event(1), b"{", event(2), b"{", event(3), b"{"]
+    world.streams.add(*payloads)
+    left = step
+
+    def maybe_die(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            raise Crash
+
+    for store in (world.raw, world.quarantine):
+        setattr(store, moment, maybe_die)
+    if moment == "before":
+        world.table.before = maybe_die
+    with pytest.raises(Crash) if step < WRITES[moment] else nullcontext():
+        world.work()
+    if step < WRITES[moment]:
+        world.streams.add(event(7))
+        world.streams.page = 2  # the next worker cuts elsewhere
+        world.work()
+    assert world.check() == [number for number, payload in enumerate(world.streams.records_, 1) if payload.data != b"{"]
+    quarantined = {
+        json.loads(line)["seq"]
+        for body in world.quarantine.objects.values()
+        for line in gzip.decompress(body).splitlines()
+    }
+    assert quarantined == {"002", "004", "006"}
+
+
+def test_a_put_whose_answer_was_lost_is_a_success(world: World) -> None:
+    world.streams.add(event(1), b"{")
+    lost: set[str] = set()
+
+    def lose(path: str) -> None:
+        if path not in lost:
+            lost.add(path)
+            raise TransientFault("the answer was lost")
+
+    world.raw.after = world.quarantine.after = lose
+    assert world.work() is Outcome.CAUGHT_UP
+    assert world.check() == [1]
+    assert len(lost) == 4
+
+
+def test_storms_of_faults_are_sat_out_while_what_was_read_is_written(world: World) -> None:
+    world.streams.add(event(1))
+    storm: list[Exception] = [TransientFault("throttled") for _ in range(50)]
+
+    def begin() -> None:
+        world.time.then = lambda: None
+        world.streams.faults = storm
+
+    world.time.then = begin
+    world.raw.after = lambda path: world.halt.ask(8) if "_tips" in path and not storm else None
+    world.work(until_caught_up=False)
+    assert world.check() == [1]
+    first_batch_at = world.table.row.checkpoint
+    assert first_batch_at == "001"
+    assert (
+        max(later - earlier for earlier, later in zip(world.streams.calls, world.streams.calls[1:], strict=False)) <= 5
+    )
+
+
+def test_an_expired_iterator_is_made_anew_after_the_last_record_read(world: World) -> None:
+    world.streams.add(*map(event, range(1, 6)))
+
+    def expire() -> None:
+        world.time.then = lambda: None
+        world.streams.faults.append(IteratorExpired("expired"))
+
+    world.time.then = expire
+    world.work()
+    assert world.streams.opened == [None, "003"]
+    assert world.check() == [1, 2, 3, 4, 5]
+
+
+def test_the_last_batch_of_a_closed_shard_names_the_children(world: World) -> None:
+    world.streams.add(event(1), event(2))
+    world.streams.closed = Shard(SHARD, ending="0099")
+    world.streams.children = ("shardId-2", "shardId-1")
+    assert world.work() is Outcome.SHARD_END
+    (record,) = world.chain()
+    assert (record["upto"], record["closed"], record["children"]) == ("002", True, ["shardId-1", "shardId-2"])
+    assert world.table.row.checkpoint == SHARD_END
+    assert world.table.row.children == ("shardId-1", "shardId-2")
+
+
+def test_a_shard_that_closes_after_all_was_written_gets_a_batch_up_to_its_end(world: World) -> None:
+    world.streams.add(event(1))
+    world.work()
+    world.streams.closed = Shard(SHARD, ending="0099")
+    world.streams.children = ("shardId-1",)
+    assert world.work() is Outcome.SHARD_END
+    record = world.chain()[-1]
+    assert (record["after"], record["upto"], record["closed"]) == ("001", "0099", True)
+    assert "objects" not in record
+    world.check()
+
+
+def test_a_crash_between_the_closing_batch_record_and_shard_end(world: World) -> None:
+    world.streams.add(event(1))
+    world.streams.closed = Shard(SHARD, ending="0099")
+    world.streams.children = ("shardId-1",)
+
+    def die(new: Lease) -> None:
+        if new.checkpoint == SHARD_END:
+            raise Crash
+
+    world.table.before = die
+    with pytest.raises(Crash):
+        world.work()
+    world.table.before = lambda _: None
+    assert world.work() is Outcome.SHARD_END
+    assert world.table.row.checkpoint == SHARD_END
+    assert world.table.row.children == ("shardId-1",)
+    assert len(world.chain()) == 1
+
+
+def test_a_lease_lost_in_the_middle_of_a_batch_changes_nothing(world: World) -> None:
+    world.streams.add(event(1))
+
+    def steal(path: str) -> None:
+        if path.startswith("postgres/"):
+            world.table.row = taken(world.table.row, "thief")
+
+    world.raw.after = steal
+    with pytest.raises(LeaseLost):
+        world.work()
+    assert (world.table.row.owner, world.table.row.checkpoint) == ("thief", "TRIM_HORIZON")
+
+
+def test_a_lease_known_to_be_lost_stops_before_the_next_write(world: World) -> None:
+    world.streams.add(event(1), b"{")
+    world.quarantine.after = lambda _: world.halt.lose()
+    with pytest.raises(LeaseLost):
+        world.work()
+    assert world.raw.objects == {}
+
+
+def test_sigterm_writes_what_was_read(world: World) -> None:
+    world.streams.add(event(1), event(2))
+    world.time.then = lambda: world.halt.ask(8)
+    assert world.work(until_caught_up=False) is Outcome.STOPPED
+    assert world.check() == [1, 2]
+    assert world.table.row.checkpoint == "002"
+
+
+def test_sigterm_does_not_wait_for_ever_for_a_store_that_is_down(world: World) -> None:
+    world.streams.add(event(1))
+    world.time.then = lambda: None
+
+    def down(_: str) -> None:
+        raise TransientFault("down")
+
+    world.raw.before = down
+    world.time.then = lambda: world.halt.ask(8) if not world.halt.ending else None
+    with pytest.raises(TransientFault):
+        world.work(until_caught_up=False)
+    assert world.time.seconds <= 10
+    assert world.table.row.checkpoint == "TRIM_HORIZON"
+
+
+def test_what_is_denied_ends_the_shard(world: World) -> None:
+    world.streams.add(event(1))
+
+    def deny(_: str) -> None:
+        raise FatalFault("denied")
+
+    world.raw.before = deny
+    with pytest.raises(FatalFault):
+        world.work()
+    assert world.table.row.checkpoint == "TRIM_HORIZON"
+
+
+def test_a_vanished_shard_is_left_with_what_was_read_of_it(world: World) -> None:
+    world.streams.add(*map(event, range(1, 6)))
+
+    def vanish() -> None:
+        world.time.then = lambda: None
+        world.streams.faults.append(ShardGone("gone"))
+
+    world.time.then = vanish
+    assert world.work() is Outcome.GONE
+    assert world.check() == [1, 2, 3]
+
+
+def forget(world: World, numbers: int) -> None:
+    """The stream drops its oldest records."""
+    world.streams.records_ = world.streams.records_[numbers:]
+
+
+def test_resuming_behind_the_retention_leaves_a_gap_in_the_chain(world: World) -> None:
+    world.streams.add(*map(event, range(1, 4)))
+    world.work()
+    world.time.seconds += timedelta(hours=30).total_seconds()
+    world.streams.add(*map(event, range(4, 8)))
+    forget(world, 5)
+    world.work()
+    assert world.chain()[-1]["after"] == "5"
+    assert world.check(expected_gaps=1) == [1, 2, 3, 6, 7]
+
+
+def test_a_quiet_stream_that_was_watched_has_no_gap(world: World) -> None:
+    """No record for 30 hours, but the consumer was there and said so."""
+    world.streams.add(*map(event, range(1, 4)))
+    world.time.then = lambda: world.halt.ask(8) if world.time.seconds > 30 * 3600 else None
+    world.work(until_caught_up=False)
+    world.time.then = lambda: None
+    world.streams.records_ = [Record("009", world.time.clock().utc(), event(9))]
+    world.work()
+    assert world.check() == [1, 2, 3, 9]
+
+
+def test_a_gap_is_not_forgotten_while_nothing_arrives(world: World) -> None:
+    world.streams.add(event(1), event(2))
+    world.work()
+    world.time.seconds += timedelta(hours=30).total_seconds()
+    world.streams.add(event(3))
+    forget(world, 3)
+    world.work()  # nothing there
+    world.streams.records_ = [Record("004", NOON + timedelta(hours=30), event(4))]
+    world.work()
+    assert world.check(expected_gaps=1) == [1, 2, 4]
+
+
+def test_a_closed_shard_whose_rest_is_gone_ends_with_a_gap(world: World) -> None:
+    world.streams.add(event(1), event(2))
+    world.work()
+    world.time.seconds += timedelta(hours=30).total_seconds()
+    forget(world, 2)
+    world.streams.closed = Shard(SHARD, ending="0099")
+    assert world.work() is Outcome.SHARD_END
+    assert (world.chain()[-1]["after"], world.chain()[-1]["upto"]) == ("98", "0099")
+    world.check(expected_gaps=1)
+
+
+def test_a_lost_lease_table_reads_nothing_twice(world: World) -> None:
+    world.streams.add(event(1), event(2))
+    world.work()
+    world.table.row = replace(Lease(KEY), counter=0)
+    world.streams.add(event(3))
+    world.work()
+    assert [(record["after"], record["upto"]) for record in world.chain()] == [("0", "002"), ("002", "003")]
+
+
+def test_a_worker_that_slept_too_long_writes_what_it_had_before_the_gap(world: World) -> None:
+    world.streams.add(*map(event, range(1, 7)))
+
+    def sleep() -> None:
+        world.time.then = lambda: None
+        world.time.seconds += timedelta(hours=30).total_seconds()
+        forget(world, 4)
+
+    def expire() -> None:
+        world.streams.faults.append(IteratorExpired("expired"))
+        world.time.then = sleep
+
+    world.time.then = expire
+    world.work()
+    assert world.check(expected_gaps=1) == [1, 2, 3, 5, 6]
+
+
+def test_an_iterator_that_expires_on_a_quiet_stream_is_no_gap(world: World) -> None:
+    world.streams.add(*map(event, range(1, 4)))
+
+    def expire() -> None:
+        if world.time.seconds > timedelta(hours=30).total_seconds():
+            world.streams.faults.append(IteratorExpired("expired"))
+            forget(world, 3)
+            world.streams.records_.append(Record("009", world.time.clock().utc(), event(9)))
+            world.time.then = lambda: world.halt.ask(8) if len(world.streams.opened) > 1 else None
+
+    world.time.then = expire
+    world.work(until_caught_up=False)
+    assert world.check() == [1, 2, 3, 9]
