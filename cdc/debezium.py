@@ -112,5 +112,5 @@ def is_placeholder(value: Any, type_: PostgresType | None) -> bool:
     if isinstance(value, str):
         return value == (_PLACEHOLDER_BYTES if type_ is not None and type_.name == "bytea" else PLACEHOLDER)
     if isinstance(value, list) and (type_ is None or type_.is_array):
-        return value in ([PLACEHOLDER], _PLACEHOLDER_NUMBERS, _PLACEHOLDER_UUIDS)
+        return value in ([PLACEHOLDER], _PLACEHOLDER_NUMBERS, _PLACEHOLDER_UUIDS, [_PLACEHOLDER_BYTES])
     return False

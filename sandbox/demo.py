@@ -77,7 +77,9 @@ def run(directory: Path, seconds: float, seed: int, console: Console) -> Compari
             watching = pool.submit(_watch, pipeline, progress, stop)
             reporting = pool.submit(_report, pipeline, progress, stop)
             try:
-                progress.phase = "backfill, while the application goes on changing rows; reports run on the lake"
+                progress.phase = (
+                    "the application changes rows during the backfill and after it; reports run on the lake"
+                )
                 tally = _work(pipeline, progress, seconds, Random(seed))
                 progress.phase = "the application is quiet; the last changes arrive"
                 pipeline.wait_until_complete(pipeline.source_clock(), COMPLETE_SECONDS_MAX)
@@ -103,10 +105,12 @@ def _work(pipeline: Pipeline, progress: Progress, seconds: float, random: Random
     tally = workload.run(seconds=seconds, progress=note)
     progress.tally = tally
     needed = {
-        "changes": (tally.changes, CHANGES_MIN if seconds >= SECONDS else 1), "deletes": (tally.deleted, 1),
-        "key changes": (tally.key_changes, 1), "updates that left a TOASTed value unchanged": (tally.toast_unchanged, 1),
+        "changes": (tally.changes, CHANGES_MIN if seconds >= SECONDS else 1),
+        "deletes": (tally.deleted, 1),
+        "key changes": (tally.key_changes, 1),
+        "updates that left a TOASTed value unchanged": (tally.toast_unchanged, 1),
         "transactions rolled back": (tally.rolled_back, 1),
-    }  # fmt: skip
+    }
     short = [f"{name}: {made} instead of {least}" for name, (made, least) in needed.items() if made < least]
     if short:
         raise CdcError(
@@ -169,6 +173,7 @@ def _tell(tally: Tally, progress: Progress, outcome: Comparison, console: Consol
         f"({tally.toast_unchanged:,} left a TOASTed value unchanged), {tally.deleted:,} deletes, "
         f"{tally.key_changes:,} key changes; {tally.rolled_back:,} transactions were rolled back",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"{progress.reports:,} reports ran on the lake meanwhile", highlight=False)
     for reader, what in outcome.what.items():

@@ -154,8 +154,7 @@ class TableCompactor:
         _DUPLICATES.labels(name).inc(merged.duplicates)
         _ROWS.labels(name).set(len(self._index))
         _HELD_SHARDS.labels(name).set(len(holds))
-        oldest = self._progress.oldest
-        valid_through = oldest.committed_at if oldest else None
+        valid_through = self._progress.valid_through
         _VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
         for column in sorted(self._reader.new_columns - self._new_columns):
             _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")

@@ -81,9 +81,7 @@ def _apply(change: Change, before: State, donors: dict[Position, State]) -> tupl
         donors[change.position] = before
         return State(None, change.position, change.committed_at), change
     if change.op == SET_ASIDE:
-        return State(
-            before.row, change.position, change.committed_at, is_complete=False, is_read=before.is_read
-        ), change
+        return replace(before, is_complete=False), change
     filled = change
     if change.unchanged:
         source = before if change.op == UPDATE and before.row is not None else donors.get(change.position, ABSENT)

@@ -59,4 +59,4 @@ def is_held(origin: Origin, holds: Mapping[str, int]) -> bool:
 def _is_overdue(change: Change, evidence: Mapping[str, ShardEvidence]) -> bool:
     assert change.origin is not None
     others = (known for shard, known in evidence.items() if shard != change.origin.shard and not known.closed)
-    return all(known.committed_at is not None and known.committed_at > change.committed_at for known in others)
+    return all(known.proven_through is not None and known.proven_through > change.committed_at for known in others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import msgspec
@@ -17,6 +17,11 @@ OFFSETS, EVIDENCE, FLOOR = "cdc.offsets", "cdc.evidence", "cdc.truncated-below"
 VALID_THROUGH, SOURCE_LSN, HISTORY_SNAPSHOT = "cdc.valid-through", "cdc.source-lsn", "cdc.history-snapshot"
 
 
+COMMIT_SKEW = timedelta(seconds=1)
+"""Postgres takes the time of a commit a moment before the commit takes its place in the log, so that a transaction
+right behind a heartbeat can have an earlier time. So much is taken off what a heartbeat proves."""
+
+
 class ShardEvidence(msgspec.Struct, frozen=True):
     """How far the source is known to have come in a shard: everything committed before has passed through it.
 
@@ -27,6 +32,11 @@ class ShardEvidence(msgspec.Struct, frozen=True):
     committed_at: datetime | None = None
     lsn: int = 0
     closed: bool = False
+
+    @property
+    def proven_through(self) -> datetime | None:
+        """Every commit with this time or an earlier one has passed through the shard."""
+        return self.committed_at - COMMIT_SKEW if self.committed_at is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +52,20 @@ class Progress:
         """The evidence of the shard that is furthest behind; None while any shard has none."""
         return furthest_behind(self.evidence.values())
 
+    @property
+    def valid_through(self) -> datetime | None:
+        """Everything committed at the source up to then is merged; None while that is unproven."""
+        return self.oldest.proven_through if self.oldest else None
+
     def properties(self) -> dict[str, str]:
         """The table properties that state it."""
-        oldest = self.oldest
+        oldest, valid_through = self.oldest, self.valid_through
         stated = {
             OFFSETS: msgspec.json.encode(
                 {shard: str(offset) for shard, offset in self.offsets.items()}, order="sorted"
             ),
             EVIDENCE: msgspec.json.encode(dict(self.evidence), order="sorted"),
-            VALID_THROUGH: oldest.committed_at.isoformat().encode() if oldest and oldest.committed_at else b"",
+            VALID_THROUGH: valid_through.isoformat().encode() if valid_through else b"",
             SOURCE_LSN: str(oldest.lsn).encode() if oldest else b"",
         }
         if self.floor is not None:

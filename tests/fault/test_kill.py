@@ -12,6 +12,7 @@ import pytest
 
 from sandbox import usuarios
 from sandbox.compare import compare
+from sandbox.lake import Lake
 from sandbox.pipeline import PII_KEY, Pace, Pipeline
 from sandbox.process import wait_until
 from sandbox.workload import Tally, Workload
@@ -35,13 +36,7 @@ def test_consumer_compactor_and_publisher_killed_in_the_middle_lose_and_double_n
         try:
             for victims in [("cdc-consumer", "compactor"), ("cdc-publisher",), ("cdc-consumer",), ("compactor",)]:
                 # Every round kills in the middle of the work: the lake has just moved on, and more is under way.
-                was = lake.state("usuarios")
-                wait_until(
-                    lambda was=was: lake.state("usuarios") not in {None, was},
-                    120,
-                    "the lake moves on",
-                    poll_seconds=0.2,
-                )
+                _wait_for_a_commit(lake)
                 pipeline.kill(*victims)
                 pipeline.start(*victims)
         finally:
@@ -59,3 +54,8 @@ def test_consumer_compactor_and_publisher_killed_in_the_middle_lose_and_double_n
     changes = [(row["id"], row["cdc_lsn"], row["cdc_op"]) for row in history]
     assert len(changes) == len(set(changes))  # history has every change once
     assert len(changes) >= tally.changes
+
+
+def _wait_for_a_commit(lake: Lake) -> None:
+    before = lake.state("usuarios")
+    wait_until(lambda: lake.state("usuarios") not in {None, before}, 120, "the lake moves on", poll_seconds=0.2)

@@ -104,6 +104,11 @@ def put(
     shard.batch(events, table=contract.name, evidence=None if seconds is None else at(seconds), **options)
 
 
+def proven(seconds: float) -> str:
+    """valid-through after a heartbeat: a second less, for commits that took their time before it and their place after."""
+    return at(seconds - 1).isoformat()
+
+
 def test_nothing_new_changes_nothing(world: World) -> None:
     assert not world.compactor.step().has_moved
     assert world.rows() == {}
@@ -235,6 +240,26 @@ def test_a_record_that_cannot_be_read_is_quarantined_and_the_rest_merged(world: 
     }  # fmt: skip
 
 
+def test_a_row_keeps_its_position_when_a_later_change_of_it_is_set_aside(world: World) -> None:
+    shard = world.shard()
+    unreadable = [event("u", lsn, {"id": 1, "nome": 7, "bio": ""}, table="t") for lsn in (6, 8, 12)]
+    put(shard, world.contract, change("c", 5, 1, "a", "x"), unreadable[0])
+    world.merge()
+    put(shard, world.contract, unreadable[1])
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 5)}
+    world.restart()
+    put(shard, world.contract, change("u", 9, 1, "not across the mark"))
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 5)}
+    put(shard, world.contract, change("u", 10, 1, "b", "y"), change("u", 11, 1, "c"), unreadable[2])
+    world.merge()
+    assert world.rows() == {1: ("c", "y", 11)}
+    assert [entry[:2] for entry in world.history()] == [
+        (5, "c"), (6, "q"), (8, "q"), (9, "q"), (10, "u"), (11, "u"), (12, "q"),
+    ]  # fmt: skip
+
+
 def test_a_truncate_removes_every_row_below_it_and_what_comes_late(world: World) -> None:
     shard, other = world.shard(0), world.shard(1)
     put(shard, world.contract, change("c", 5, 1, "a", "x"), change("c", 6, 2, "b", "y"))
@@ -267,7 +292,7 @@ def test_a_crash_between_the_two_commits_is_mended_from_history(
     world.merge()
     assert world.rows() == ({} if truncates else {1: ("a2", "x", 7), 3: ("b", "y", 8)})
     assert world.history() == told
-    assert world.pair().table.properties["cdc.valid-through"] == at(8).isoformat()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(8)
     world.restart()
     put(shard, world.contract, change("c", 9, 4, "d", "w"))
     world.merge()
@@ -333,7 +358,7 @@ def test_valid_through_is_the_least_of_what_open_shards_prove(world: World) -> N
     left = world.shard(0)
     put(left, world.contract, change("c", 5, 1, "a", "x"), seconds=50)
     world.merge()
-    assert world.pair().table.properties["cdc.valid-through"] == at(50).isoformat()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(50)
     right = world.shard(1)  # seen, but nothing of it read yet
     put(left, world.contract, change("u", 6, 1, "b"), seconds=50)
     world.merge()
@@ -343,16 +368,16 @@ def test_valid_through_is_the_least_of_what_open_shards_prove(world: World) -> N
     assert world.pair().table.properties["cdc.valid-through"] == ""
     put(right, world.contract, seconds=40)
     world.merge()
-    assert world.pair().table.properties["cdc.valid-through"] == at(40).isoformat()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(40)
     put(right, world.contract, seconds=60, closed=True, children=("shardId-000000000002",))
     world.merge()
-    assert world.pair().table.properties["cdc.valid-through"] == at(50).isoformat()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(50)
     put(left, world.contract, seconds=90)
     world.merge()
-    assert world.pair().table.properties["cdc.valid-through"] == at(60).isoformat()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(60)
     put(world.shard(2), world.contract, seconds=80)
     world.merge()
-    assert world.pair().table.properties["cdc.valid-through"] == at(80).isoformat()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(80)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -83,6 +83,8 @@ def test_nothing_is_filled_across_a_change_that_was_set_aside() -> None:
     aside = change("u", 1, 6, nome="b", bio="lost").set_aside(FAULT)
     outcome = fold([change("c", 1, 5, nome="a", bio="old"), aside, change("u", 1, 7, nome="c")], {}, None)
     assert [c.position.lsn for c in outcome.unresolved] == [7]
+    # The row stays the one of the change that made it, position and all.
+    assert outcome.states[(1,)].position == Position(1, 5)
     after = fold([aside, change("u", 1, 8, nome="d", bio="whole")], {}, None)
     assert after.states[(1,)].row == {"id": 1, "nome": "d", "bio": "whole"}
 

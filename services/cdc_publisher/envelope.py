@@ -1,0 +1,177 @@
+"""Envelope: Debezium's change events as JSON text, keys and values, in Debezium's order of fields.
+
+Source of the facts: events recorded from Debezium 3.6.3 (schemas off, `decimal.handling.mode=string`). Rows are put
+together from ready JSON pieces, since this is what bounds how many changes a second can be published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from json.encoder import encode_basestring
+from typing import Final, NamedTuple
+
+from cdc.errors import FatalFault
+from cdc.raw import HEARTBEAT_PREFIX
+from cdc_publisher.pgoutput import UNCHANGED, Value
+from cdc_publisher.rendering import Rendering
+
+SOURCE_NAME: Final = "cdc"
+VERSION: Final = "3.6.3.usuarios-cdc"
+"""Debezium's version whose format this is, and that it is not Debezium."""
+HEARTBEAT: Final = HEARTBEAT_PREFIX
+"""Prefix of our own logical messages, and the partition key of the events that they become."""
+PARTITION_KEY_WITHOUT_KEY: Final = "default"
+"""What Debezium's Kinesis sink takes for events without a key."""
+
+
+class Event(NamedTuple):
+    """What goes to the stream: `data` is empty for a tombstone."""
+
+    partition_key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TableFormat:
+    """How one table's rows are written: names, renderings, and which columns are the key, in the key's order."""
+
+    schema: str
+    table: str
+    names: tuple[str, ...]
+    renderings: tuple[Rendering, ...]
+    key: tuple[int, ...]
+    row_template: str
+    key_template: str
+    source: str
+
+    @classmethod
+    def of(
+        cls, schema: str, table: str, columns: Sequence[tuple[str, Rendering]], key_names: Sequence[str]
+    ) -> TableFormat:
+        """The format of a table with these columns; the key's columns must be among them."""
+        names = tuple(name for name, _ in columns)
+        return cls(
+            schema=schema,
+            table=table,
+            names=names,
+            renderings=tuple(rendering for _, rendering in columns),
+            key=tuple(names.index(name) for name in key_names),
+            row_template=_template(names),
+            key_template=_template(key_names),
+            source=f',"schema":{encode_basestring(schema)},"table":{encode_basestring(table)},"txId":',
+        )
+
+    def row(self, values: Sequence[Value]) -> str:
+        """The JSON object of a row."""
+        try:
+            return self.row_template % tuple(
+                [
+                    "null"
+                    if value is None
+                    else rendering.placeholder
+                    if value is UNCHANGED
+                    else rendering.render(value)
+                    for value, rendering in zip(values, self.renderings, strict=True)
+                ]
+            )
+        except (ValueError, KeyError, IndexError):
+            raise self._unreadable(values) from None
+
+    def key_of(self, values: Sequence[Value]) -> str:
+        """The JSON object of a row's key."""
+        parts = []
+        for index in self.key:
+            value = values[index]
+            if value is None or value is UNCHANGED:
+                raise FatalFault(
+                    "a change comes without its key",
+                    where=f"{self.schema}.{self.table}, column {self.names[index]}",
+                    hint="set the table's REPLICA IDENTITY to DEFAULT or FULL, then make a new backfill in a new epoch",
+                )
+            parts.append(self.renderings[index].render(value))
+        return self.key_template % tuple(parts)
+
+    def _unreadable(self, values: Sequence[Value]) -> FatalFault:
+        for name, rendering, value in zip(self.names, self.renderings, values, strict=False):
+            try:
+                if isinstance(value, str):
+                    rendering.render(value)
+            except (ValueError, KeyError, IndexError):
+                return FatalFault(
+                    "a value is not in the text form that its type has",
+                    where=f"{self.schema}.{self.table}, column {name}",
+                    hint="leave the column out of the publication, and report the type: it holds no exact form yet",
+                )
+        return FatalFault(
+            "a row has another number of columns than its table", where=f"{self.schema}.{self.table}", hint="report it"
+        )
+
+
+class Moment(NamedTuple):
+    """What the events of one transaction (or of the backfill) have in common: JSON pieces around the changing ones."""
+
+    head: str
+    times: str
+    xid: int | None
+
+
+def moment(database: str, snapshot: str, committed_at_us: int, xid: int | None) -> Moment:
+    """The common part of `source`, up to `sequence` and from there to the table's name."""
+    return Moment(
+        head=f'"source":{{"version":"{VERSION}","connector":"postgresql","name":"{SOURCE_NAME}",'
+        f'"ts_ms":{committed_at_us // 1000},"snapshot":"{snapshot}","db":{encode_basestring(database)},"sequence":"[',
+        times=f']","ts_us":{committed_at_us},"ts_ns":{committed_at_us * 1000}',
+        xid=xid,
+    )
+
+
+def source(moment: Moment, names: str, last_commit_lsn: int | None, lsn: int) -> str:
+    """The block `source` of a change; `names` is its table's part."""
+    last = "null" if last_commit_lsn is None else f'\\"{last_commit_lsn}\\"'
+    xid = "null" if moment.xid is None else moment.xid
+    return (
+        f'{moment.head}{last},\\"{lsn}\\"{moment.times}{names}{xid}'
+        f',"lsn":{lsn},"xmin":null,"origin":null,"origin_lsn":null}}'
+    )
+
+
+def change(key: str | None, op: str, before: str, after: str, source: str, now_ns: int) -> Event:
+    """The event of a change; `before` and `after` are JSON, "null" where there is none."""
+    value = (
+        f'{{"before":{before},"after":{after},{source},"transaction":null,"op":"{op}",'
+        f'"ts_ms":{now_ns // 1_000_000},"ts_us":{now_ns // 1000},"ts_ns":{now_ns}}}'
+    )
+    return Event(PARTITION_KEY_WITHOUT_KEY if key is None else partition_key(key), value.encode())
+
+
+def tombstone(key: str) -> Event:
+    """The empty record that follows a delete."""
+    return Event(partition_key(key), b"")
+
+
+def partition_key(key: str) -> str:
+    """The partition key of a row: a digest, since partition keys show in places where a key (a CPF, say) must not."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def heartbeat(
+    database: str, last_commit_lsn: int | None, lsn: int, committed_at_us: int, xid: int, now_ns: int
+) -> Event:
+    """The event that says: all that was committed up to this moment was put before it."""
+    block = source(moment(database, "false", committed_at_us, xid), _NO_TABLE, last_commit_lsn, lsn)
+    value = (
+        f'{{"op":"m","ts_ms":{now_ns // 1_000_000},{block},"transaction":null,'
+        f'"message":{{"prefix":"{HEARTBEAT}","content":""}}}}'
+    )
+    return Event(HEARTBEAT, value.encode())
+
+
+_NO_TABLE: Final = ',"schema":"","table":"","txId":'
+
+
+def _template(names: Sequence[str]) -> str:
+    fields = [json.dumps(name, ensure_ascii=False).replace("%", "%%") + ":%s" for name in names]
+    return "{" + ",".join(fields) + "}"

@@ -1,0 +1,260 @@
+"""The publisher: reads the log, writes change events, and confirms to the source only what the stream has.
+
+Read `Publisher.run` first: it is the whole program in ten lines. Everything waits in one place (`_rest`), so that
+feedback to the source goes out in time however slow the stream is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from cdc.position import format_lsn
+from cdc.telemetry import get_log
+from cdc_publisher import envelope, metrics
+from cdc_publisher.envelope import HEARTBEAT, Event, Moment, TableFormat
+from cdc_publisher.ledger import Entry, Evidence, Ledger
+from cdc_publisher.outbox import Record
+from cdc_publisher.pgoutput import (
+    UNCHANGED,
+    Begin,
+    Commit,
+    Delete,
+    Insert,
+    LogicalMessage,
+    Message,
+    Relation,
+    Truncate,
+    Update,
+    Value,
+    parse,
+)
+from cdc_publisher.replication import Keepalive, ReplicationStream, WalData
+from cdc_publisher.sink import Sink
+
+_log = get_log(__name__)
+
+BURST_MESSAGES: Final = 500
+STATUS_SECONDS: Final = 10.0
+"""At least so often the walsender hears of us; it gives up after wal_sender_timeout, 60 s by default."""
+STATUS_SECONDS_MIN: Final = 1.0
+REST_SECONDS: Final = 1.0
+FINISH_SECONDS: Final = 5.0
+
+
+class Clocks(NamedTuple):
+    """The time: `now_ns` since 1970, and a `monotonic` one in seconds."""
+
+    now_ns: Callable[[], int]
+    monotonic: Callable[[], float]
+
+
+class _Transaction(NamedTuple):
+    """The transaction whose changes are streaming."""
+
+    begin: Begin
+    moment: Moment
+    entry: Entry
+
+
+class Publisher:
+    """Turns one replication stream into events, from its start to a stop or a fault."""
+
+    def __init__(
+        self,
+        stream: ReplicationStream,
+        sink: Sink,
+        database: str,
+        format_of: Callable[[Relation], TableFormat | None],
+        open_shards: Callable[[], tuple[str, ...]],
+        clocks: Clocks,
+    ) -> None:
+        self._stream = stream
+        self._sink = sink
+        self._database = database
+        self._format_of = format_of
+        self._open_shards = open_shards
+        self._clocks = clocks
+        self._ledger = Ledger(confirmed_lsn=0)
+        self._formats: dict[int, TableFormat | None] = {}
+        self._transaction: _Transaction | None = None
+        self._last_commit_lsn: int | None = None
+        self._heard_lsn = 0
+        self._status_at = clocks.monotonic()
+        self._status_lsn = 0
+        self._wants_status = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish until asked to stop; then finish what is on its way, and confirm it."""
+        while not stop.is_set():
+            has_more = self._read()
+            self._sink.pump(flush=not has_more)
+            self._confirm()
+            if not has_more:
+                self._rest()
+        self._sink.finish(FINISH_SECONDS)
+        self._confirm(at_once=True)
+
+    def _read(self) -> bool:
+        """Handle what has arrived, as far as there is room; whether more may be waiting."""
+        for _ in range(BURST_MESSAGES):
+            if not self._sink.has_room:
+                return False
+            message = self._stream.read()
+            if message is None:
+                return False
+            if isinstance(message, WalData):
+                self._heard_lsn = max(self._heard_lsn, message.lsn)
+                self._handle(message.lsn, parse(message.payload))
+            else:
+                self._heed(message)
+        return True
+
+    def _rest(self) -> None:
+        seconds = self._sink.seconds_to_next_try(REST_SECONDS)
+        self._stream.wait(self._sink.wake, seconds, for_data=self._sink.has_room)
+
+    def _handle(self, lsn: int, message: Message) -> None:
+        match message:
+            case Insert():
+                self._insert(lsn, message)
+            case Update():
+                self._update(lsn, message)
+            case Delete():
+                self._delete(lsn, message)
+            case Begin():
+                moment = envelope.moment(self._database, "false", message.committed_at_us, message.xid)
+                self._transaction = _Transaction(message, moment, self._ledger.begin())
+            case Commit():
+                self._commit(lsn, message)
+            case Relation():
+                self._formats[message.oid] = self._format_of(message)
+            case Truncate():
+                self._truncate(lsn, message)
+            case LogicalMessage():
+                self._message(lsn, message)
+            case _:
+                pass  # the name of a type, or where a change first came from: nothing is lost
+
+    def _insert(self, lsn: int, message: Insert) -> None:
+        table = self._formats[message.relation]
+        if table is None:
+            metrics.SKIPPED.labels(reason="no-contract").inc()
+            return
+        self._publish(lsn, table, table.key_of(message.new), "c", "null", table.row(message.new))
+
+    def _update(self, lsn: int, message: Update) -> None:
+        table = self._formats[message.relation]
+        if table is None:
+            metrics.SKIPPED.labels(reason="no-contract").inc()
+            return
+        old = message.old
+        new = message.new if old is None else completed(message.new, old)
+        key = table.key_of(new)
+        if old is None:
+            self._publish(lsn, table, key, "u", "null", table.row(new))
+            return
+        old_key = table.key_of(old)
+        if old_key == key:
+            self._publish(lsn, table, key, "u", table.row(old), table.row(new))
+            return
+        # Debezium tells a change of the key as the end of one row and the beginning of another.
+        self._publish_delete(lsn, table, old_key, old)
+        self._publish(lsn, table, key, "c", "null", table.row(new))
+
+    def _delete(self, lsn: int, message: Delete) -> None:
+        table = self._formats[message.relation]
+        if table is None:
+            metrics.SKIPPED.labels(reason="no-contract").inc()
+            return
+        self._publish_delete(lsn, table, table.key_of(message.old), message.old)
+
+    def _publish_delete(self, lsn: int, table: TableFormat, key: str, old: list[Value]) -> None:
+        self._publish(lsn, table, key, "d", table.row(old), "null")
+        self._offer(table, lsn, envelope.tombstone(key))
+
+    def _truncate(self, lsn: int, message: Truncate) -> None:
+        for relation in message.relations:
+            table = self._formats[relation]
+            if table is None:
+                metrics.SKIPPED.labels(reason="no-contract").inc()
+            else:
+                self._publish(lsn, table, None, "t", "null", "null")
+
+    def _publish(self, lsn: int, table: TableFormat, key: str | None, op: str, before: str, after: str) -> None:
+        assert self._transaction is not None
+        source = envelope.source(self._transaction.moment, table.source, self._last_commit_lsn, lsn)
+        self._offer(table, lsn, envelope.change(key, op, before, after, source, self._clocks.now_ns()))
+        _CHANGES[op].inc()
+
+    def _offer(self, table: TableFormat, lsn: int, event: Event) -> None:
+        assert self._transaction is not None
+        record = Record(event.partition_key, event.data, self._transaction.entry)
+        self._sink.offer(record, table, lsn)
+
+    def _message(self, lsn: int, message: LogicalMessage) -> None:
+        transaction = self._transaction
+        if message.prefix != HEARTBEAT or not message.is_transactional or transaction is None:
+            metrics.SKIPPED.labels(reason="logical-message").inc()
+            return
+        begin = transaction.begin
+        transaction.entry.evidence = Evidence(lsn, begin.committed_at_us, begin.xid, self._last_commit_lsn)
+
+    def _commit(self, lsn: int, message: Commit) -> None:
+        assert self._transaction is not None
+        self._ledger.commit(self._transaction.entry, message.end_lsn)
+        self._transaction = None
+        self._last_commit_lsn = lsn
+
+    def _heed(self, message: Keepalive) -> None:
+        self._heard_lsn = max(self._heard_lsn, message.wal_end)
+        self._wants_status = self._wants_status or message.wants_reply
+        if self._transaction is None:
+            self._ledger.mark(message.wal_end)
+
+    def _confirm(self, *, at_once: bool = False) -> None:
+        for evidence in self._ledger.settle():
+            self._beat(evidence)
+        confirmed = self._ledger.confirmed_lsn
+        now = self._clocks.monotonic()
+        waited = now - self._status_at
+        if (
+            at_once
+            or self._wants_status
+            or waited >= STATUS_SECONDS
+            or (confirmed > self._status_lsn and waited >= STATUS_SECONDS_MIN)
+        ):
+            self._stream.confirm(confirmed, self._clocks.now_ns() // 1000)
+            self._status_at, self._status_lsn, self._wants_status = now, confirmed, False
+            if confirmed:
+                metrics.CONFIRMED_LSN.set(confirmed)
+                metrics.LAG_BYTES.set(max(0, self._heard_lsn - confirmed))
+                _log.debug("confirmed", lsn=format_lsn(confirmed))
+
+    def _beat(self, evidence: Evidence) -> None:
+        """Put a heartbeat to every shard: the stream has all that was committed before it."""
+        event = envelope.heartbeat(
+            self._database,
+            evidence.last_commit_lsn,
+            evidence.lsn,
+            evidence.committed_at_us,
+            evidence.xid,
+            self._clocks.now_ns(),
+        )
+        shards = self._open_shards()
+        for hash_key in shards:
+            self._sink.offer_heartbeat(Record(event.partition_key, event.data, None, hash_key))
+        if shards:
+            metrics.HEARTBEATS.inc()
+            metrics.HEARTBEAT_SECONDS.set(evidence.committed_at_us / 1e6)
+
+
+def completed(new: list[Value], old: list[Value]) -> list[Value]:
+    """The new row, its unchanged TOASTed values taken from the old image where that has them (FULL, or the key)."""
+    if UNCHANGED not in new:
+        return new
+    return [was if value is UNCHANGED and was is not None else value for value, was in zip(new, old, strict=True)]
+
+
+_CHANGES: Final = {op: metrics.CHANGES.labels(op=op) for op in "rcudt"}

@@ -1,0 +1,204 @@
+"""The loop, with a log that is written here and a stream whose answers are held back at will."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any, cast
+
+import pytest
+
+from cdc.errors import FatalFault
+from cdc_publisher.envelope import TableFormat
+from cdc_publisher.outbox import Record
+from cdc_publisher.pgoutput import (
+    UNCHANGED,
+    Begin,
+    Commit,
+    Delete,
+    Insert,
+    LogicalMessage,
+    Message,
+    Relation,
+    Truncate,
+    Update,
+)
+from cdc_publisher.publisher import Clocks, Publisher, completed
+from cdc_publisher.rendering import SourceType, rendering
+from cdc_publisher.replication import Keepalive, ReplicationStream, WalData
+from cdc_publisher.sink import RECORD_BYTES_MAX, Outcome, Sink
+from cdc_publisher.temporal import INFINITY_STREAMED
+
+TEXT = rendering(SourceType("text"), -1, INFINITY_STREAMED)
+assert TEXT is not None
+TABLE = TableFormat.of("public", "t", [("id", TEXT), ("v", TEXT)], ["id"])
+RELATION = Relation(1, "public", "t", "d", ())
+OTHER = Relation(2, "public", "outra", "d", ())
+
+
+class Log:
+    """A replication stream of prepared messages; notes what is confirmed."""
+
+    def __init__(self) -> None:
+        self.messages: deque[WalData | Keepalive] = deque()
+        self.confirmed: list[int] = []
+        self.parsed: dict[bytes, Message] = {}
+
+    def say(self, lsn: int, message: Message) -> None:
+        payload = str(len(self.parsed)).encode()
+        self.parsed[payload] = message
+        self.messages.append(WalData(lsn, payload))
+
+    def transaction(self, lsn: int, *messages: Message) -> None:
+        self.say(lsn, Begin(lsn + 9, lsn * 1000, 7))
+        for number, message in enumerate(messages):
+            self.say(lsn + number, message)
+        self.say(lsn + 10, Commit(lsn + 9, lsn + 10, lsn * 1000))
+
+    def read(self) -> WalData | Keepalive | None:
+        return self.messages.popleft() if self.messages else None
+
+    def wait(self, wake: object, seconds: float, *, for_data: bool) -> None:
+        pass
+
+    def confirm(self, lsn: int, now_us: int) -> None:
+        self.confirmed.append(lsn)
+
+
+class World:
+    """The publisher between both, driven step by step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log = Log()
+        self.stream: list[Record] = []
+        self.answering = threading.Event()
+        self.answering.set()
+        self.now = 0.0
+        monkeypatch.setattr("cdc_publisher.publisher.parse", self.log.parsed.__getitem__)
+        self.sink = Sink(self._put, Random(0), lambda: self.now)
+        self.publisher = Publisher(
+            cast("ReplicationStream", self.log),
+            self.sink,
+            "app",
+            lambda relation: TABLE if relation.table == "t" else None,
+            lambda: ("0", "100"),
+            Clocks(lambda: 5_000_000_000, lambda: self.now),
+        )
+        self.log.say(1, RELATION)
+        self.log.say(1, OTHER)
+
+    def _put(self, records: Sequence[Record]) -> Outcome:
+        assert self.answering.wait(10)
+        self.stream += records
+        return Outcome(frozenset())
+
+    def run(self, seconds: float = 0.2) -> None:
+        """Let the loop run for a while of real time; its own clock moves on far enough for a status."""
+        self.now += 5
+        stop = threading.Event()
+        threading.Timer(seconds, stop.set).start()
+        while not stop.is_set():
+            self.publisher._read()
+            self.sink.pump(flush=True)
+            self.publisher._confirm()
+            stop.wait(0.005)
+
+    def events(self) -> list[Any]:
+        return [json.loads(record.data) if record.data else None for record in self.stream]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(monkeypatch)
+    yield world
+    world.answering.set()
+    world.sink.close()
+
+
+def test_nothing_is_confirmed_before_the_stream_has_it(world: World) -> None:
+    world.answering.clear()
+    world.log.transaction(100, Insert(1, ["1", "a"]))
+    world.log.messages.append(Keepalive(500, True))
+    world.run()
+    assert set(world.log.confirmed) == {0}
+    world.answering.set()
+    world.run()
+    assert world.log.confirmed[-1] == 500
+
+
+def test_a_stop_sends_what_is_on_its_way_and_confirms_it(world: World) -> None:
+    world.log.transaction(100, Insert(1, ["1", "a"]))
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    world.publisher.run(stop)
+    assert len(world.stream) == 1
+    assert world.log.confirmed[-1] == 110
+
+
+def test_a_transaction_that_still_streams_is_not_confirmed(world: World) -> None:
+    world.log.say(100, Begin(200, 1, 7))
+    world.log.say(100, Insert(1, ["1", "a"]))
+    world.log.messages.append(Keepalive(500, True))
+    world.run()
+    assert len(world.stream) == 1
+    assert set(world.log.confirmed) == {0}
+
+
+def test_a_change_of_the_key_is_a_delete_a_tombstone_and_a_create_at_one_position(world: World) -> None:
+    world.log.transaction(100, Update(1, ["1", None], ["2", UNCHANGED]))
+    world.run()
+    delete, create, tombstone = ([e for e in world.events() if e and e["op"] == op] for op in ("d", "c", ""))
+    assert (delete[0]["before"], delete[0]["after"]) == ({"id": "1", "v": None}, None)
+    assert (create[0]["before"], create[0]["after"]) == (None, {"id": "2", "v": "__debezium_unavailable_value"})
+    assert delete[0]["source"]["lsn"] == create[0]["source"]["lsn"] == 100
+    assert (tombstone, [r.data for r in world.stream].count(b"")) == ([], 1)
+    keys = [r.partition_key for r in world.stream]
+    order = [r.data == b"" for r in world.stream if r.partition_key == keys[0]]
+    assert order == [False, True]
+
+
+def test_the_sequence_names_the_commit_before(world: World) -> None:
+    world.log.transaction(100, Insert(1, ["1", "a"]))
+    world.log.transaction(200, Delete(1, ["1", None]))
+    world.run()
+    sequences = [e["source"]["sequence"] for e in world.events() if e]
+    assert sequences == ['[null,"100"]', '["110","200"]']
+
+
+def test_a_heartbeat_goes_to_every_shard_once_everything_before_it_is_there(world: World) -> None:
+    world.answering.clear()
+    world.log.transaction(100, Insert(1, ["1", "a"]))
+    world.log.transaction(200, LogicalMessage(True, 200, "cdc.heartbeat", b""))
+    world.run()
+    assert world.sink._outbox.records == 1
+    world.answering.set()
+    world.run()
+    beats = [r for r in world.stream if r.partition_key == "cdc.heartbeat"]
+    assert [r.explicit_hash_key for r in beats] == ["0", "100"]
+    value = json.loads(beats[0].data)
+    assert (value["op"], value["source"]["ts_us"], value["source"]["lsn"]) == ("m", 200_000, 200)
+    assert world.stream.index(beats[0]) > 0
+
+
+def test_a_truncate_is_told_for_each_table_with_a_contract_and_other_messages_are_not(world: World) -> None:
+    world.log.transaction(
+        100, Truncate((1, 2)), Insert(2, ["x"]), LogicalMessage(True, 101, "app", b"x"), Delete(2, ["x"])
+    )
+    world.log.say(300, LogicalMessage(False, 300, "cdc.heartbeat", b""))
+    world.run()
+    assert [(e["op"], r.partition_key) for e, r in zip(world.events(), world.stream, strict=True)] == [("t", "default")]
+    assert world.log.confirmed[-1] == 110
+
+
+def test_an_unchanged_value_is_taken_from_a_full_old_image() -> None:
+    assert completed(["1", UNCHANGED, UNCHANGED], ["1", "a", None]) == ["1", "a", UNCHANGED]
+
+
+def test_an_oversized_record_names_the_table_and_the_place_only(world: World) -> None:
+    world.log.transaction(0x1_0000_0100, Insert(1, ["1", "segredo" * (RECORD_BYTES_MAX // 7)]))
+    with pytest.raises(FatalFault, match=r"public\.t, position 1/100") as caught:
+        world.run()
+    assert "segredo" not in str(caught.value)
