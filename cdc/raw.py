@@ -60,7 +60,9 @@ class Evidence(msgspec.Struct, frozen=True):
 class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A micro-batch of one shard: every record in (after, upto]. It exists once this record does.
 
-    It holds only what a second try at the same records would write again: no clock, no worker's name.
+    `arrived_at` is when its last record came to the stream; with the stream's retention it tells whether what follows
+    can still be there. The batch record holds only what a second try at the same records would write again: no clock
+    of ours, no worker's name.
     """
 
     stream: str
@@ -71,6 +73,7 @@ class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     quarantined: int = 0
     left_out: int = 0
     empty: int = 0
+    arrived_at: datetime | None = None
     evidence: Evidence | None = None
     closed: bool = False
     children: tuple[str, ...] = ()

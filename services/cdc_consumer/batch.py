@@ -143,6 +143,7 @@ def build(place: Place, filed: Sequence[Filed], closing: Closing | None = None) 
         quarantined=sum(map(len, by_reason.values())),
         left_out=left_out.total(),
         empty=empty,
+        arrived_at=filed[-1].arrived_at if filed else None,
         evidence=_evidence(filed),
         closed=closing is not None,
         children=tuple(sorted(closing.children)) if closing else (),

@@ -95,8 +95,8 @@ def _read_until(after: int, lease: Lease, tip: Tip | None, record: BatchRecord |
     known = [lease.arrived_at] if lease.arrived_at is not None else []
     if tip is not None and tip.read_to_tip_at is not None and int(tip.upto) <= after:
         known.append(tip.read_to_tip_at)
-    if not known and record is not None and record.evidence is not None:
-        known.append(record.evidence.committed_at)  # a change arrives after its commit
+    if record is not None and record.arrived_at is not None:
+        known.append(record.arrived_at)
     if not known and after != START:
         known.append(_LONG_AGO)  # better a loss reported that was none than one unnoticed
     return max(known, default=None)

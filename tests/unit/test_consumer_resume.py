@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cdc.errors import FatalFault
-from cdc.raw import BatchRecord, Evidence, Tip, batch_path, tip_path
+from cdc.raw import BatchRecord, Tip, batch_path, tip_path
 from cdc_consumer.lease import Lease
 from cdc_consumer.resume import CLOCK_SKEW_MAX, find_resume, may_have_lost, reached
 from tests.raw_zone import MemoryObjects
@@ -18,7 +18,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(hours=24)
 
 
-def chain(*bounds: tuple[int, int], closed: bool = False, evidence: datetime | None = None) -> MemoryObjects:
+def chain(*bounds: tuple[int, int], closed: bool = False, arrived_at: datetime | None = None) -> MemoryObjects:
     store = MemoryObjects()
     for after, upto in bounds:
         record = BatchRecord(
@@ -28,7 +28,7 @@ def chain(*bounds: tuple[int, int], closed: bool = False, evidence: datetime | N
             f"00{upto}",
             closed=closed and upto == bounds[-1][1],
             children=("child",) if closed else (),
-            evidence=Evidence(evidence, 1) if evidence else None,
+            arrived_at=arrived_at,
         )
         store.put_new(batch_path(STREAM, SHARD, after, upto), msgspec.json.encode(record))
     return store
@@ -105,10 +105,16 @@ def test_a_damaged_tip_is_as_none() -> None:
     assert find_resume(store, STREAM, SHARD, lease("005")).read_until == NOON
 
 
-def test_without_a_lease_the_evidence_of_the_last_batch_dates_it() -> None:
-    committed = NOON - timedelta(minutes=1)
-    found = find_resume(chain((0, 5), evidence=committed), STREAM, SHARD, lease("TRIM_HORIZON", None))
-    assert found.read_until == committed
+def test_after_a_crash_before_the_first_checkpoint_the_last_batch_dates_it() -> None:
+    arrived_at = NOON - timedelta(minutes=1)
+    found = find_resume(chain((0, 5), arrived_at=arrived_at), STREAM, SHARD, lease("TRIM_HORIZON", None))
+    assert found.read_until == arrived_at
+
+
+def test_a_batch_that_is_newer_than_the_checkpoint_dates_it() -> None:
+    arrived_at = NOON + timedelta(days=2)
+    found = find_resume(chain((0, 5), (5, 9), arrived_at=arrived_at), STREAM, SHARD, lease("005"))
+    assert found.read_until == arrived_at
 
 
 def test_what_cannot_be_dated_is_taken_for_too_old() -> None:
