@@ -11,13 +11,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import In
-from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+)
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from cdc.errors import FatalFault
 from compactor.index import NO_POSITIONS, Positions
 
+FILE_PATH_ID = 2147483546
+"""The field id that the Iceberg spec reserves for the path in position delete files."""
 _LITERALS_MAX = 1000
 """Keys asked for in one scan; more literals make a scan's filter slower than the scan."""
 
@@ -84,6 +93,7 @@ class LakeTable:
                     where=self.name,
                     hint="rewrite the table with that engine; two writers are one too many",
                 )
+            _assert_one_data_file(entry.data_file, self.name)
             rows = self.read(entry.data_file.file_path, ["file_path", "pos"])
             paths = rows["file_path"].combine_chunks().dictionary_encode()
             positions, codes = rows["pos"].to_numpy(), paths.indices.to_numpy()
@@ -147,3 +157,19 @@ class LakeTable:
         fields = self.arrow_schema
         empty = pa.schema([fields.field(column) for column in columns]).empty_table()
         return pa.concat_tables([empty, *tables], promote_options="permissive")
+
+
+def data_file_of(delete_file: DataFile) -> str | None:
+    """The one data file that a delete file speaks of, by its bounds; None when it may speak of several."""
+    lower = (delete_file.lower_bounds or {}).get(FILE_PATH_ID)
+    upper = (delete_file.upper_bounds or {}).get(FILE_PATH_ID)
+    return lower.decode() if lower is not None and lower == upper else None
+
+
+def _assert_one_data_file(delete_file: DataFile, where: str) -> None:
+    if data_file_of(delete_file) is None:
+        raise FatalFault(
+            "a delete file speaks of several data files, which another engine wrote",
+            where=where,
+            hint="let that engine rewrite the table (Athena: OPTIMIZE … REWRITE DATA); two writers are one too many",
+        )
