@@ -5,6 +5,7 @@ A contract is a document of the Open Data Contract Standard v3.1 (bitol-io/open-
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,11 +89,19 @@ def load_folder(folder: Path) -> tuple[TableContract, ...]:
             contracts.append(parse_contract(file.read_text(encoding="utf-8")))
         except ContractFault as fault:
             problems.extend(f"{file.name}: {problem}" for problem in fault.problems)
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{file.name}: cannot be read ({type(error).__name__})")
     for field in ("name", "source_name"):
         values = [getattr(contract, field) for contract in contracts]
         problems.extend(
             f"two contracts have the {field} {value}" for value in {v for v in values if values.count(v) > 1}
         )
+    names = {contract.name for contract in contracts}
+    problems.extend(
+        f"the table {name} would be the history of another"
+        for name in names
+        if name.removesuffix("_history") in names - {name}
+    )
     if problems:
         raise ContractFault(problems)
     return tuple(sorted(contracts, key=lambda contract: contract.name))
@@ -124,8 +133,8 @@ def parse_contract(text: str) -> TableContract:
         latency_seconds_max=_latency_seconds(document, problems),
         **_source_table(table, problems),
     )
-    names = [column.name for column in contract.columns]
-    problems.extend(f"column {name}: stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    for names in ([c.name for c in contract.columns], [c.source_name for c in contract.columns]):
+        problems.extend(f"column {name}: stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
     if problems:
         raise ContractFault(problems)
     return contract
@@ -145,7 +154,7 @@ def _lake_name(name: str | None, what: str, problems: list[str]) -> str:
 
 def _source_table(table: SchemaObject, problems: list[str]) -> Mapping[str, str]:
     stated = _custom(table.customProperties, "sourceTable")
-    match = _SOURCE_TABLE.fullmatch(stated or "")
+    match = _SOURCE_TABLE.fullmatch(stated if isinstance(stated, str) else "")
     if match is None:
         problems.append('custom property sourceTable must name the table in Postgres, like public."Usuários"')
         return {"source_schema": "", "source_table": ""}
@@ -172,6 +181,8 @@ def _column(prop: SchemaProperty, problems: list[str]) -> Column:
         problems.append(f"column {name}: mask must be one of {', '.join(MASKS)}")
     if mask in {"token", "last4"} and not kind.is_text:
         problems.append(f"column {name}: mask {mask} is for text; a {kind} column can be redact or clear")
+    if prop.primaryKey and (kind.is_array or kind.name in {"real", "double precision"}):
+        problems.append(f"column {name}: a {kind} column cannot be a key")
     if prop.primaryKey and mask in {"redact", "last4"}:
         problems.append(f"column {name}: a key can be masked by token only, else rows become one")
     return Column(name, prop.physicalName or name, kind, classification, mask or "clear")
@@ -198,7 +209,7 @@ def _latency_seconds(document: OpenDataContractStandard, problems: list[str]) ->
         seconds = float(stated.value) * factor[stated.unit or "s"] if stated is not None and stated.value else 0.0
     except (KeyError, TypeError, ValueError):
         seconds = 0.0
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         problems.append("slaProperties must promise a latency, like {property: latency, value: 60, unit: s}")
     return seconds
 

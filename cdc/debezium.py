@@ -16,7 +16,7 @@ import msgspec
 from cdc.contract import TableContract
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
-from cdc.position import LSN_OF_BACKFILL, Position
+from cdc.position import LSN_MAX, LSN_OF_BACKFILL, Position
 from cdc.postgres_type import PostgresType
 
 PLACEHOLDER = "__debezium_unavailable_value"
@@ -94,8 +94,8 @@ def committed_at(ts_us: int | None, ts_ms: int | None) -> datetime:
 def _lsn(envelope: _Envelope) -> int:
     if envelope.op == Op.READ.value:
         return LSN_OF_BACKFILL
-    if envelope.source.lsn is None or envelope.source.lsn <= 0:
-        raise RecordFault("no-position", "the event has no source.lsn")
+    if envelope.source.lsn is None or not 0 < envelope.source.lsn <= LSN_MAX:
+        raise RecordFault("no-position", "the event has no source.lsn, or one that no server gives")
     return envelope.source.lsn
 
 

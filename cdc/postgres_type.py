@@ -61,4 +61,6 @@ def parse_type(text: str) -> PostgresType | None:
         return None
     if name == "numeric" and len(arguments) == 1:
         arguments = (arguments[0], 0)
+    if name == "numeric" and not 0 < arguments[0] >= arguments[1]:
+        return None
     return PostgresType(name, arguments, bool(match["array"]))

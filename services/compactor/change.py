@@ -19,18 +19,23 @@ from compactor.mask import masker
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
 
+NAME_BYTES_MAX = 63
+COLUMNS_MAX = 1600
 SET_ASIDE = "q"
 """The `cdc_op` of a change in history whose values could not be merged: later changes must not be filled across it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where in the stream a change came from: `shard` is its id, `sequence_number` is compared within it."""
+    """Where in the stream a change came from: `shard` is its id, `sequence_number` is compared within it, `batch` names
+    the micro-batch.
+    """
 
     shard: str
     sequence_number: int
     sub: int
     line: RawLine
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +86,20 @@ class ChangeReader:
         self._known = frozenset(column.source_name for column in contract.columns)
         self.new_columns: set[str] = set()
 
-    def read(self, shard: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
-        """The changes of some lines of a shard, and the records that none could be made of."""
+    def read(self, shard: str, batch: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
+        """The changes of some lines of a shard's batch, and the records that none could be made of."""
         changes: list[Change] = []
         rejected: list[Rejected] = []
         for line in lines:
-            origin = Origin(shard, int(line.seq), line.sub, line)
+            origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
                 changes.append(self._change(debezium.decode(line.event, self._contract, self._epoch), origin))
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
+            except Exception as error:  # noqa: BLE001 - one record, whatever it is, must not stop all others
+                rejected.append(
+                    Rejected(origin, RecordFault("unreadable", f"reading it raised {type(error).__name__}"))
+                )
         return changes, rejected
 
     def _change(self, event: ChangeEvent, origin: Origin) -> Change:
@@ -100,7 +109,10 @@ class ChangeReader:
         key = tuple(self._value(column, convert, event.row) for column, convert in self._keys)
         if None in key:
             raise RecordFault("no-key", "a column of the primary key is null or missing")
-        self.new_columns.update(event.row.keys() - self._known - event.unchanged)
+        for name in event.row.keys() - self._known:
+            # Postgres's limits for names and columns: what is no name of a column must not come into the log.
+            if len(name.encode()) <= NAME_BYTES_MAX and len(self.new_columns) < COLUMNS_MAX:
+                self.new_columns.add(name)
         values: dict[str, Any] = dict(zip(self._contract.key, key, strict=True))
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:

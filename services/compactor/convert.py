@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal
 from typing import Any
 
 from cdc.errors import RecordFault
@@ -24,6 +25,9 @@ _EPOCH_DATE = date(1970, 1, 1)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a Postgres timestamp has no zone
 _MILLISECOND_DIGITS = 3
 _EXACT = Context(prec=100)
+_REAL_MAX = 3.4028234663852886e38
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_FINER_THAN_MICROSECONDS = re.compile(r"\.[0-9]{6}[0-9]")
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -42,8 +46,8 @@ def converter(type_: PostgresType) -> Converter:
         milliseconds = bool(type_.arguments) and type_.arguments[0] <= _MILLISECOND_DIGITS
         return _timestamp(1000 if milliseconds else 1)
     simple: dict[str, Converter] = {
-        "real": _float, "double precision": _float, "boolean": _boolean, "date": _date, "timestamptz": _timestamptz,
-        "bytea": _bytes,
+        "real": _float(32), "double precision": _float(64), "boolean": _boolean, "date": _date,
+        "timestamptz": _timestamptz, "bytea": _bytes,
     }  # fmt: skip
     return simple.get(type_.name, _text)
 
@@ -69,12 +73,9 @@ def _numeric(precision: int, scale: int) -> Converter:
     def convert(value: Any) -> Decimal:
         if type(value) not in {str, int}:
             raise _fault("no exact number: decimal.handling.mode must be string")
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            raise _fault("no number") from None
-        if not number.is_finite():
-            raise _fault("NaN or infinity, which no decimal of the lake holds")
+        if _NUMBER.fullmatch(str(value)) is None:
+            raise _fault("no number, or NaN or infinity, which no decimal of the lake holds")
+        number = Decimal(value)
         _, digits, exponent = number.as_tuple()
         assert isinstance(exponent, int)
         too_fine = -exponent > scale and any(digits[exponent + scale :])
@@ -86,12 +87,21 @@ def _numeric(precision: int, scale: int) -> Converter:
     return convert
 
 
-def _float(value: Any) -> float:
-    if type(value) in {int, float}:
-        return float(value)
-    if isinstance(value, str) and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
-    raise _fault("no number")
+def _float(bits: int) -> Converter:
+    def convert(value: Any) -> float:
+        if isinstance(value, str) and value in _NOT_FINITE:
+            return _NOT_FINITE[value]
+        if type(value) not in {int, float}:
+            raise _fault("no number")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise _fault(f"a number that {bits} bits do not hold") from None
+        if number != value or (bits == 32 and abs(number) > _REAL_MAX and math.isfinite(number)):
+            raise _fault(f"a number that {bits} bits do not hold")
+        return number
+
+    return convert
 
 
 def _boolean(value: Any) -> bool:
@@ -125,6 +135,8 @@ def _timestamp(microseconds: int) -> Converter:
 def _timestamptz(value: Any) -> datetime:
     if not isinstance(value, str):
         raise _fault("no timestamp in ISO 8601")
+    if _FINER_THAN_MICROSECONDS.search(value):
+        raise _fault("a timestamp finer than microseconds")
     try:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:

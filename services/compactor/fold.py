@@ -66,9 +66,8 @@ def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position 
             outcome.applied.append(change)
             continue
         before = outcome.states.get(change.key) or bases.get(change.key, ABSENT)
-        if outcome.floor is not None and before.position is not None:
-            if before.position < outcome.floor < change.position:
-                before = replace(before, row=None)  # a truncate lies between the two changes
+        if before.position and outcome.floor and before.position < outcome.floor < change.position:
+            before = replace(before, row=None)  # a truncate lies between the two changes
         after, applied = _apply(change, before, donors)
         if after is None:
             outcome.unresolved.append(change)

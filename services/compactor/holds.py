@@ -34,8 +34,8 @@ def resolve(
     taken = list(changes)
     holds: dict[str, int] = {}
     while (merged := merge(taken)).unresolved:
-        # Nothing is given up once a shard is held, nor what is newer than a change still waited for: the row it asks for
-        # may lie behind the hold.
+        # Nothing is given up once a shard is held, nor what is newer than a change still waited for: the row that it
+        # asks for may lie behind the hold.
         waiting = [change.position for change in merged.unresolved if holds or not _is_overdue(change, evidence)]
         overdue = {id(change) for change in merged.unresolved if not waiting or change.position < min(waiting)}
         if overdue:
