@@ -23,7 +23,7 @@ _RECORDS = Metric("compactor_quarantined_records", "Records that could not be me
 def quarantine(store: ObjectStore, table: str, records: Sequence[tuple[Origin, RecordFault]]) -> None:
     """Write records to `<reason>/<yyyy>/<mm>/<dd>/<table>~<batch>~<hash>.json.gz`, and say so.
 
-    There is an object for each reason, day and batch, named by its content: a merge that is tried again writes the same.
+    There is an object for each reason, day and batch, named by its content: a merge tried again writes the same.
 
     The line has the raw record's place, the reason, and the payload as base64; the log has no value of it.
     """
