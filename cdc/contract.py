@@ -143,13 +143,19 @@ def _lake_name(name: str | None, what: str, problems: list[str]) -> str:
     return name or ""
 
 
+def parse_source_table(text: str) -> tuple[str, str] | None:
+    """Schema and table that a name like `public."Usuários"` stands for; None when it is no such name."""
+    match = _SOURCE_TABLE.fullmatch(text)
+    return (_unquoted(match["schema"]), _unquoted(match["table"])) if match else None
+
+
 def _source_table(table: SchemaObject, problems: list[str]) -> Mapping[str, str]:
     stated = _custom(table.customProperties, "sourceTable")
-    match = _SOURCE_TABLE.fullmatch(stated or "")
-    if match is None:
+    names = parse_source_table(stated or "")
+    if names is None:
         problems.append('custom property sourceTable must name the table in Postgres, like public."Usuários"')
         return {"source_schema": "", "source_table": ""}
-    return {f"source_{part}": _unquoted(match[part]) for part in ("schema", "table")}
+    return {"source_schema": names[0], "source_table": names[1]}
 
 
 def _unquoted(identifier: str) -> str:
