@@ -57,8 +57,8 @@ def parse_type(text: str) -> PostgresType | None:
     arguments = tuple(int(part) for part in match["arguments"].split(",")) if match["arguments"] else ()
     if name not in _KINDS:
         return None
-    if name == "numeric" and (not arguments or arguments[0] > DECIMAL_PRECISION_MAX):
-        return None
+    if name == "numeric" and (not arguments or arguments[0] > DECIMAL_PRECISION_MAX or arguments[-1] > arguments[0]):
+        return None  # Parquet and Athena want a scale that is not greater than the precision
     if name == "numeric" and len(arguments) == 1:
         arguments = (arguments[0], 0)
     return PostgresType(name, arguments, bool(match["array"]))
