@@ -152,13 +152,19 @@ def _lake_name(name: str | None, what: str, problems: list[str]) -> str:
     return name or ""
 
 
+def parse_source_table(text: str) -> tuple[str, str] | None:
+    """Schema and table that a name like `public."Usuários"` stands for; None when it is no such name."""
+    match = _SOURCE_TABLE.fullmatch(text)
+    return (_unquoted(match["schema"]), _unquoted(match["table"])) if match else None
+
+
 def _source_table(table: SchemaObject, problems: list[str]) -> Mapping[str, str]:
     stated = _custom(table.customProperties, "sourceTable")
-    match = _SOURCE_TABLE.fullmatch(stated if isinstance(stated, str) else "")
-    if match is None:
+    names = parse_source_table(stated if isinstance(stated, str) else "")
+    if names is None:
         problems.append('custom property sourceTable must name the table in Postgres, like public."Usuários"')
         return {"source_schema": "", "source_table": ""}
-    return {f"source_{part}": _unquoted(match[part]) for part in ("schema", "table")}
+    return {"source_schema": names[0], "source_table": names[1]}
 
 
 def _unquoted(identifier: str) -> str:
@@ -181,7 +187,7 @@ def _column(prop: SchemaProperty, problems: list[str]) -> Column:
         problems.append(f"column {name}: mask must be one of {', '.join(MASKS)}")
     if mask in {"token", "last4"} and not kind.is_text:
         problems.append(f"column {name}: mask {mask} is for text; a {kind} column can be redact or clear")
-    if prop.primaryKey and (kind.is_array or kind.name in {"real", "double precision"}):
+    if prop.primaryKey and not kind.can_be_key:
         problems.append(f"column {name}: a {kind} column cannot be a key")
     if prop.primaryKey and mask in {"redact", "last4"}:
         problems.append(f"column {name}: a key can be masked by token only, else rows become one")

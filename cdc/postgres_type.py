@@ -38,6 +38,11 @@ class PostgresType:
         return self.name in _TEXT and not self.is_array
 
     @property
+    def can_be_key(self) -> bool:
+        """Whether equal keys are equal for everybody: a NaN never is, and lists are no keys of the lake's index."""
+        return not self.is_array and self.name not in {"real", "double precision"}
+
+    @property
     def element(self) -> PostgresType:
         """The type of an array's elements."""
         return PostgresType(self.name, self.arguments)
@@ -58,7 +63,7 @@ def parse_type(text: str) -> PostgresType | None:
     if name not in _KINDS:
         return None
     if name == "numeric" and (not arguments or arguments[0] > DECIMAL_PRECISION_MAX):
-        return None
+        return None  # Parquet and Athena want a scale that is not greater than the precision
     if name == "numeric" and len(arguments) == 1:
         arguments = (arguments[0], 0)
     if name == "numeric" and not 0 < arguments[0] >= arguments[1]:

@@ -82,7 +82,7 @@ def test_a_folder_without_contracts_and_doubled_tables_are_refused(tmp_path: Pat
         ("int8", "bigint"), ("NUMERIC(12, 2)", "numeric(12,2)"), ("numeric(5)", "numeric(5,0)"), ("varchar(14)", "varchar(14)"),
         ("character varying(3)", "varchar(3)"), ("timestamp with time zone", "timestamptz"), ("text[]", "text[]"),
         ("timestamp(3) without time zone", "timestamp(3)"), ("double precision", "double precision"),
-        ("numeric(0)", None), ("numeric(3,5)", None), ("numeric", None), ("numeric(39,2)", None), ("tsvector", None), ("", None), ("text[][]", None),
+        ("numeric(0)", None), ("numeric", None), ("numeric(39,2)", None), ("numeric(3,5)", None), ("numeric(2,2)", "numeric(2,2)"), ("tsvector", None), ("", None), ("text[][]", None),
     ],
 )  # fmt: skip
 def test_types_are_read_as_postgres_writes_them(text: str, expected: str | None) -> None:
