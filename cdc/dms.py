@@ -96,7 +96,15 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
 
     def event(op: Op, before: _Row | None, after: _Row | None, fault: RecordFault | None = None) -> ChangeEvent:
         return ChangeEvent(
-            metadata.schema_name, metadata.table_name, op, before, after, frozenset(), position, committed_at, fault
+            metadata.schema_name,
+            metadata.table_name,
+            op,
+            before,
+            after,
+            frozenset(),
+            position,
+            committed_at,
+            fault=fault,
         )
 
     if op is Op.DELETE:

@@ -14,7 +14,7 @@ import struct
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +29,7 @@ Normaliser = Callable[[Any], Any]
 
 _JSON = msgspec.json.Decoder(msgspec.Raw)
 _INTEGER_DIGITS_MAX = 19
+_EXACT = Context(prec=10_000)
 _NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _DAY = r"(?P<day>\d{4}-\d\d-\d\d)"
@@ -98,6 +99,7 @@ def _numeric(type_: PostgresType) -> Normaliser:
 
         return rounded
     scale = type_.arguments[1] if len(type_.arguments) > 1 else 0
+    step = Decimal(1).scaleb(-scale)
 
     def convert(value: Any) -> str:
         if isinstance(value, str) and value in _NOT_FINITE:
@@ -105,9 +107,11 @@ def _numeric(type_: PostgresType) -> Normaliser:
         exact = exact_number(value, scale)
         if abs(exact.adjusted()) > EXPONENT_MAX:
             raise _fault("no number that a numeric holds")
-        text = format(exact, "f")
-        text = text.rstrip("0").rstrip(".") if "." in text else text
-        return "0" if text == "-0" else text  # one text for one number: keys are compared
+        # As Postgres writes it, with all decimals: one text for one number, since keys are compared.
+        written = exact.quantize(step, context=_EXACT)
+        if written != exact:
+            raise _fault(f"more decimals than {type_} has")
+        return format(written or abs(written), "f")
 
     return convert
 

@@ -135,7 +135,7 @@ def test_a_time_of_day_has_debeziums_unit() -> None:
     ("type_name", "expected"),
     [
         ("text", True), ("jsonb", True), ("bytea", True), ("integer[]", True), ("varchar", True), ("varchar(6)", True),
-        ("varchar(5)", False), ("char(5)", False), ("char", True), ("numeric(12,2)", False), ("numeric(36,0)", False),
+        ("varchar(5)", False), ("char(5)", False), ("char", True), ("numeric(12,2)", False), ("numeric(32,0)", False),
         ("numeric(38,0)", True), ("numeric(36,18)", True), ("bigint", False), ("uuid", False), ("timestamptz", False),
         ("boolean", False), ("double precision", False), ("date", False),
     ],
@@ -144,3 +144,11 @@ def test_which_types_may_lie_out_of_line(type_name: str, *, expected: bool) -> N
     type_ = parse_type(type_name)
     assert type_ is not None
     assert type_.can_be_toasted is expected
+
+
+def test_a_numeric_is_written_as_postgres_writes_it() -> None:
+    convert = normaliser(PostgresType("numeric", (50, 2)))
+    for text in ("1.5", "1.50", "1.500", "+1.5", "15E-1"):
+        assert convert(number(text)) == convert(text) == "1.50"
+    assert convert("-0") == convert(Decimal("-0.00")) == convert(0) == "0.00"
+    assert convert("9" * 48 + ".99") == "9" * 48 + ".99"
