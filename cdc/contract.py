@@ -43,6 +43,7 @@ class TableContract:
     """One table: where it comes from, what it is called in the lake, its columns, its key and its promises.
 
     `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised.
+    `dms_full_images` states that DMS sends unchanged TOASTed values too, so that its null means null (docs/dms.md).
     """
 
     name: str
@@ -52,6 +53,7 @@ class TableContract:
     key: tuple[str, ...]
     on_new_column: str
     latency_seconds_max: float
+    dms_full_images: bool = False
 
     @property
     def source_name(self) -> str:
@@ -131,6 +133,7 @@ def parse_contract(text: str) -> TableContract:
         key=_key(table, problems),
         on_new_column=_on_new_column(table, problems),
         latency_seconds_max=_latency_seconds(document, problems),
+        dms_full_images=_dms_full_images(table, problems),
         **_source_table(table, problems),
     )
     for names in ([c.name for c in contract.columns], [c.source_name for c in contract.columns]):
@@ -206,6 +209,13 @@ def _on_new_column(table: SchemaObject, problems: list[str]) -> str:
     if stated not in {"hold", "add"}:
         problems.append("custom property onNewColumn must be hold or add")
     return str(stated)
+
+
+def _dms_full_images(table: SchemaObject, problems: list[str]) -> bool:
+    stated = _custom(table.customProperties, "dms.fullImages")
+    if stated is not None and not isinstance(stated, bool):
+        problems.append("custom property dms.fullImages must be true or false")
+    return stated is True
 
 
 def _latency_seconds(document: OpenDataContractStandard, problems: list[str]) -> float:

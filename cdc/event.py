@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from cdc.errors import RecordFault
 from cdc.position import Position
 
 
@@ -27,7 +28,8 @@ class ChangeEvent:
 
     `schema` and `table` are the source's own names. `before` and `after` map source column names to values as the
     message carries them; a column in `unchanged` came without value (an unchanged TOASTed one) and is absent from
-    `after`. `committed_at` is the commit time at the source, aware and in UTC.
+    `after`. `committed_at` is the commit time at the source, aware and in UTC. `fault` is set when key and position
+    can be told but the change must not be merged, so that nothing later is merged as if it had not been.
     """
 
     schema: str
@@ -38,6 +40,7 @@ class ChangeEvent:
     unchanged: frozenset[str]
     position: Position
     committed_at: datetime
+    fault: RecordFault | None = None
 
     @property
     def row(self) -> Mapping[str, Any]:

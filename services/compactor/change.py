@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from cdc import debezium
 from cdc.contract import Column, TableContract
+from cdc.decode import decode
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.position import Position
@@ -93,7 +93,7 @@ class ChangeReader:
         for line in lines:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
-                changes.append(self._change(debezium.decode(line.event, self._contract, self._epoch), origin))
+                changes += [self._change(event, origin) for event in decode(line.event, self._contract, self._epoch)]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
             except Exception as error:  # noqa: BLE001 - one record, whatever it is, must not stop all others
@@ -117,6 +117,8 @@ class ChangeReader:
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:
             return change
+        if event.fault is not None:
+            return change.set_aside(event.fault)
         unchanged = frozenset(column.name for column, _ in self._columns if column.source_name in event.unchanged)
         try:
             for column, convert in self._columns:
