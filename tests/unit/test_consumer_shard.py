@@ -29,6 +29,15 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TABLES = {("public", "Usuários"): "usuarios"}
 
 
+SPREAD = 1000
+"""Between two sequence numbers, which are sparse in Kinesis too: a gap between batches must not hide in their density."""
+
+
+def seq(number: int) -> str:
+    """The sequence number of the record of this number, not in its shortest form."""
+    return f"00{number * SPREAD}"
+
+
 class Crash(BaseException):
     """The process dies here."""
 
@@ -72,7 +81,7 @@ class FakeStreams:
     def add(self, *payloads: bytes) -> None:
         number = len(self.records_)
         now = NOON + timedelta(seconds=self.time.seconds)
-        self.records_ += [Record(f"00{number + i}", now, data) for i, data in enumerate(payloads, start=1)]
+        self.records_ += [Record(seq(number + i), now, data) for i, data in enumerate(payloads, start=1)]
 
     def describe(self, name: str) -> Stream:
         raise NotImplementedError
@@ -170,7 +179,7 @@ class World:
         return [json.loads(self.raw.objects[path]) for path in paths]
 
     def check(self, expected_gaps: int = 0) -> list[int]:
-        """The sequence numbers in raw, those of overlaps once, after the chain was found whole."""
+        """The numbers of the records in raw, those of overlaps once, after the chain was found whole."""
         covered, gaps = 0, 0
         seen: list[int] = []
         for record in self.chain():
@@ -182,7 +191,8 @@ class World:
                 seen += [number for number in numbers if number > covered]
             covered = max(covered, int(record["upto"]))
         assert gaps == expected_gaps
-        return seen
+        assert all(number % SPREAD == 0 for number in seen)
+        return [number // SPREAD for number in seen]
 
 
 @pytest.fixture
@@ -194,11 +204,11 @@ def test_caught_up(world: World) -> None:
     world.streams.add(*map(event, range(1, 8)), b"", b"{")
     assert world.work() is Outcome.CAUGHT_UP
     assert world.check() == [1, 2, 3, 4, 5, 6, 7]
-    assert world.table.row.checkpoint == "009"
+    assert world.table.row.checkpoint == seq(9)
     assert world.table.row.arrived_at == NOON
     assert len(world.quarantine.objects) == 1
     (tip,) = (json.loads(body) for path, body in world.raw.objects.items() if path.startswith("_tips/"))
-    assert tip["upto"] == "009"
+    assert tip["upto"] == seq(9)
 
 
 def test_a_second_worker_goes_on_where_the_first_one_ended(world: World) -> None:
@@ -206,8 +216,8 @@ def test_a_second_worker_goes_on_where_the_first_one_ended(world: World) -> None
     world.work()
     world.streams.add(event(3))
     world.work()
-    assert world.streams.opened == [None, "002"]
-    assert [(record["after"], record["upto"]) for record in world.chain()] == [("0", "002"), ("002", "003")]
+    assert world.streams.opened == [None, seq(2)]
+    assert [(record["after"], record["upto"]) for record in world.chain()] == [("0", seq(2)), (seq(2), seq(3))]
 
 
 def test_a_batch_is_written_when_it_is_old_enough_and_the_tip_noted_at_most_once_a_minute(world: World) -> None:
@@ -243,7 +253,7 @@ def test_order_of_writes(world: World) -> None:
     world.table.before = lambda new: order.append(f"checkpoint {new.checkpoint}")
     world.streams.add(event(1), b"garbage")
     world.work()
-    assert order == ["quarantine", "postgres", "_batches", "checkpoint 002", "_tips"]
+    assert order == ["quarantine", "postgres", "_batches", f"checkpoint {seq(2)}", "_tips"]
 
 
 WRITES = {"before": 13, "after": 10}  # the fakes have no moment after a checkpoint: it is the next write's "before"
@@ -280,7 +290,7 @@ def test_a_crash_before_or_after_any_write_loses_nothing(world: World, moment: s
         for body in world.quarantine.objects.values()
         for line in gzip.decompress(body).splitlines()
     }
-    assert quarantined == {"002", "004", "006"}
+    assert quarantined == {seq(2), seq(4), seq(6)}
 
 
 def test_a_put_whose_answer_was_lost_is_a_success(world: World) -> None:
@@ -311,7 +321,7 @@ def test_storms_of_faults_are_sat_out_while_what_was_read_is_written(world: Worl
     world.work(until_caught_up=False)
     assert world.check() == [1]
     first_batch_at = world.table.row.checkpoint
-    assert first_batch_at == "001"
+    assert first_batch_at == seq(1)
     assert (
         max(later - earlier for earlier, later in zip(world.streams.calls, world.streams.calls[1:], strict=False)) <= 5
     )
@@ -326,17 +336,17 @@ def test_an_expired_iterator_is_made_anew_after_the_last_record_read(world: Worl
 
     world.time.then = expire
     world.work()
-    assert world.streams.opened == [None, "003"]
+    assert world.streams.opened == [None, seq(3)]
     assert world.check() == [1, 2, 3, 4, 5]
 
 
 def test_the_last_batch_of_a_closed_shard_names_the_children(world: World) -> None:
     world.streams.add(event(1), event(2))
-    world.streams.closed = Shard(SHARD, ending="0099")
+    world.streams.closed = Shard(SHARD, ending=seq(99))
     world.streams.children = ("shardId-2", "shardId-1")
     assert world.work() is Outcome.SHARD_END
     (record,) = world.chain()
-    assert (record["upto"], record["closed"], record["children"]) == ("002", True, ["shardId-1", "shardId-2"])
+    assert (record["upto"], record["closed"], record["children"]) == (seq(2), True, ["shardId-1", "shardId-2"])
     assert world.table.row.checkpoint == SHARD_END
     assert world.table.row.children == ("shardId-1", "shardId-2")
 
@@ -344,18 +354,18 @@ def test_the_last_batch_of_a_closed_shard_names_the_children(world: World) -> No
 def test_a_shard_that_closes_after_all_was_written_gets_a_batch_up_to_its_end(world: World) -> None:
     world.streams.add(event(1))
     world.work()
-    world.streams.closed = Shard(SHARD, ending="0099")
+    world.streams.closed = Shard(SHARD, ending=seq(99))
     world.streams.children = ("shardId-1",)
     assert world.work() is Outcome.SHARD_END
     record = world.chain()[-1]
-    assert (record["after"], record["upto"], record["closed"]) == ("001", "0099", True)
+    assert (record["after"], record["upto"], record["closed"]) == (seq(1), seq(99), True)
     assert "objects" not in record
     world.check()
 
 
 def test_a_crash_between_the_closing_batch_record_and_shard_end(world: World) -> None:
     world.streams.add(event(1))
-    world.streams.closed = Shard(SHARD, ending="0099")
+    world.streams.closed = Shard(SHARD, ending=seq(99))
     world.streams.children = ("shardId-1",)
 
     def die(new: Lease) -> None:
@@ -398,7 +408,7 @@ def test_sigterm_writes_what_was_read(world: World) -> None:
     world.time.then = lambda: world.halt.ask(8)
     assert world.work(until_caught_up=False) is Outcome.STOPPED
     assert world.check() == [1, 2]
-    assert world.table.row.checkpoint == "002"
+    assert world.table.row.checkpoint == seq(2)
 
 
 def test_sigterm_does_not_wait_for_ever_for_a_store_that_is_down(world: World) -> None:
@@ -452,7 +462,7 @@ def test_resuming_behind_the_retention_leaves_a_gap_in_the_chain(world: World) -
     world.streams.add(*map(event, range(4, 8)))
     forget(world, 5)
     world.work()
-    assert world.chain()[-1]["after"] == "5"
+    assert world.chain()[-1]["after"] == str(6 * SPREAD - 1)
     assert world.check(expected_gaps=1) == [1, 2, 3, 6, 7]
 
 
@@ -462,7 +472,7 @@ def test_a_quiet_stream_that_was_watched_has_no_gap(world: World) -> None:
     world.time.then = lambda: world.halt.ask(8) if world.time.seconds > 30 * 3600 else None
     world.work(until_caught_up=False)
     world.time.then = lambda: None
-    world.streams.records_ = [Record("009", world.time.clock().utc(), event(9))]
+    world.streams.records_ = [Record(seq(9), world.time.clock().utc(), event(9))]
     world.work()
     assert world.check() == [1, 2, 3, 9]
 
@@ -474,7 +484,7 @@ def test_a_gap_is_not_forgotten_while_nothing_arrives(world: World) -> None:
     world.streams.add(event(3))
     forget(world, 3)
     world.work()  # nothing there
-    world.streams.records_ = [Record("004", NOON + timedelta(hours=30), event(4))]
+    world.streams.records_ = [Record(seq(4), NOON + timedelta(hours=30), event(4))]
     world.work()
     assert world.check(expected_gaps=1) == [1, 2, 4]
 
@@ -484,9 +494,9 @@ def test_a_closed_shard_whose_rest_is_gone_ends_with_a_gap(world: World) -> None
     world.work()
     world.time.seconds += timedelta(hours=30).total_seconds()
     forget(world, 2)
-    world.streams.closed = Shard(SHARD, ending="0099")
+    world.streams.closed = Shard(SHARD, ending=seq(99))
     assert world.work() is Outcome.SHARD_END
-    assert (world.chain()[-1]["after"], world.chain()[-1]["upto"]) == ("98", "0099")
+    assert (world.chain()[-1]["after"], world.chain()[-1]["upto"]) == (str(99 * SPREAD - 1), seq(99))
     world.check(expected_gaps=1)
 
 
@@ -496,7 +506,7 @@ def test_a_lost_lease_table_reads_nothing_twice(world: World) -> None:
     world.table.row = replace(Lease(KEY), counter=0)
     world.streams.add(event(3))
     world.work()
-    assert [(record["after"], record["upto"]) for record in world.chain()] == [("0", "002"), ("002", "003")]
+    assert [(record["after"], record["upto"]) for record in world.chain()] == [("0", seq(2)), (seq(2), seq(3))]
 
 
 def test_a_worker_that_slept_too_long_writes_what_it_had_before_the_gap(world: World) -> None:
@@ -523,7 +533,7 @@ def test_an_iterator_that_expires_on_a_quiet_stream_is_no_gap(world: World) -> N
         if world.time.seconds > timedelta(hours=30).total_seconds():
             world.streams.faults.append(IteratorExpired("expired"))
             forget(world, 3)
-            world.streams.records_.append(Record("009", world.time.clock().utc(), event(9)))
+            world.streams.records_.append(Record(seq(9), world.time.clock().utc(), event(9)))
             world.time.then = lambda: world.halt.ask(8) if len(world.streams.opened) > 1 else None
 
     world.time.then = expire
