@@ -67,13 +67,17 @@ class FakeTime:
 
 @dataclass
 class FakeStreams:
-    """One shard; `faults` are raised by the next calls, in order, before they do anything."""
+    """One shard; `faults` are raised by the next calls, in order, before they do anything.
+
+    With `retention`, records that are older are gone, and iterators go on at the oldest record left, as Kinesis's do.
+    """
 
     time: FakeTime
     records_: list[Record] = field(default_factory=list)
     page: int = 3
     closed: Shard | None = None
     children: tuple[str, ...] = ()
+    retention: timedelta | None = None
     faults: list[Exception] = field(default_factory=list)
     opened: list[str | None] = field(default_factory=list)
     calls: list[float] = field(default_factory=list)
@@ -99,6 +103,9 @@ class FakeStreams:
         if self.faults:
             raise self.faults.pop(0)
         start = int(iterator)
+        now = NOON + timedelta(seconds=self.time.seconds)
+        while self.retention and start < len(self.records_) and now - self.records_[start].arrived_at > self.retention:
+            start += 1
         end = min(start + self.page, len(self.records_))
         at_end = end == len(self.records_)
         if at_end and self.closed:
@@ -156,6 +163,7 @@ class World:
     quarantine: FaultyObjects = field(default_factory=FaultyObjects)
     table: MemoryTable = field(default_factory=MemoryTable)
     batch_bytes: int = 8_000_000
+    retention: timedelta = STREAM.retention
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -171,7 +179,9 @@ class World:
         tools = Tools(
             self.streams, self.raw, self.quarantine, TABLES, self.batch_bytes, 10.0, self.time.clock(), lambda: 0.5
         )
-        return ShardReader(STREAM, SHARD, lease, self.halt, tools).run(until_caught_up=until_caught_up)
+        reader = ShardReader(STREAM, SHARD, lease, self.halt, tools)
+        reader.retention = self.retention
+        return reader.run(until_caught_up=until_caught_up)
 
     def chain(self) -> list[dict[str, Any]]:
         """The batch records in the order of their names, which is that of their ends."""
@@ -539,3 +549,42 @@ def test_an_iterator_that_expires_on_a_quiet_stream_is_no_gap(world: World) -> N
     world.time.then = expire
     world.work(until_caught_up=False)
     assert world.check() == [1, 2, 3, 9]
+
+
+def lag(world: World) -> None:
+    """A hundred records, one a minute, begun to be read 23 hours later by a worker whose writes take 4 minutes each."""
+    for number in range(1, 101):
+        world.streams.add(event(number))
+        world.time.seconds += 60
+    world.time.seconds = timedelta(hours=23).total_seconds()
+    world.streams.page, world.batch_bytes = 1, 1
+
+    def slow(path: str) -> None:
+        if path.startswith("_batches"):
+            world.time.seconds += 240
+
+    world.raw.before = slow
+
+
+def assert_what_is_lost_lies_in_gaps(world: World) -> None:
+    gaps = sum(int(b["after"]) > int(a["upto"]) for a, b in zip(world.chain(), world.chain()[1:], strict=False))
+    lost = set(range(1, 101)) - set(world.check(expected_gaps=gaps))
+    assert lost
+    for record in world.chain():
+        assert not [n for n in lost if int(record["after"]) < n * SPREAD <= int(record["upto"])]
+
+
+def test_what_the_stream_drops_under_a_good_iterator_is_a_gap(world: World) -> None:
+    world.streams.retention = STREAM.retention
+    lag(world)
+    world.work()
+    assert_what_is_lost_lies_in_gaps(world)
+
+
+def test_a_retention_that_is_shortened_while_the_shard_is_read_is_heeded(world: World) -> None:
+    lag(world)
+    shorter = timedelta(hours=23, minutes=30)
+    world.streams.retention = shorter
+    world.retention = shorter
+    world.work()
+    assert_what_is_lost_lies_in_gaps(world)
