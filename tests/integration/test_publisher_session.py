@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -138,3 +139,50 @@ def test_a_slot_left_over_from_the_backfill_is_dropped_when_streaming_begins(pub
             connection.execute("INSERT INTO t VALUES (1000)")
             publishing.wait_for(1000)
             assert publishing.slots() == [publishing.slot]
+
+
+@contextmanager
+def locked(postgres: Postgres) -> Iterator[None]:
+    """A table that nobody else may read or publish."""
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def waits_for_the_lock(postgres: Postgres) -> bool:
+    query = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'cdc-publisher' AND wait_event_type = 'Lock'"
+    with psycopg.connect(postgres.dsn_admin) as connection:
+        return connection.execute(query).fetchone() is not None
+
+
+def test_a_stop_is_heard_while_the_publication_waits_for_a_lock(publishing: Publishing) -> None:
+    with locked(publishing.postgres), publishing.running():
+        publishing.wait_until(lambda: waits_for_the_lock(publishing.postgres), "the session waits for the lock")
+    assert publishing.slots() == []
+
+
+def test_a_stop_is_heard_while_the_backfill_waits_for_a_lock(publishing: Publishing) -> None:
+    with psycopg.connect(publishing.postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE PUBLICATION {publishing.slot} FOR TABLE t".encode())
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [f"{publishing.slot}_backfill"])
+    with locked(publishing.postgres), publishing.running():
+        publishing.wait_until(lambda: waits_for_the_lock(publishing.postgres), "the session waits for the lock")
+    assert publishing.slots() == [f"{publishing.slot}_backfill"]
+
+
+def test_losing_the_database_while_the_slot_is_made_begins_anew(publishing: Publishing) -> None:
+    making: LiteralString = (
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database()"
+    )
+    with (
+        psycopg.connect(publishing.postgres.dsn_admin, autocommit=True) as admin,
+        psycopg.connect(publishing.postgres.dsn) as open_,
+    ):
+        open_.execute("INSERT INTO t VALUES (1000)")  # the slot waits for its end
+        with publishing.running():
+            publishing.wait_until(lambda: bool(publishing.slots()), "the slot is being made")
+            first = admin.execute(making).fetchall()
+            admin.execute("SELECT pg_terminate_backend(pid) FROM (" + making + ") w")
+            publishing.wait_until(lambda: admin.execute(making).fetchall() not in ([], first), "it is made once more")
+            open_.commit()
+            publishing.wait_for(1000)
