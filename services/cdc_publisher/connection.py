@@ -34,7 +34,12 @@ _SESSION = {
 }
 _REPLICATION = {"wal_sender_timeout": "60s"}
 """Ours answers every ten seconds, also while the stream is slow and nothing is read."""
-_KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+_KEEPALIVES = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # milliseconds; keepalives say nothing while what was sent is not acknowledged
+}
 _PASSING_CLASSES = ("08", "53", "57P")
 """Lost connections; too many of them, memory and disk; shutdown and start-up."""
 _PASSING = frozenset({"55P03", "57014"})

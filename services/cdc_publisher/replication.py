@@ -101,9 +101,9 @@ class ReplicationStream:
         readers = [wake.fileno(), self._pgconn.socket] if for_data else [wake.fileno()]
         select.select(readers, [], [], seconds)
 
-    def confirm(self, lsn: int, now_us: int) -> None:
+    def confirm(self, lsn: int, now_us: int, *, wants_reply: bool) -> None:
         """Tell the walsender that everything before this position is safe: it may forget it."""
-        status = _STATUS(b"r", lsn, lsn, lsn, now_us - MICROSECONDS_1970_TO_2000, 0)
+        status = _STATUS(b"r", lsn, lsn, lsn, now_us - MICROSECONDS_1970_TO_2000, wants_reply)
         try:
             self._pgconn.put_copy_data(status)
             self._pgconn.flush()

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from random import Random
 from typing import LiteralString
 
@@ -18,6 +18,7 @@ from cdc_publisher.connection import connect
 from cdc_publisher.heartbeat import Heartbeat
 from cdc_publisher.outbox import Record
 from cdc_publisher.publisher import Clocks
+from cdc_publisher.replication import Keepalive, ReplicationStream
 from cdc_publisher.sink import Outcome
 from sandbox.postgres import Postgres
 from sandbox.process import wait_until
@@ -186,3 +187,24 @@ def test_losing_the_database_while_the_slot_is_made_begins_anew(publishing: Publ
             publishing.wait_until(lambda: admin.execute(making).fetchall() not in ([], first), "it is made once more")
             open_.commit()
             publishing.wait_for(1000)
+
+
+def test_a_connection_gives_up_a_source_that_acknowledges_nothing(publishing: Publishing) -> None:
+    with closing(connect(publishing.postgres.dsn)) as connection:
+        assert connection.info.get_parameters()["tcp_user_timeout"] == "60000"
+
+
+def test_a_silent_source_answers_when_it_is_asked(publishing: Publishing) -> None:
+    with publishing.running():
+        publishing.wait_until(lambda: publishing.slots() == [publishing.slot], "the backfill is complete")
+    with closing(connect(publishing.postgres.dsn, replication=True)) as connection:
+        stream = ReplicationStream(connection, publishing.slot)
+        stream.start(publishing.slot)
+        heard: list[object] = []
+
+        def answers() -> bool:
+            stream.confirm(0, 0, wants_reply=True)
+            heard.append(stream.read())
+            return [type(one) for one in heard].count(Keepalive) > 3
+
+        wait_until(answers, TIMEOUT_SECONDS, "it answers more often than it would by itself")

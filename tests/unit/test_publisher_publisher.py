@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from cdc.errors import FatalFault
+from cdc.errors import FatalFault, TransientFault
 from cdc_publisher.envelope import TableFormat
 from cdc_publisher.outbox import Record
 from cdc_publisher.pgoutput import (
@@ -26,7 +26,7 @@ from cdc_publisher.pgoutput import (
     Truncate,
     Update,
 )
-from cdc_publisher.publisher import Clocks, Publisher, completed
+from cdc_publisher.publisher import SILENCE_SECONDS, STATUS_SECONDS, Clocks, Publisher, completed
 from cdc_publisher.rendering import SourceType, rendering
 from cdc_publisher.replication import Keepalive, ReplicationStream, WalData
 from cdc_publisher.sink import RECORD_BYTES_MAX, Outcome, Sink
@@ -45,6 +45,7 @@ class Log:
     def __init__(self) -> None:
         self.messages: deque[WalData | Keepalive] = deque()
         self.confirmed: list[int] = []
+        self.asked: list[bool] = []
         self.parsed: dict[bytes, Message] = {}
 
     def say(self, lsn: int, message: Message) -> None:
@@ -64,8 +65,9 @@ class Log:
     def wait(self, wake: object, seconds: float, *, for_data: bool) -> None:
         pass
 
-    def confirm(self, lsn: int, now_us: int) -> None:
+    def confirm(self, lsn: int, now_us: int, *, wants_reply: bool) -> None:
         self.confirmed.append(lsn)
+        self.asked.append(wants_reply)
 
 
 class World:
@@ -191,6 +193,35 @@ def test_a_truncate_is_told_for_each_table_with_a_contract_and_other_messages_ar
     world.run()
     assert [(e["op"], r.partition_key) for e, r in zip(world.events(), world.stream, strict=True)] == [("t", "default")]
     assert world.log.confirmed[-1] == 110
+
+
+def step(world: World, seconds: float) -> None:
+    world.now += seconds
+    world.publisher._read()
+    world.publisher._confirm()
+
+
+def test_a_source_that_says_nothing_is_asked_and_then_given_up(world: World) -> None:
+    step(world, STATUS_SECONDS)
+    assert world.log.asked == [False]
+    while world.now < SILENCE_SECONDS:
+        step(world, STATUS_SECONDS)
+        assert world.log.asked[-1]
+    world.log.messages.append(Keepalive(500, False))
+    step(world, 0)
+    for _ in range(int(SILENCE_SECONDS / STATUS_SECONDS)):
+        step(world, STATUS_SECONDS)
+    with pytest.raises(TransientFault, match="has said nothing"):
+        step(world, STATUS_SECONDS)
+
+
+def test_a_source_that_is_not_listened_to_is_not_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as context:
+        context.setattr("cdc_publisher.sink.PENDING_RECORDS_MAX", 0)
+        step(world, SILENCE_SECONDS + 1)
+        step(world, SILENCE_SECONDS + 1)
+    world.log.messages.clear()
+    step(world, STATUS_SECONDS)
 
 
 def test_an_unchanged_value_is_taken_from_a_full_old_image() -> None:
