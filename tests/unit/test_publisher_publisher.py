@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from cdc_publisher.rendering import SourceType, rendering
 from cdc_publisher.replication import Keepalive, ReplicationStream, WalData
 from cdc_publisher.sink import RECORD_BYTES_MAX, Outcome, Sink
 from cdc_publisher.temporal import INFINITY_STREAMED
+from sandbox.process import wait_until
 
 TEXT = rendering(SourceType("text"), -1, INFINITY_STREAMED)
 assert TEXT is not None
@@ -78,6 +79,7 @@ class World:
         self.stream: list[Record] = []
         self.answering = threading.Event()
         self.answering.set()
+        self.on_put: Callable[[], None] = lambda: None
         self.now = 0.0
         monkeypatch.setattr("cdc_publisher.publisher.parse", self.log.parsed.__getitem__)
         self.sink = Sink(self._put, Random(0), lambda: self.now)
@@ -93,20 +95,23 @@ class World:
         self.log.say(1, OTHER)
 
     def _put(self, records: Sequence[Record]) -> Outcome:
-        assert self.answering.wait(10)
+        self.on_put()
+        assert self.answering.wait(60)
         self.stream += records
         return Outcome(frozenset())
 
-    def run(self, seconds: float = 0.2) -> None:
-        """Let the loop run for a while of real time; its own clock moves on far enough for a status."""
-        self.now += 5
-        stop = threading.Event()
-        threading.Timer(seconds, stop.set).start()
-        while not stop.is_set():
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Let the loop run until it has read the log and, if nothing else is awaited, the stream has everything."""
+
+        def has_done() -> bool:
             self.publisher._read()
             self.sink.pump(flush=True)
             self.publisher._confirm()
-            stop.wait(0.005)
+            return not self.log.messages and (until() if until else self.sink.is_empty)
+
+        wait_until(has_done, 60, "the loop has done its work", poll_seconds=0.002)
+        self.now += STATUS_SECONDS
+        self.publisher._confirm()
 
     def events(self) -> list[Any]:
         return [json.loads(record.data) if record.data else None for record in self.stream]
@@ -124,7 +129,7 @@ def test_nothing_is_confirmed_before_the_stream_has_it(world: World) -> None:
     world.answering.clear()
     world.log.transaction(100, Insert(1, ["1", "a"]))
     world.log.messages.append(Keepalive(500, True))
-    world.run()
+    world.run(until=lambda: world.sink.is_calling)
     assert set(world.log.confirmed) == {0}
     world.answering.set()
     world.run()
@@ -134,7 +139,7 @@ def test_nothing_is_confirmed_before_the_stream_has_it(world: World) -> None:
 def test_a_stop_sends_what_is_on_its_way_and_confirms_it(world: World) -> None:
     world.log.transaction(100, Insert(1, ["1", "a"]))
     stop = threading.Event()
-    threading.Timer(0.2, stop.set).start()
+    world.on_put = stop.set
     world.publisher.run(stop)
     assert len(world.stream) == 1
     assert world.log.confirmed[-1] == 110
@@ -174,7 +179,7 @@ def test_a_heartbeat_goes_to_every_shard_once_everything_before_it_is_there(worl
     world.answering.clear()
     world.log.transaction(100, Insert(1, ["1", "a"]))
     world.log.transaction(200, LogicalMessage(True, 200, "cdc.heartbeat", b""))
-    world.run()
+    world.run(until=lambda: world.sink.is_calling)
     assert world.sink._outbox.records == 1
     world.answering.set()
     world.run()
