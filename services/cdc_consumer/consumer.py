@@ -87,6 +87,7 @@ def consume(
                     outlook.hurry()
                 try:
                     if outlook.look(all_anew=until_caught_up):
+                        crew.heed(outlook.streams)
                         for taken in outlook.take(besides=crew.keys | crew.caught_up):
                             crew.start(taken)
                         if until_caught_up and outlook.all_done(crew.caught_up):

@@ -70,6 +70,7 @@ class ShardReader:
     """Reads a shard whose lease we hold from where it was left, until it ends or we are told to."""
 
     def __init__(self, stream: Stream, shard: str, lease: HeldLease, halt: Halt, tools: Tools) -> None:
+        self.retention = stream.retention  # may change while the shard is read
         self._stream = stream
         self._shard = shard
         self._lease = lease
@@ -145,6 +146,7 @@ class ShardReader:
     def _read(self) -> Reply | None:
         """The next records, or None when the stream does not answer for now."""
         try:
+            self._heed_retention()
             if self._iterator is None:
                 self._open()
             assert self._iterator is not None
@@ -161,12 +163,15 @@ class ShardReader:
         self._behind.set(reply.behind_milliseconds)
         return reply
 
+    def _heed_retention(self) -> None:
+        """Expect a gap where the stream may have dropped what comes next, as it does under a good iterator too."""
+        if may_have_lost(self._read_until, self._clock.utc(), self.retention):
+            self._write()  # a gap can only stand between two batches
+            self._lossy = True
+
     def _open(self) -> None:
         """Get an iterator past the last record read, whether that is written yet or not."""
         last = self._filed[-1].seq if self._filed else self._after
-        if may_have_lost(self._read_until, self._clock.utc(), self._stream.retention):
-            self._write()  # a gap can only stand between two batches
-            self._lossy = True
         after = None if int(last) == START else last
         self._iterator = self._tools.streams.iterator(self._stream, self._shard, after)
 

@@ -7,6 +7,11 @@ Protocol".
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
 import psycopg
 from psycopg import conninfo
 
@@ -23,17 +28,24 @@ _SESSION = {
     "lc_monetary": "C",
     "xmloption": "content",
     "statement_timeout": "0",
-    "lock_timeout": "0",
+    "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
 }
 _REPLICATION = {"wal_sender_timeout": "60s"}
 """Ours answers every ten seconds, also while the stream is slow and nothing is read."""
-_KEEPALIVES = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
-_GONE_FOR_NOW = frozenset({
-    "57P01", "57P02", "57P03", "57P04", "57P05", "53300", "53200", "53400", "08000", "08003", "08006", "08001", "08004",
-})  # fmt: skip
-"""Shutdown, start-up, too many connections, memory, lost connections."""
+_KEEPALIVES = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # milliseconds; keepalives say nothing while what was sent is not acknowledged
+}
+_PASSING_CLASSES = ("08", "53", "57P")
+"""Lost connections; too many of them, memory and disk; shutdown and start-up."""
+_PASSING = frozenset({"55P03", "57014"})
+"""A lock was not to be had within `lock_timeout`; the query was cancelled."""
+_CANCEL_POLL_SECONDS: Final = 0.2
+_CANCEL_SECONDS: Final = 5
 
 
 def connect(dsn: str, *, replication: bool = False) -> psycopg.Connection:
@@ -78,15 +90,40 @@ def connect(dsn: str, *, replication: bool = False) -> psycopg.Connection:
     return connection
 
 
+@contextmanager
+def cancelling(connection: psycopg.Connection, stop: threading.Event) -> Iterator[None]:
+    """Cancel what the connection runs inside once asked to stop: who waits for a lock or a sort does not hear of it."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_CANCEL_POLL_SECONDS):
+            if stop.is_set():
+                with suppress(psycopg.Error):  # what it would cancel ends all the same when the connection is closed
+                    connection.cancel_safe(timeout=_CANCEL_SECONDS)
+
+    thread = threading.Thread(target=watch, name="cancel", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def is_passing(code: str | None) -> bool:
+    """Whether an error of this code may mend itself; none at all means that the connection was lost."""
+    return not code or code in _PASSING or code.startswith(_PASSING_CLASSES)
+
+
 def fault_of(error: psycopg.Error, doing: str, where: str, hint: str) -> CdcError:
     """The fault behind a database's error: transient when the connection or the server went away, else fatal.
 
     Only the error's code is told: its text may quote a row.
     """
     code = error.sqlstate
-    if code is None or code in _GONE_FOR_NOW:
+    if is_passing(code):
         return TransientFault(
-            f"lost the database while {doing} ({code or 'no connection'})", where=where, hint="tried again"
+            f"the database did not go on {doing} ({code or 'no connection'})", where=where, hint="tried again"
         )
     name = type(error).__name__
     return FatalFault(f"the database refused {doing}: {name} ({code})", where=where, hint=hint)

@@ -1,6 +1,7 @@
 """Sink: puts the outbox's records to a Kinesis stream, a few calls at once, and tells when they are acknowledged.
 
-Calls run in threads and do nothing but call; all decisions are taken by the one thread that owns the outbox.
+Calls run in threads and do nothing but call; all decisions are taken by the one thread that owns the outbox. The
+threads are daemons and no pool's, whose threads Python waits for at its end: a call that hangs must not delay a stop.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -104,7 +106,6 @@ class Sink:
         self._outbox = Outbox(lambda attempt: backoff_seconds(attempt, random))
         self._calls: dict[Future[Outcome], Sequence[Record]] = {}
         self._calls_max = calls_max
-        self._pool = ThreadPoolExecutor(calls_max, thread_name_prefix="put")
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -159,9 +160,10 @@ class Sink:
             call = self._outbox.take(self._clock())
             if not call:
                 break
-            future = self._pool.submit(self._put, call)
+            future = Future[Outcome]()
             self._calls[future] = call
             future.add_done_callback(self._signal)
+            threading.Thread(target=_run, args=(future, self._put, call), name="put", daemon=True).start()
         metrics.PENDING.set(self._outbox.records)
 
     def seconds_to_next_try(self, seconds_max: float) -> float:
@@ -183,8 +185,7 @@ class Sink:
             self._collect()
 
     def close(self) -> None:
-        """Give the threads and sockets back; calls on their way end unheard."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Give the sockets back; calls on their way end unheard."""
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -223,6 +224,13 @@ class Sink:
     def _signal(self, _future: Future[Outcome]) -> None:
         with contextlib.suppress(OSError):  # full: it is readable anyway; closed: nobody waits any more
             self._wake_writer.send(b"x")
+
+
+def _run(future: Future[Outcome], put: Putter, call: Sequence[Record]) -> None:
+    try:
+        future.set_result(put(call))
+    except BaseException as error:  # noqa: BLE001 - raised where the outcome is looked at
+        future.set_exception(error)
 
 
 def backoff_seconds(attempt: int, random: Random) -> float:

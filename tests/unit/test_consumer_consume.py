@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from cdc.errors import FatalFault
 from cdc_consumer.clock import SYSTEM_CLOCK, Clock
 from cdc_consumer.consumer import consume
+from cdc_consumer.crew import Crew
 from cdc_consumer.kinesis import Record, Reply, Shard, Stream
 from cdc_consumer.lease import SHARD_END, Lease, taken
 from cdc_consumer.outlook import Outlook
@@ -200,6 +201,21 @@ def test_a_fault_of_one_shard_ends_the_program_after_the_others_wrote() -> None:
     assert table.rows[f"{STREAM.identity}/a"].checkpoint == "TRIM_HORIZON"
     assert table.rows[f"{STREAM.identity}/b"].checkpoint == "5"
     assert all(lease.owner is None for lease in table.rows.values())
+
+
+def test_threads_learn_how_long_their_stream_keeps_records_now() -> None:
+    streams, table = MemoryStreams(), MemoryTable()
+    streams.add("a", 5)
+    seen, crew = outlook(streams, table), Crew(table, tools(streams, MemoryObjects()), until_caught_up=False)
+    for one in seen.take(besides=()):
+        crew.start(one)
+    streams.stream = replace(STREAM, retention=timedelta(hours=1))
+    seen.hurry()
+    seen.look(all_anew=False)
+    crew.heed(seen.streams)
+    (member,) = crew._members.values()
+    assert member.reader.retention == timedelta(hours=1)
+    crew.end()
 
 
 def test_a_missing_stream_ends_the_program() -> None:
