@@ -256,7 +256,7 @@ def test_a_set_aside_change_keeps_its_key_so_that_history_is_marked() -> None:
     def line(number: int, payload: bytes) -> RawLine:
         return RawLine("0", str(number), 0, "", msgspec.Raw(payload))
 
-    changes, rejected = reader.read("s/0", [
+    changes, rejected = reader.read("s/0", "b", [
         line(1, record("update", {**ROW, "name": None}, 7)), line(2, record("insert", {**ROW, "new": 1.5}, 8)),
         line(3, record("update", {**ROW, "id": None}, 9)), line(4, msgspec.json.encode(GOLDEN[0]["record"])),
     ])  # fmt: skip
