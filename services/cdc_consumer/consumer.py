@@ -88,7 +88,9 @@ def consume(
                 try:
                     if outlook.look(all_anew=until_caught_up):
                         crew.heed(outlook.streams)
-                        for taken in outlook.take(besides=crew.keys | crew.caught_up):
+                        if outlook.has_surveyed:
+                            crew.gone.clear()
+                        for taken in outlook.take(besides=crew.keys | crew.caught_up | crew.gone):
                             crew.start(taken)
                         if until_caught_up and outlook.all_done(crew.caught_up):
                             break

@@ -51,6 +51,7 @@ class Crew:
         self._members: dict[str, _Member] = {}
         self._farewells: queue.SimpleQueue[_Farewell] = queue.SimpleQueue()
         self.caught_up: set[str] = set()
+        self.gone: set[str] = set()
 
     @property
     def keys(self) -> set[str]:
@@ -82,7 +83,7 @@ class Crew:
             member.reader.retention = retentions[member.stream]
 
     def reap(self) -> bool:
-        """Forget the threads that ended; returns whether any did.
+        """Forget the threads that ended; returns whether any did so that others may be taken now.
 
         Raises:
             BaseException: what a thread met that must end the program, such as a FatalFault.
@@ -90,11 +91,13 @@ class Crew:
         any_ended = False
         while not self._farewells.empty():
             farewell = self._farewells.get()
-            any_ended = True
+            any_ended = any_ended or farewell.outcome is not Outcome.GONE
             del self._members[farewell.key]
             metrics.LEASES_HELD.set(len(self._members))
             if farewell.outcome is Outcome.CAUGHT_UP:
                 self.caught_up.add(farewell.key)
+            elif farewell.outcome is Outcome.GONE:
+                self.gone.add(farewell.key)
             if farewell.fault is not None and not isinstance(farewell.fault, LeaseLost | TransientFault):
                 raise farewell.fault
         return any_ended

@@ -57,6 +57,7 @@ class Outlook:
         self._mentioned: set[str] = set()
         self._look_due = 0.0
         self._survey_due = 0.0
+        self.has_surveyed = False
 
     def start(self, names: Collection[str]) -> None:
         """See that the lease table and the streams are there.
@@ -82,7 +83,8 @@ class Outlook:
         if now < self._look_due:
             return False
         self._look_due = now + min(LOOK_SECONDS_MAX, self._lease_seconds / LOOKS_PER_LEASE)
-        if all_anew or now >= self._survey_due:
+        self.has_surveyed = all_anew or now >= self._survey_due
+        if self.has_surveyed:
             self._survey()
             self._survey_due = now + SURVEY_SECONDS
         self._leases = self._table.leases()

@@ -183,12 +183,13 @@ class ShardReader:
             self._leave_gap(int(records[0].seq))
         for record in records:
             filed = file_record(self._shard, record, self._tools.tables)
-            if self._filed_bytes and self._filed_bytes + len(filed.line) > self._tools.batch_bytes:
+            size = len(filed.line) + 1 if filed.line else 0  # a line is ended by a line feed
+            if self._filed_bytes and self._filed_bytes + size > self._tools.batch_bytes:
                 self._write()
             if not self._filed:
                 self._filed_since = self._clock.monotonic()
             self._filed.append(filed)
-            self._filed_bytes += len(filed.line)
+            self._filed_bytes += size
             if len(self._filed) >= BATCH_RECORDS_MAX:
                 self._write()
         self._read_until = records[-1].arrived_at

@@ -7,6 +7,7 @@ Protocol".
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,10 @@ _PASSING_CLASSES = ("08", "53", "57P")
 """Lost connections; too many of them, memory and disk; shutdown and start-up."""
 _PASSING = frozenset({"55P03", "57014"})
 """A lock was not to be had within `lock_timeout`; the query was cancelled."""
+_IS_WRONG = re.compile(
+    r'password authentication failed|no password supplied|(database|role) ".*" does not exist'
+).search
+"""What no waiting mends (28P01, 3D000, 28000), in a server's English; in another language it is tried again."""
 _CANCEL_POLL_SECONDS: Final = 0.2
 _CANCEL_SECONDS: Final = 5
 
@@ -53,7 +58,7 @@ def connect(dsn: str, *, replication: bool = False) -> psycopg.Connection:
 
     Raises:
         TransientFault: when it cannot be had now.
-        FatalFault: when the server is too old or its encoding cannot be read.
+        FatalFault: when the settings are wrong, the server is too old or its encoding cannot be read.
     """
     given = conninfo.conninfo_to_dict(dsn)
     session = _SESSION | (_REPLICATION if replication else {})
@@ -71,12 +76,7 @@ def connect(dsn: str, *, replication: bool = False) -> psycopg.Connection:
     try:
         connection = psycopg.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
-        # libpq never repeats a password here.
-        raise TransientFault(
-            f"cannot connect to the database: {str(error).splitlines()[0]}",
-            where="CDC_DATABASE",
-            hint="check host, port, database, user and password, and that pg_hba.conf lets this user replicate",
-        ) from None
+        raise _refusal(str(error)) from None
     if connection.info.server_version < VERSION_MIN:
         connection.close()
         raise FatalFault("the database is older than Postgres 14", where="CDC_DATABASE", hint="upgrade it")
@@ -88,6 +88,19 @@ def connect(dsn: str, *, replication: bool = False) -> psycopg.Connection:
             hint="move it to a database with the encoding UTF8",
         )
     return connection
+
+
+def _refusal(text: str) -> FatalFault | TransientFault:
+    """Why there is no connection. libpq gives no code then; it never repeats a password."""
+    what = f"cannot connect to the database: {text.splitlines()[0]}"
+    reasons = [line for line in text.splitlines() if "failed: " in line]  # one for each host that was tried
+    if reasons and all(_IS_WRONG(line) for line in reasons):
+        return FatalFault(what, where="CDC_DATABASE", hint="give the right database, user and password")
+    return TransientFault(
+        what,
+        where="CDC_DATABASE",
+        hint="check host, port, database, user and password, and that pg_hba.conf lets this user replicate",
+    )
 
 
 @contextmanager

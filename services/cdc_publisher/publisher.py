@@ -96,12 +96,14 @@ class Publisher:
         """
         while not stop.is_set():
             has_more = self._read()
+            was_full = not self._sink.has_room
             self._sink.pump(flush=not has_more)
             self._confirm()
-            if not has_more:
+            has_room_now = was_full and self._sink.has_room
+            if not has_more and not has_room_now:
                 self._rest()
         self._sink.finish(FINISH_SECONDS)
-        self._confirm(at_once=True)
+        self._confirm(is_last=True)
 
     def _read(self) -> bool:
         """Handle what has arrived, as far as there is room; whether more may be waiting."""
@@ -233,14 +235,15 @@ class Publisher:
         if self._transaction is None:
             self._ledger.mark(message.wal_end)
 
-    def _confirm(self, *, at_once: bool = False) -> None:
+    def _confirm(self, *, is_last: bool = False) -> None:
         for evidence in self._ledger.settle():
-            self._beat(evidence)
+            if not is_last:  # at the end nothing more is sent
+                self._beat(evidence)
         confirmed = self._ledger.confirmed_lsn
         now = self._clocks.monotonic()
         waited = now - self._status_at
         if (
-            at_once
+            is_last
             or self._wants_status
             or waited >= STATUS_SECONDS
             or (confirmed > self._status_lsn and waited >= STATUS_SECONDS_MIN)

@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 
 from cdc.errors import FatalFault
 from cdc.position import format_lsn
@@ -44,10 +50,13 @@ _WARNING_SECONDS: Final = 30.0
 _FATAL_CODES: Final = frozenset({
     "ResourceNotFoundException", "AccessDeniedException", "ValidationException", "InvalidArgumentException",
     "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationTokenException",
+    "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch", "IncompleteSignature",
+    "MissingAuthenticationToken", "AccessDenied", "NotAuthorized", "OptInRequired",
     "KMSAccessDeniedException", "KMSDisabledException", "KMSInvalidStateException", "KMSNotFoundException",
     "KMSOptInRequired",
 })  # fmt: skip
-"""Errors of a whole call that trying again does not mend."""
+"""Errors of a whole call that trying again does not mend; credentials that expired are fetched anew by boto3."""
+_MISCONFIGURED: Final = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +90,10 @@ class KinesisPutter:
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "unknown")
             if code in _FATAL_CODES:
-                raise FatalFault(
-                    f"Kinesis refused a call for good: {code}",
-                    where=f"stream {self.stream}",
-                    hint="check that the stream exists and that this program may kinesis:PutRecords to it",
-                ) from None
+                raise self._fatal(code) from None
             return Outcome(frozenset(range(len(records))), code)
+        except _MISCONFIGURED as error:
+            raise self._fatal(type(error).__name__) from None
         except BotoCoreError as error:
             return Outcome(frozenset(range(len(records))), type(error).__name__)
         if not answer["FailedRecordCount"]:
@@ -95,6 +102,13 @@ class KinesisPutter:
             place: result["ErrorCode"] for place, result in enumerate(answer["Records"]) if result.get("ErrorCode")
         }
         return Outcome(frozenset(codes), next(iter(codes.values()), ""))
+
+    def _fatal(self, code: str) -> FatalFault:
+        return FatalFault(
+            f"Kinesis refused a call for good: {code}",
+            where=f"stream {self.stream}",
+            hint="check that the stream exists and that the credentials in AWS_* are right and may kinesis:PutRecords",
+        )
 
 
 class Sink:

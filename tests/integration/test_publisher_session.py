@@ -12,7 +12,9 @@ from typing import LiteralString
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
+from cdc.errors import FatalFault, TransientFault
 from cdc_publisher import session
 from cdc_publisher.connection import connect
 from cdc_publisher.heartbeat import Heartbeat
@@ -21,7 +23,7 @@ from cdc_publisher.publisher import Clocks
 from cdc_publisher.replication import Keepalive, ReplicationStream
 from cdc_publisher.sink import Outcome
 from sandbox.postgres import Postgres
-from sandbox.process import wait_until
+from sandbox.process import free_port, wait_until
 from tests.publisher_support import TIMEOUT_SECONDS, database
 
 pytestmark = pytest.mark.slow
@@ -208,3 +210,16 @@ def test_a_silent_source_answers_when_it_is_asked(publishing: Publishing) -> Non
             return [type(one) for one in heard].count(Keepalive) > 3
 
         wait_until(answers, TIMEOUT_SECONDS, "it answers more often than it would by itself")
+
+
+@pytest.mark.parametrize("part", ["dbname", "user", "password"])
+def test_a_wrong_name_or_password_is_fatal(server: Postgres, part: str) -> None:
+    dsn = conninfo.make_conninfo(server.dsn, **{part: "errado"})
+    with pytest.raises(FatalFault, match="cannot connect") as caught:
+        connect(dsn)
+    assert "right database, user and password" in caught.value.hint
+
+
+def test_a_server_that_is_not_there_is_waited_for() -> None:
+    with pytest.raises(TransientFault, match="cannot connect"):
+        connect(f"postgresql://app:x@127.0.0.1:{free_port()}/app")

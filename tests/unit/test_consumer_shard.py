@@ -253,7 +253,16 @@ def test_a_batch_stays_below_its_bytes_and_a_larger_record_is_alone(world: World
     assert world.check() == list(range(1, 9))
     for record in world.chain():
         (ref,) = record["objects"]
-        assert ref["records"] == 1 or len(gzip.decompress(world.raw.objects[ref["path"]])) <= 1000 + ref["records"]
+        assert ref["records"] == 1 or len(gzip.decompress(world.raw.objects[ref["path"]])) <= 1000
+
+
+@pytest.mark.parametrize("batch_bytes", range(1000, 1300, 10))
+def test_the_ends_of_lines_count_as_well(world: World, batch_bytes: int) -> None:
+    world.batch_bytes = batch_bytes
+    world.streams.add(*map(event, range(10, 40)))
+    world.work()
+    bodies = [gzip.decompress(body) for path, body in world.raw.objects.items() if path.startswith("postgres/")]
+    assert max(map(len, bodies)) <= batch_bytes
 
 
 def test_order_of_writes(world: World) -> None:

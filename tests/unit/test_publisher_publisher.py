@@ -13,6 +13,7 @@ import pytest
 
 from cdc.errors import FatalFault, TransientFault
 from cdc_publisher.envelope import TableFormat
+from cdc_publisher.metrics import HEARTBEATS
 from cdc_publisher.outbox import Record
 from cdc_publisher.pgoutput import (
     UNCHANGED,
@@ -198,6 +199,37 @@ def test_a_truncate_is_told_for_each_table_with_a_contract_and_other_messages_ar
     world.run()
     assert [(e["op"], r.partition_key) for e, r in zip(world.events(), world.stream, strict=True)] == [("t", "default")]
     assert world.log.confirmed[-1] == 110
+
+
+def test_a_stop_counts_no_heartbeat_that_is_never_sent(world: World) -> None:
+    world.log.transaction(100, Insert(1, ["1", "a"]))
+    world.log.transaction(200, LogicalMessage(True, 200, "cdc.heartbeat", b""))
+    stop = threading.Event()
+    world.on_put = stop.set
+    before = HEARTBEATS._value.get()
+    world.publisher.run(stop)
+    assert [json.loads(record.data)["op"] for record in world.stream] == ["c"]
+    assert world.log.confirmed[-1] == 210
+    assert HEARTBEATS._value.get() == before
+
+
+def test_no_rest_once_there_is_room_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has arrived already wakes nobody, so a rest would last its whole second."""
+    monkeypatch.setattr("cdc_publisher.sink.PENDING_RECORDS_MAX", 1)
+    for number in range(20):
+        world.log.transaction(100 * number, Insert(1, [str(number), "a"]))
+    stop = threading.Event()
+    rests: list[bool] = []
+
+    def wait(_wake: object, _seconds: float, *, for_data: bool) -> None:
+        rests.append(for_data and bool(world.log.messages))
+        if not world.log.messages and world.sink.is_empty:
+            stop.set()
+
+    monkeypatch.setattr(world.log, "wait", wait)
+    world.publisher.run(stop)
+    assert len(world.stream) == 20
+    assert True not in rests
 
 
 def step(world: World, seconds: float) -> None:

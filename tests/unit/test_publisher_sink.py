@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, cast
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from cdc.errors import FatalFault, SettingsFault
 from cdc.settings import load
@@ -83,9 +83,18 @@ def test_a_call_that_failed_is_tried_again_as_a_whole(error: Exception) -> None:
     assert put(error).refused == {0, 1}
 
 
-def test_a_call_that_can_never_succeed_stops_the_program() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "PutRecords"),
+        ClientError({"Error": {"Code": "InvalidClientTokenId"}}, "PutRecords"),
+        ClientError({"Error": {"Code": "SignatureDoesNotMatch"}}, "PutRecords"),
+        NoCredentialsError(),
+    ],
+)
+def test_a_call_that_can_never_succeed_stops_the_program(error: Exception) -> None:
     with pytest.raises(FatalFault, match="stream s"):
-        put(ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "PutRecords"))
+        put(error)
 
 
 def test_refused_records_go_again_after_a_while() -> None:
