@@ -230,7 +230,7 @@ class ShardReader:
         """Write what was read, if anything, and checkpoint."""
         if not self._filed:
             return
-        batch = build(Place(self._stream.identity, self._shard, self._after), self._filed)
+        batch = build(Place(self._stream.identity, self._shard, self._after), self._filed, self._tools.tables.values())
         self._writer.write(batch)
         last = self._filed[-1]
         with metrics.CHECKPOINT_SECONDS.time():
@@ -245,7 +245,9 @@ class ShardReader:
         closing = Closing(ending, tuple(sorted(listed | set(reply.children))))
         if self._lossy:
             self._leave_gap(max(int(ending or START), int(self._after) + 2))
-        batch = build(Place(self._stream.identity, self._shard, self._after), self._filed, closing)
+        batch = build(
+            Place(self._stream.identity, self._shard, self._after), self._filed, self._tools.tables.values(), closing
+        )
         self._writer.write(batch)
         self._end(closing.children)
         self._count(batch)

@@ -121,10 +121,10 @@ class TableCompactor:
         resolved = resolve(
             changes,
             lambda some: merge(some, self._index, self._pair, self._contract, floor),
-            advanced(before, batches, {}, floor).evidence,
+            advanced(before, batches, self._contract.name, {}, floor).evidence,
         )
         merged = resolved.merged
-        progress = advanced(before, batches, resolved.holds, merged.floor)
+        progress = advanced(before, batches, self._contract.name, resolved.holds, merged.floor)
         self._set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
         if merged.history:
             self._pair.commit_history(merged.history, progress)

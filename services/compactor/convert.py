@@ -10,6 +10,7 @@ import base64
 import binascii
 import math
 import re
+import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
@@ -25,7 +26,6 @@ _EPOCH_DATE = date(1970, 1, 1)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a Postgres timestamp has no zone
 _MILLISECOND_DIGITS = 3
 _EXACT = Context(prec=100)
-_REAL_MAX = 3.4028234663852886e38
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _FINER_THAN_MICROSECONDS = re.compile(r"\.[0-9]{6}[0-9]")
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -95,9 +95,11 @@ def _float(bits: int) -> Converter:
             raise _fault("no number")
         try:
             number = float(value)
+            if bits == 32:
+                struct.pack("<f", number)  # rounds as the lake does, and refuses what is beyond its range
         except OverflowError:
             raise _fault(f"a number that {bits} bits do not hold") from None
-        if number != value or (bits == 32 and abs(number) > _REAL_MAX and math.isfinite(number)):
+        if number != value:
             raise _fault(f"a number that {bits} bits do not hold")
         return number
 

@@ -121,9 +121,12 @@ def with_known(progress: Progress, shards: Iterable[str]) -> Progress:
 
 
 def advanced(
-    progress: Progress, batches: Iterable[Batch], holds: Mapping[str, int], floor: Position | None
+    progress: Progress, batches: Iterable[Batch], table: str, holds: Mapping[str, int], floor: Position | None
 ) -> Progress:
-    """The progress after some batches, but no further than before the sequence number at which a shard is held back."""
+    """The progress of a table after some batches, but no further than before where a shard is held back.
+
+    A batch from before the consumer had the table's contract proves nothing: its records of the table were left out.
+    """
     offsets, evidence = dict(progress.offsets), dict(progress.evidence)
     for batch in batches:
         shard, hold = batch.shard.id, holds.get(batch.shard.id)
@@ -131,7 +134,7 @@ def advanced(
         evidence.setdefault(shard, ShardEvidence())
         if hold is not None and hold <= batch.upto:
             continue  # what a batch proves holds only when all of it is merged
-        evidence[shard] = _after_batch(evidence[shard], batch)
+        evidence[shard] = _after_batch(evidence[shard], batch, table)
         for child in batch.record.children:
             # Everything that a child could hold comes after its parent's end.
             known = evidence.get(f"{batch.shard.stream}/{child}", ShardEvidence())
@@ -146,8 +149,8 @@ def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:
     return ShardEvidence(parent.committed_at, parent.lsn)
 
 
-def _after_batch(known: ShardEvidence, batch: Batch) -> ShardEvidence:
-    stated = batch.record.evidence
+def _after_batch(known: ShardEvidence, batch: Batch, table: str) -> ShardEvidence:
+    stated = batch.record.evidence if table in batch.record.tables else None
     later = stated is not None and (known.committed_at is None or stated.committed_at > known.committed_at)
     return ShardEvidence(
         committed_at=stated.committed_at if later and stated is not None else known.committed_at,

@@ -486,6 +486,16 @@ def test_a_held_shard_proves_nothing_and_sets_nothing_behind_the_hold_aside(worl
     assert world.pair().table.properties["cdc.valid-through"] == proven(30)
 
 
+def test_batches_from_before_a_table_had_its_contract_prove_nothing_of_it(world: World) -> None:
+    shard = world.shard()
+    shard.batch([change("c", 5, 1, "a", "x")], table="another", evidence=at(50))
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == ""
+    put(shard, world.contract, seconds=60)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(60)
+
+
 def test_a_stale_statement_of_progress_is_refused(world: World) -> None:
     shard = world.shard()
     put(shard, world.contract, change("c", 5, 1, "a", "x"))
