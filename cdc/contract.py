@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from cdc.errors import FatalFault
 from cdc.postgres_type import PostgresType, parse_type
+from cdc.producer import UNSTATED, ProducerModes, read_modes
 
 MASKS = ("clear", "token", "redact", "last4")
 SENSITIVE = ("restricted", "confidential")
@@ -41,7 +42,8 @@ class Column:
 class TableContract:
     """One table: where it comes from, what it is called in the lake, its columns, its key and its promises.
 
-    `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised.
+    `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised;
+    `producer` is what is stated of the way in which values are rendered.
     """
 
     name: str
@@ -51,6 +53,7 @@ class TableContract:
     key: tuple[str, ...]
     on_new_column: str
     latency_seconds_max: float
+    producer: ProducerModes = UNSTATED
 
     @property
     def source_name(self) -> str:
@@ -122,6 +125,7 @@ def parse_contract(text: str) -> TableContract:
         key=_key(table, problems),
         on_new_column=_on_new_column(table, problems),
         latency_seconds_max=_latency_seconds(document, problems),
+        producer=read_modes(lambda name: _custom(table.customProperties, name), problems),
         **_source_table(table, problems),
     )
     names = [column.name for column in contract.columns]

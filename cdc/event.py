@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from cdc.form import Forms
 from cdc.position import Position
 
 
@@ -27,7 +28,8 @@ class ChangeEvent:
 
     `schema` and `table` are the source's own names. `before` and `after` map source column names to values as the
     message carries them; a column in `unchanged` came without value (an unchanged TOASTed one) and is absent from
-    `after`. `committed_at` is the commit time at the source, aware and in UTC.
+    `after`; one in `doubtful` came as null, which from this producer may also mean unchanged. `committed_at` is the
+    commit time at the source, aware and in UTC. `forms` tells how the values are rendered; None: as our publisher does.
     """
 
     schema: str
@@ -38,6 +40,8 @@ class ChangeEvent:
     unchanged: frozenset[str]
     position: Position
     committed_at: datetime
+    forms: Forms | None = None
+    doubtful: frozenset[str] = frozenset()
 
     @property
     def row(self) -> Mapping[str, Any]:
