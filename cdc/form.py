@@ -12,6 +12,7 @@ class Kind(Enum):
 
     INTEGER = auto()
     FLOAT = auto()
+    DOUBLE = auto()
     BOOLEAN = auto()
     TEXT = auto()
     DAYS = auto()

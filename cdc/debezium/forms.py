@@ -47,7 +47,8 @@ _NAMED = {
 }
 _PLAIN = {
     **dict.fromkeys(("int8", "int16", "int32", "int64"), Form(Kind.INTEGER)),
-    **dict.fromkeys(("float", "double", "float32", "float64"), Form(Kind.FLOAT)),
+    "float": Form(Kind.FLOAT),
+    "double": Form(Kind.DOUBLE),
     "boolean": Form(Kind.BOOLEAN),
     "string": Form(Kind.TEXT),
     "bytes": Form(Kind.BASE64),
@@ -161,7 +162,7 @@ def _of_decimal(type_: PostgresType, mode: str | None) -> Form:
         precise = Form(Kind.UNSCALED, 2)
     else:
         precise = Form(Kind.UNSCALED, type_.arguments[1]) if type_.arguments else Form(Kind.VARIABLE_SCALE)
-    return _by_mode(mode, {"precise": precise, "double": Form(Kind.FLOAT)}, Form(Kind.TEXT))
+    return _by_mode(mode, {"precise": precise, "double": Form(Kind.DOUBLE)}, Form(Kind.TEXT))
 
 
 def _of_bits(type_: PostgresType, _modes: ProducerModes) -> Form:

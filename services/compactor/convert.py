@@ -67,8 +67,10 @@ def _plain(type_: PostgresType, kind: Kind) -> Converter | None:
         return _integer(type_.name) if is_held else None
     if type_.name == "boolean":
         return _boolean if kind is Kind.BOOLEAN else None
-    if type_.name in {"real", "double precision"}:
-        return (_real if type_.name == "real" else _double) if kind is Kind.FLOAT else None
+    if type_.name == "real":
+        return _real if kind is Kind.FLOAT else None
+    if type_.name == "double precision":
+        return _double if kind in {Kind.FLOAT, Kind.DOUBLE} else None
     return _text if kind is Kind.TEXT else None
 
 
@@ -108,7 +110,7 @@ def _real(value: Any) -> float:
     # No real needs more than nine digits: one that has more is a double, and would be cut.
     digits = repr(number).lstrip("-").partition("e")[0].replace(".", "").strip("0")
     try:
-        is_held = len(digits) <= _FLOAT_DIGITS_MAX and struct.unpack("f", struct.pack("f", number))[0] != 0.0
+        is_held = len(digits) <= _FLOAT_DIGITS_MAX and struct.unpack("<f", struct.pack("<f", number))[0] != 0.0
     except OverflowError:
         is_held = False
     if not is_held:

@@ -16,8 +16,8 @@ from compactor.held import Converter, not_held, unstated
 
 MONEY = PostgresType("numeric", (19, 2))
 """A money is a 64-bit number of cents."""
-_DOUBLE_DIGITS = 15
-"""A decimal of so many digits comes back from a double unharmed; of one with more, some may be lost."""
+_EXACT_IN_DOUBLE = 10**15
+"""A decimal of so few steps of its scale comes back from a double unharmed: no other one has the same double."""
 _DIGITS_MAX = 131_072
 _SCALE_MAX = 16_383
 """Postgres's own limits for a numeric without precision: digits before and after the point."""
@@ -46,7 +46,7 @@ def converter(type_: PostgresType, form: Form) -> Converter | None:
 def _reader(type_: PostgresType, form: Form) -> Callable[[Any], Decimal] | None:
     if form.kind is Kind.UNSCALED and form.scale is not None:
         return _unscaled(form.scale)
-    if form.kind is Kind.FLOAT:
+    if form.kind is Kind.DOUBLE:
         return _double(type_)
     simple: dict[Kind, Callable[[Any], Decimal]] = {
         Kind.TEXT: _text, Kind.VARIABLE_SCALE: _variable_scale, Kind.INTEGER: _whole, Kind.BY_VALUE: _by_value(type_),
@@ -93,14 +93,14 @@ def _variable_scale(value: Any) -> Decimal:
 
 
 def _double(type_: PostgresType) -> Callable[[Any], Decimal]:
-    is_exact = bool(type_.arguments) and type_.arguments[0] <= _DOUBLE_DIGITS
+    scale = MONEY.arguments[1] if type_.name == "money" else type_.arguments[1] if type_.arguments else None
 
     def read(value: Any) -> Decimal:
         if isinstance(value, str) and value in _SPECIAL:
             return Decimal(_SPECIAL[value])
         if type(value) not in {float, int} or not math.isfinite(value):
             raise not_held("no double")
-        if not is_exact:
+        if scale is None or abs(value) * 10**scale >= _EXACT_IN_DOUBLE:
             raise not_held(f"a double, which may have lost digits of a {type_}: {_MODE} must be string or precise")
         return Decimal(repr(value))
 

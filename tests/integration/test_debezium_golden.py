@@ -213,6 +213,13 @@ IN_MODES = (
     "a_hs hstore[], a_d float8[], a_o oid[], a_u uuid[]"
 )
 """All columns of the recordings in modes but numeric(5,-2), for which a contract has no type."""
+TOAST = (
+    "id int, nome text, n numeric, jb jsonb, t text, by bytea, hs hstore, a_t text[], a_i4 int[], a_i8 bigint[], "
+    "a_n numeric[], a_n2 numeric(10,2)[], a_u uuid[], a_by bytea[], a_dt date[], a_ts timestamp[], a_tt timestamptz[], "
+    "a_b bool[], a_d float8[], a_i2 int2[], x text, vb varbit, tv tsvector, ci citext, js json, a_jb jsonb[], "
+    "a_vc varchar(100)[], a_hs hstore[], a_ti time[], en enum, a_en enum[], lt ltree, a_o oid[], a_r real[], "
+    "a_ip inet[]"
+)
 STATED = {
     "adaptive_off": ProducerModes(decimal="precise"),
     "adaptive_on": UNSTATED,
@@ -235,10 +242,46 @@ OUTSIDE = {
 """Infinities and years that are not 1 to 9999."""
 LOST = {(1, "vb"), (4, "a_i4"), (4, "a_n2"), (4, "a_t"), (4, "a_b"), (4, "a_d"), (3, "a_b")}
 """Bits whose number Debezium does not tell, arrays in an array, and the array of a null, which looks like one."""
-NAN = {(3, "n"), (3, "n122"), (4, "n"), (3, "a_n2")}
 INTERVALS = {(number, "iv") for number in (1, *range(3, 9))}
-FINE_TIMES = {(number, "ti") for number in (1, *range(3, 9))} | {(1, "a_ti")}
-FINE = FINE_TIMES | {(number, "ts") for number in (1, *range(3, 9))} | {(1, "a_ts")}
+"""As numbers, which do not tell a month from 30 days and 10.5 hours."""
+CUT = {(number, "ti") for number in (1, *range(3, 9))} | {(1, "ts"), (6, "ts"), (7, "ts"), (1, "a_ti"), (1, "a_ts")}
+"""Times with microseconds that time.precision.mode=connect has cut to milliseconds."""
+DOUBLES = {(1, "n"), (5, "n"), (6, "n"), (7, "n"), (8, "n"), (1, "a_n"), (3, "n122")}
+"""Digits that a double may have lost, and NaN in a decimal."""
+BYTES = {(5, "by"), (1, "a_by")}
+"""Texts that are both base64 and hexadecimal, where only a schema was there to tell."""
+MIDNIGHTS = {(3, "ti"), (4, "ti")}
+"""00:00 and 24:00, which time.precision.mode=isostring renders alike."""
+NAN = {(3, "n122")}
+DIGITS = {(8, "n")}
+"""1000, which is also base64, where no contract states the mode."""
+ASIDE = {
+    "adaptive_off": INTERVALS,
+    "adaptive_on": INTERVALS,
+    "atm_off": INTERVALS,
+    "connect_double_hex_map_off": INTERVALS | CUT | DOUBLES,
+    "connect_double_hex_map_on": INTERVALS | CUT | DOUBLES | BYTES,
+    "micros_url_off": NAN,
+    "nanos_string_on": NAN,
+    "nanos_string_off": NAN | INTERVALS,
+    "isostring_on": NAN | MIDNIGHTS | BYTES,
+    "flat_off": NAN | INTERVALS | DIGITS,
+    "flat_on": NAN | INTERVALS,
+}
+"""What is set aside in each mode, beside OUTSIDE and LOST."""
+NAN_AS_NULL = {(3, "n"), (3, "n122"), (4, "n")}
+OUT_OF_NANOSECONDS = {(number, column) for number in range(5, 9) for column in ("ts", "ts0", "ts3")}
+"""Before 1677 and after 2262 Debezium has nulls instead."""
+
+
+def false_by_debezium(name: str, op: str) -> set[tuple[int, str]]:
+    """Nulls and dates of Debezium's that are false, and that nothing in the message shows to be (docs/types.md)."""
+    false = {(3, "a_n2")}  # the whole of a numeric[] that has a NaN
+    if STATED[name].decimal == "precise" or name == "adaptive_on":
+        false |= NAN_AS_NULL
+    if name.startswith("nanos"):
+        false |= OUT_OF_NANOSECONDS
+    return false | ({(5, "dt")} if op == "r" else set())  # the era of a BC date, lost in a snapshot
 
 
 def columns_read(payloads: Sequence[bytes], contract: TableContract, op: str) -> dict[Any, dict[str, Any]]:
@@ -247,7 +290,7 @@ def columns_read(payloads: Sequence[bytes], contract: TableContract, op: str) ->
     for column in contract.columns:
         columns = {contract.columns[0], column}
         narrow = replace(contract, columns=tuple(each for each in contract.columns if each in columns))
-        changes, rejected = read([body for body in payloads if b"tipos" in body[-4000:] or b"tipos" in body], narrow)
+        changes, rejected = read(payloads, narrow)
         assert rejected == []
         for change, body in zip(changes, payloads, strict=True):
             if _op(body) == op and change.op != "d":
@@ -285,4 +328,24 @@ def test_every_mode(in_modes: dict[Any, dict[str, Any]], name: str, op: str) -> 
     told = {key: {n: None if isinstance(v, Exception) else v for n, v in row.items()} for key, row in ours.items()}
     true = {key: {**row, "id": told[key]["id"]} for key, row in in_modes.items()}
     false = differences(contract, told, true) - aside
-    assert (sorted(false), sorted(aside)) == ([], [])
+    assert false == false_by_debezium(name, op)
+    assert aside == (OUTSIDE | LOST | ASIDE[name]) - false
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_an_unchanged_value_is_told_in_every_mode_or_its_change_set_aside(name: str) -> None:
+    """The row has every TOAST-able type, and only its name was changed."""
+    contract = contract_of("toast", TOAST, STATED[name])
+    payloads = [body for body in recorded_in_mode(name) if _table(body) == "toast"]
+    for body in payloads:
+        for column in contract.columns[2:]:
+            narrow = replace(contract, columns=(contract.columns[0], column))
+            (change,), _ = read([body], narrow)
+            is_told = change.unchanged == {column.name} or column.name == "en"
+            is_update = change.op == "u" or change.fault is not None
+            assert is_told or change.fault is not None or not is_update or column.name == "n", column.name
+            assert change.values.get(column.name) is None or column.name == "en"
+        # As a whole: its update and the create of its key change are both set aside for what Debezium gives as null.
+        (change,), _ = read([body], contract)
+        assert change.fault is not None
+        assert "REPLICA IDENTITY FULL" in change.fault.what
