@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from cdc.errors import FatalFault
 from cdc.postgres_type import PostgresType, parse_type
+from cdc.producer import UNSTATED, ProducerModes, read_modes
 
 MASKS = ("clear", "token", "redact", "last4")
 SENSITIVE = ("restricted", "confidential")
@@ -42,8 +43,9 @@ class Column:
 class TableContract:
     """One table: where it comes from, what it is called in the lake, its columns, its key and its promises.
 
-    `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised.
-    `dms_full_images` states that DMS sends unchanged TOASTed values too, so that its null means null (docs/dms.md).
+    `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised;
+    `producer` is what is stated of the way in which values are rendered. `dms_full_images` states that DMS sends
+    unchanged TOASTed values too, so that its null means null (docs/dms.md).
     """
 
     name: str
@@ -53,6 +55,7 @@ class TableContract:
     key: tuple[str, ...]
     on_new_column: str
     latency_seconds_max: float
+    producer: ProducerModes = UNSTATED
     dms_full_images: bool = False
 
     @property
@@ -134,6 +137,7 @@ def parse_contract(text: str) -> TableContract:
         on_new_column=_on_new_column(table, problems),
         latency_seconds_max=_latency_seconds(document, problems),
         dms_full_images=_dms_full_images(table, problems),
+        producer=read_modes(lambda name: _custom(table.customProperties, name), problems),
         **_source_table(table, problems),
     )
     for names in ([c.name for c in contract.columns], [c.source_name for c in contract.columns]):

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from cdc import debezium, dms
+from cdc import dms
 from cdc.contract import TableContract
+from cdc.debezium import Decoder
 from cdc.event import ChangeEvent
 
 
-def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> tuple[ChangeEvent, ...]:
-    """The change events of one message: one, or the two of a key change by DMS, or none where nothing changed.
+class EventDecoder:
+    """Decodes the messages of one table."""
 
-    Raises:
-        RecordFault: when the message is no change event, or lacks what a merge needs.
-    """
-    if dms.is_dms(payload):
-        return dms.decode(payload, contract, epoch)
-    return (debezium.decode(payload, contract, epoch),)
+    def __init__(self, contract: TableContract) -> None:
+        self._contract = contract
+        self._debezium = Decoder(contract)
+
+    def decode(self, payload: bytes | memoryview, epoch: int) -> tuple[ChangeEvent, ...]:
+        """The change events of one message: one, or the two of a key change by DMS, or none where nothing changed.
+
+        Raises:
+            RecordFault: when the message is no change event, or lacks what a merge needs.
+        """
+        if dms.is_dms(payload):
+            return dms.decode(payload, self._contract, epoch)
+        return (self._debezium.decode(payload, epoch),)

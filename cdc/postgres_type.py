@@ -1,4 +1,7 @@
-"""Postgres types as contracts name them: `numeric(12,2)`, `varchar(14)`, `text[]`, `timestamp(3)`."""
+"""Postgres types as contracts name them: `numeric(12,2)`, `varchar(14)`, `text[]`, `timestamp(3)`.
+
+docs/types.md has the table of what each is in the lake. A domain is named by its base type, an enum as `enum`.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,21 @@ _ALIASES = {
     "int2": "smallint", "int4": "integer", "int": "integer", "int8": "bigint", "float4": "real",
     "float8": "double precision", "bool": "boolean", "decimal": "numeric", "character varying": "varchar",
     "character": "char", "bpchar": "char", "timestamp with time zone": "timestamptz",
-    "timestamp without time zone": "timestamp",
+    "timestamp without time zone": "timestamp", "time with time zone": "timetz", "time without time zone": "time",
+    "bit varying": "varbit", "smallserial": "smallint", "serial": "integer", "bigserial": "bigint",
 }  # fmt: skip
-_TEXT = frozenset({"text", "varchar", "char", "json", "jsonb", "uuid"})
+_TEXT = frozenset({
+    "text", "varchar", "char", '"char"', "name", "citext", "json", "jsonb", "uuid", "xml", "enum", "inet", "cidr",
+    "macaddr", "macaddr8", "ltree", "tsvector", "int4range", "int8range", "numrange", "tsrange", "tstzrange",
+    "daterange", "isbn", "isbn13", "issn", "issn13", "ismn", "ismn13", "ean13", "upc",
+})  # fmt: skip
 _KINDS = _TEXT | frozenset({
-    "smallint", "integer", "bigint", "real", "double precision", "boolean", "numeric", "date", "timestamp",
-    "timestamptz", "bytea",
+    "smallint", "integer", "bigint", "oid", "real", "double precision", "boolean", "numeric", "money", "date", "time",
+    "timetz", "timestamp", "timestamptz", "interval", "bytea", "bit", "varbit", "hstore", "point", "geometry",
+    "geography",
 })  # fmt: skip
 _FORM = re.compile(
-    r"(?P<name>[a-z][a-z0-9 ]*?)\s*(\((?P<arguments>\d+\s*(,\s*\d+\s*)?)\))?"
+    r'(?P<name>"char"|[a-z][a-z0-9 ]*?)\s*(\((?P<arguments>\d+\s*(,\s*\d+\s*)?)\))?'
     r"(?P<zone> with(out)? time zone)?(?P<array>\[\])?"
 )
 DECIMAL_PRECISION_MAX = 38
@@ -28,6 +37,8 @@ _FIXED_LENGTH = frozenset({
 })  # fmt: skip
 _INLINE_BYTES_MAX = 24
 """Postgres moves no smaller value out of line (toast_helper.c: MAXALIGN(TOAST_POINTER_SIZE)); length word included."""
+SUBSECOND_DIGITS_MAX = 6
+"""Postgres's own precision of times, and that of a column which states none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,19 @@ class PostgresType:
     def can_be_key(self) -> bool:
         """Whether equal keys are equal for everybody: a NaN never is, and lists are no keys of the lake's index."""
         return not self.is_array and self.name not in {"real", "double precision"}
+
+    @property
+    def is_decimal(self) -> bool:
+        """Whether it is a numeric that a decimal of the lake holds; else the lake has its digits as text."""
+        if self.name != "numeric" or not self.arguments:
+            return False
+        precision, scale = self.arguments
+        return 0 < precision <= DECIMAL_PRECISION_MAX and scale <= precision
+
+    @property
+    def subsecond_digits(self) -> int:
+        """How many digits of a second a time or timestamp has."""
+        return self.arguments[0] if self.arguments else SUBSECOND_DIGITS_MAX
 
     @property
     def element(self) -> PostgresType:
@@ -80,10 +104,8 @@ def parse_type(text: str) -> PostgresType | None:
     arguments = tuple(int(part) for part in match["arguments"].split(",")) if match["arguments"] else ()
     if name not in _KINDS:
         return None
-    if name == "numeric" and (not arguments or arguments[0] > DECIMAL_PRECISION_MAX):
-        return None  # Parquet and Athena want a scale that is not greater than the precision
     if name == "numeric" and len(arguments) == 1:
         arguments = (arguments[0], 0)
-    if name == "numeric" and not 0 < arguments[0] >= arguments[1]:
-        return None
+    if name == "bit" and not arguments:
+        arguments = (1,)
     return PostgresType(name, arguments, bool(match["array"]))

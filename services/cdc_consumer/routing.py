@@ -105,6 +105,8 @@ class _Wrapped(msgspec.Struct):
 
 class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
     ts_ms: int
+    ts_us: int | None = None
+    ts_ns: int | None = None
 
 
 class _Transaction(msgspec.Struct, forbid_unknown_fields=True):
@@ -115,10 +117,40 @@ class _Transaction(msgspec.Struct, forbid_unknown_fields=True):
     data_collections: Any = None
 
 
+class _Notification(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    aggregate_type: str
+    type: str
+    timestamp: int
+    additional_data: Any = None
+
+
+class _Flat(msgspec.Struct):
+    """What ExtractNewRecordState adds to a row, as far as it names the table or shows that the row was flattened."""
+
+    table: str | None = msgspec.field(name="__table", default=None)
+    source_table: str | None = msgspec.field(name="__source_table", default=None)
+    schema: str | None = msgspec.field(name="__schema", default=None)
+    source_schema: str | None = msgspec.field(name="__source_schema", default=None)
+    op: str | None = msgspec.field(name="__op", default=None)
+    lsn: int | None = msgspec.field(name="__lsn", default=None)
+    deleted: str | bool | None = msgspec.field(name="__deleted", default=None)
+
+    @property
+    def is_flattened(self) -> bool:
+        """Whether there is any of it."""
+        return any(getattr(self, name) is not None for name in self.__struct_fields__)
+
+
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _WRAPPED = msgspec.json.Decoder(_Wrapped)
 _HEARTBEAT = msgspec.json.Decoder(_Heartbeat)
 _TRANSACTION = msgspec.json.Decoder(_Transaction)
+_NOTIFICATION = msgspec.json.Decoder(_Notification)
+_FLAT = msgspec.json.Decoder(_Flat)
+_HOUSEKEEPING: tuple[tuple[msgspec.json.Decoder[Any], str], ...] = (
+    (_HEARTBEAT, "heartbeat"), (_TRANSACTION, "transaction"), (_NOTIFICATION, "notification"),
+)  # fmt: skip
 _JSON = msgspec.json.Decoder(msgspec.Raw)
 # A number of thousands of digits is a ValueError of Python's own.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -151,7 +183,8 @@ def _route(data: bytes, tables: Tables) -> Route:
         return _dms(envelope.metadata, line, tables)
     if envelope.op == _OPS_MESSAGE:
         return LeftOut("message")
-    return LeftOut(_housekeeping(data))
+    bodies = _bodies(data)
+    return _flattened(bodies, line, tables) or LeftOut(_housekeeping(bodies))
 
 
 def _decode(data: bytes) -> _Envelope:
@@ -205,17 +238,43 @@ def _to_table(schema: str, table: str, line: bytes, tables: Tables) -> Route:
     return LeftOut("no-contract") if name is None else ToTable(name, line)
 
 
-def _housekeeping(data: bytes) -> str:
+def _bodies(data: bytes) -> list[bytes]:
+    """The record, and what it wraps where it is wrapped with a schema."""
+    bodies = [data]
+    with contextlib.suppress(*_UNREADABLE):
+        bodies.append(bytes(_WRAPPED.decode(data).payload))
+    return bodies
+
+
+def _flattened(bodies: list[bytes], line: bytes, tables: Tables) -> Route | None:
+    """Where a row goes that ExtractNewRecordState has flattened; None when it is none.
+
+    Raises:
+        RecordFault: when it does not name its table, or not well enough.
+    """
+    for body in bodies:
+        try:
+            flat = _FLAT.decode(body)
+        except _UNREADABLE:
+            continue
+        if not flat.is_flattened:
+            continue
+        table, schema = flat.table or flat.source_table, flat.schema or flat.source_schema
+        schemas = [known for known, name in tables if name == table] if schema is None else [schema]
+        if table is None or len(schemas) > 1:
+            raise RecordFault("flattened", "the event is flattened and does not name its table with its schema")
+        return _to_table(schemas[0], table, line, tables) if schemas else LeftOut("no-contract")
+    return None
+
+
+def _housekeeping(bodies: list[bytes]) -> str:
     """Which of Debezium's own records this is, wrapped or not; each must be that and nothing more.
 
     Raises:
         RecordFault: when it is none of them.
     """
-    candidates = [data]
-    with contextlib.suppress(*_UNREADABLE):
-        candidates.append(bytes(_WRAPPED.decode(data).payload))
-    for candidate in candidates:
-        for decoder, reason in ((_HEARTBEAT, "heartbeat"), (_TRANSACTION, "transaction")):
+    for candidate in bodies:
+        for decoder, reason in _HOUSEKEEPING:
             try:
                 decoder.decode(candidate)
             except _UNREADABLE:

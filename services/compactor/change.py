@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from cdc.contract import Column, TableContract
-from cdc.decode import decode
+from cdc.decode import EventDecoder
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
+from cdc.form import Form, Forms, Kind
 from cdc.position import Position
 from cdc.raw import RawLine
 from compactor.convert import converter
@@ -23,6 +25,12 @@ NAME_BYTES_MAX = 63
 COLUMNS_MAX = 1600
 SET_ASIDE = "q"
 """The `cdc_op` of a change in history whose values could not be merged: later changes must not be filled across it."""
+DIALECTS_MAX = 64
+"""How many dialects (schemas of messages) are remembered at once."""
+_DOUBTFUL = (
+    "a null that from Debezium may also mean unchanged: it has no placeholder for this type; "
+    "REPLICA IDENTITY FULL makes it plain"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +81,23 @@ class Rejected:
     fault: RecordFault
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the values of one dialect become the lake's: a function for each column, and for those of the key."""
+
+    columns: tuple[tuple[Column, Callable[[Any], Any]], ...]
+    keys: tuple[tuple[Column, Callable[[Any], Any]], ...]
+
+
 class ChangeReader:
     """Turns raw lines of one table into changes; `new_columns` collects names that the contract does not know."""
 
     def __init__(self, contract: TableContract, pii_key: bytes, epoch: int) -> None:
         self._contract = contract
+        self._pii_key = pii_key
         self._epoch = epoch
-        self._columns = tuple((column, _lake_value(column, pii_key)) for column in contract.columns)
-        self._keys = tuple(
-            (contract.column(name), _lake_value(contract.column(name), pii_key)) for name in contract.key
-        )
+        self._decoder = EventDecoder(contract)
+        self._plan = lru_cache(maxsize=DIALECTS_MAX)(self._new_plan)
         self._known = frozenset(column.source_name for column in contract.columns)
         self.new_columns: set[str] = set()
 
@@ -93,7 +108,7 @@ class ChangeReader:
         for line in lines:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
-                changes += [self._change(event, origin) for event in decode(line.event, self._contract, self._epoch)]
+                changes += [self._change(event, origin) for event in self._decoder.decode(line.event, self._epoch)]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
             except Exception as error:  # noqa: BLE001 - one record, whatever it is, must not stop all others
@@ -102,31 +117,46 @@ class ChangeReader:
                 )
         return changes, rejected
 
+    def _new_plan(self, forms: Forms | None) -> _Plan:
+        columns = tuple(
+            (column, _lake_value(column, _form(column, forms), self._pii_key)) for column in self._contract.columns
+        )
+        by_name = {column.name: (column, convert) for column, convert in columns}
+        return _Plan(columns, tuple(by_name[name] for name in self._contract.key))
+
     def _change(self, event: ChangeEvent, origin: Origin) -> Change:
         """A fault in the key is raised; one in any other column sets the change aside, its key known."""
         if event.op is Op.TRUNCATE:
             return Change((), event.op.value, event.position, event.committed_at, {}, frozenset(), origin)
-        key = tuple(self._value(column, convert, event.row) for column, convert in self._keys)
+        plan = self._plan(event.forms)
+        key = tuple(self._value(column, convert, event.row) for column, convert in plan.keys)
         if None in key:
-            raise RecordFault("no-key", "a column of the primary key is null or missing")
-        for name in event.row.keys() - self._known:
-            # Postgres's limits for names and columns: what is no name of a column must not come into the log.
-            if len(name.encode()) <= NAME_BYTES_MAX and len(self.new_columns) < COLUMNS_MAX:
-                self.new_columns.add(name)
+            hint = "the table needs REPLICA IDENTITY DEFAULT, FULL, or an index that has the primary key"
+            raise RecordFault("no-key", "a column of the primary key is null or missing", hint=hint)
+        self._note_new_columns(event.row.keys() - self._known)
         values: dict[str, Any] = dict(zip(self._contract.key, key, strict=True))
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:
             return change
         if event.fault is not None:
             return change.set_aside(event.fault)
-        unchanged = frozenset(column.name for column, _ in self._columns if column.source_name in event.unchanged)
+        unchanged = frozenset(column.name for column, _ in plan.columns if column.source_name in event.unchanged)
         try:
-            for column, convert in self._columns:
+            for column, convert in plan.columns:
                 if column.name not in unchanged:
                     values[column.name] = self._value(column, convert, event.row)
         except RecordFault as fault:
             return change.set_aside(fault)
+        if event.doubtful:
+            where = next(column.name for column, _ in plan.columns if column.source_name in event.doubtful)
+            return change.set_aside(RecordFault("value-not-held", _DOUBTFUL, where=where))
         return replace(change, unchanged=unchanged)
+
+    def _note_new_columns(self, names: Iterable[str]) -> None:
+        # Postgres's limits for names and columns: what is no name of a column must not come into the log.
+        for name in names:
+            if len(name.encode()) <= NAME_BYTES_MAX and len(self.new_columns) < COLUMNS_MAX:
+                self.new_columns.add(name)
 
     @staticmethod
     def _value(column: Column, convert: Callable[[Any], Any], row: Mapping[str, Any]) -> Any:
@@ -136,11 +166,16 @@ class ChangeReader:
         except KeyError:
             raise RecordFault("missing-column", "the event lacks a column of the contract", where=column.name) from None
         except RecordFault as fault:
-            raise RecordFault(fault.reason, fault.what, where=column.name) from None
+            raise RecordFault(fault.reason, fault.what, where=column.name, hint=fault.hint) from None
 
 
-def _lake_value(column: Column, pii_key: bytes) -> Callable[[Any], Any]:
-    convert, mask = converter(column.type), masker(column.mask, pii_key)
+def _form(column: Column, forms: Forms | None) -> Form | None:
+    """The form of a column; one that the dialect does not have is missing from its rows too."""
+    return None if forms is None else forms.by_column.get(column.source_name, Form(Kind.UNKNOWN))
+
+
+def _lake_value(column: Column, form: Form | None, pii_key: bytes) -> Callable[[Any], Any]:
+    convert, mask = converter(column.type, form), masker(column.mask, pii_key)
     return convert if mask is None else lambda value: mask(convert(value))
 
 

@@ -1,172 +1,147 @@
-"""Convert: a value as Debezium's JSON has it → the value that the lake holds, exactly, or a fault. Never a guess.
+"""Convert: a value in the form that its producer gave it → the value that the lake holds, exactly, or a fault.
 
-The forms are those of `decimal.handling.mode=string`, `time.precision.mode=adaptive` and `binary.handling.mode=bytes`
-(debezium.io, "Debezium connector for PostgreSQL", data type mappings).
+docs/types.md has the table: Postgres type, form by mode, type in the lake, what is set aside.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
-import re
 import struct
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
-from decimal import Context, Decimal
 from typing import Any
 
-from cdc.errors import RecordFault
+from cdc.debezium.forms import form_of_mode
+from cdc.form import Form, Kind
 from cdc.postgres_type import PostgresType
+from cdc.producer import PUBLISHER
+from compactor import decimals, octets, structures, temporal
+from compactor.held import Converter, not_held
 
-Converter = Callable[[Any], Any]
+INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64, "oid": 33}
+_FLOAT_DIGITS_MAX = 9
+_EXACT_IN_DOUBLE = 1 << 53
+_NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_CHANGED = (
+    "the producer renders it as {kind}, which is no {type}: the column's type has changed, or the contract's is wrong"
+)
+_OWN_CONVERTERS: dict[str, Callable[[PostgresType, Form], Converter | None]] = {
+    "numeric": decimals.converter, "money": decimals.converter,
+    "date": temporal.date_converter, "timestamp": temporal.timestamp_converter,
+    "timestamptz": temporal.timestamptz_converter, "time": temporal.time_converter,
+    "timetz": temporal.timetz_converter, "interval": temporal.interval_converter,
+    "bytea": octets.bytes_converter, "bit": octets.bits_converter, "varbit": octets.bits_converter,
+    "hstore": structures.hstore_converter, "point": structures.point_converter,
+    "geometry": structures.geometry_converter, "geography": structures.geometry_converter,
+}  # fmt: skip
 
-_INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64}
-_EPOCH_DATE = date(1970, 1, 1)
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a Postgres timestamp has no zone
-_MILLISECOND_DIGITS = 3
-_EXACT = Context(prec=100)
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_FINER_THAN_MICROSECONDS = re.compile(r"\.[0-9]{6}[0-9]")
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
-
-def converter(type_: PostgresType) -> Converter:
-    """The function that converts non-null values of a type.
+def converter(type_: PostgresType, form: Form | None = None) -> Converter:
+    """The function that converts non-null values of a type in a form; without one, that of our own publisher.
 
     It raises RecordFault(`value-not-held`) for a value that the type or the lake cannot hold, without naming the value.
     """
+    if form is None:
+        return _converter(type_, _publishers(type_))
+    return _converter(type_, form)
+
+
+def _publishers(type_: PostgresType) -> Form:
     if type_.is_array:
-        return _array(type_)
-    if type_.name in _INTEGER_BITS:
-        return _integer(_INTEGER_BITS[type_.name])
-    if type_.name == "numeric":
-        return _numeric(*type_.arguments)
-    if type_.name == "timestamp":
-        milliseconds = bool(type_.arguments) and type_.arguments[0] <= _MILLISECOND_DIGITS
-        return _timestamp(1000 if milliseconds else 1)
-    simple: dict[str, Converter] = {
-        "real": _float(32), "double precision": _float(64), "boolean": _boolean, "date": _date,
-        "timestamptz": _timestamptz, "bytea": _bytes,
-    }  # fmt: skip
-    return simple.get(type_.name, _text)
+        return Form(Kind.ARRAY, element=form_of_mode(type_.element, PUBLISHER))
+    return form_of_mode(type_, PUBLISHER)
 
 
-def _fault(what: str) -> RecordFault:
-    return RecordFault("value-not-held", what)
+def _converter(type_: PostgresType, form: Form) -> Converter:
+    if type_.is_array:
+        found = _array(type_, form)
+    elif type_.name in _OWN_CONVERTERS:
+        found = _OWN_CONVERTERS[type_.name](type_, form)
+    else:
+        found = _plain(type_, form.kind)
+    return found or _changed(type_, form.kind)
 
 
-def _integer(bits: int) -> Converter:
-    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+def _plain(type_: PostgresType, kind: Kind) -> Converter | None:
+    if type_.name in INTEGER_BITS:
+        # A contract may call an interval a bigint: the microseconds as Debezium counts them, told so on purpose.
+        is_held = kind is Kind.INTEGER or (kind is Kind.DURATION and type_.name == "bigint")
+        return _integer(type_.name) if is_held else None
+    if type_.name == "boolean":
+        return _boolean if kind is Kind.BOOLEAN else None
+    if type_.name == "real":
+        return _real if kind is Kind.FLOAT else None
+    if type_.name == "double precision":
+        return _double if kind in {Kind.FLOAT, Kind.DOUBLE} else None
+    return _text if kind is Kind.TEXT else None
+
+
+def _changed(type_: PostgresType, kind: Kind) -> Converter:
+    what = _CHANGED.format(kind=kind.name.lower().replace("_", " "), type=type_)
+
+    def convert(_value: Any) -> Any:
+        raise not_held(what)
+
+    return convert
+
+
+def _integer(name: str) -> Converter:
+    bits = INTEGER_BITS[name]
+    low, high = (0, (1 << 32) - 1) if name == "oid" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
     def convert(value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
-            raise _fault(f"no integer of {bits} bits")
+            raise not_held(f"no {name}")
         return value
 
     return convert
 
 
-def _numeric(precision: int, scale: int) -> Converter:
-    step = Decimal(1).scaleb(-scale)
-
-    def convert(value: Any) -> Decimal:
-        if type(value) not in {str, int}:
-            raise _fault("no exact number: decimal.handling.mode must be string")
-        if _NUMBER.fullmatch(str(value)) is None:
-            raise _fault("no number, or NaN or infinity, which no decimal of the lake holds")
-        number = Decimal(value)
-        _, digits, exponent = number.as_tuple()
-        assert isinstance(exponent, int)
-        too_fine = -exponent > scale and any(digits[exponent + scale :])
-        too_great = bool(number) and number.adjusted() + 1 > precision - scale
-        if too_fine or too_great:
-            raise _fault(f"more digits than numeric({precision},{scale}) has")
-        return number.quantize(step, context=_EXACT)
-
-    return convert
+def _double(value: Any) -> float:
+    if type(value) is float or (type(value) is int and -_EXACT_IN_DOUBLE <= value <= _EXACT_IN_DOUBLE):
+        return float(value)
+    if isinstance(value, str) and value in _NOT_FINITE:
+        return _NOT_FINITE[value]
+    raise not_held("no number")
 
 
-def _float(bits: int) -> Converter:
-    def convert(value: Any) -> float:
-        if isinstance(value, str) and value in _NOT_FINITE:
-            return _NOT_FINITE[value]
-        if type(value) not in {int, float}:
-            raise _fault("no number")
-        try:
-            number = float(value)
-            if bits == 32:
-                struct.pack("<f", number)  # rounds as the lake does, and refuses what is beyond its range
-        except OverflowError:
-            raise _fault(f"a number that {bits} bits do not hold") from None
-        if number != value:
-            raise _fault(f"a number that {bits} bits do not hold")
+def _real(value: Any) -> float:
+    number = _double(value)
+    if number != number or number in {float("inf"), float("-inf"), 0.0}:  # noqa: PLR0124 - NaN differs from itself
         return number
-
-    return convert
+    # No real needs more than nine digits: one that has more is a double, and would be cut.
+    digits = repr(number).lstrip("-").partition("e")[0].replace(".", "").strip("0")
+    try:
+        is_held = len(digits) <= _FLOAT_DIGITS_MAX and struct.unpack("<f", struct.pack("<f", number))[0] != 0.0
+    except OverflowError:
+        is_held = False
+    if not is_held:
+        raise not_held("more digits or a greater exponent than a real has")
+    return number
 
 
 def _boolean(value: Any) -> bool:
     if type(value) is not bool:
-        raise _fault("no boolean")
+        raise not_held("no boolean")
     return value
-
-
-def _date(value: Any) -> date:
-    """Days since 1970; only the years 1 to 9999 are dates that every reader of the lake shows alike."""
-    if type(value) is not int:
-        raise _fault("no number of days")
-    try:
-        return _EPOCH_DATE + timedelta(days=value)
-    except OverflowError:
-        raise _fault("an infinite date, or one outside the years 1 to 9999") from None
-
-
-def _timestamp(microseconds: int) -> Converter:
-    def convert(value: Any) -> datetime:
-        if type(value) is not int:
-            raise _fault("no number of milli- or microseconds")
-        try:
-            return _EPOCH + timedelta(microseconds=value * microseconds)
-        except OverflowError:
-            raise _fault("an infinite timestamp, or one outside the years 1 to 9999") from None
-
-    return convert
-
-
-def _timestamptz(value: Any) -> datetime:
-    if not isinstance(value, str):
-        raise _fault("no timestamp in ISO 8601")
-    if _FINER_THAN_MICROSECONDS.search(value):
-        raise _fault("a timestamp finer than microseconds")
-    try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            raise _fault("a timestamp without zone")
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _fault("an infinite timestamp, or one outside the years 1 to 9999") from None
-
-
-def _bytes(value: Any) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        raise _fault("no base64") from None
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise _fault("no text")
+        raise not_held("no text")
     return value
 
 
-def _array(type_: PostgresType) -> Converter:
-    element = converter(type_.element)
+def _array(type_: PostgresType, form: Form) -> Converter | None:
+    if form.kind is not Kind.ARRAY or form.element is None:
+        return None
+    element = _converter(type_.element, form.element)
+    is_text = form.element.kind in {Kind.TEXT, Kind.BY_VALUE}
+    is_lossless = form.is_lossless
 
     def convert(value: Any) -> list[Any]:
         if not isinstance(value, list):
-            raise _fault("no array")
+            raise not_held("no array")
+        if value and not is_lossless and structures.may_have_lost_an_array(value, is_text=is_text):
+            raise not_held("an array of nothing but nulls, which is also what Debezium makes of an array in an array")
         return [None if item is None else element(item) for item in value]
 
     return convert

@@ -18,6 +18,11 @@ from compactor.change import Origin
 
 _LOG = get_log(__name__)
 _RECORDS = Metric("compactor_quarantined_records", "Records that could not be merged.", ["table", "reason"])
+_BY_COLUMN = Metric(
+    "compactor_values_set_aside",
+    "Values that kept their change out of the lake, by column.",
+    ["table", "column", "reason"],
+)
 
 
 def quarantine(store: ObjectStore, table: str, records: Sequence[tuple[Origin, RecordFault]]) -> None:
@@ -38,6 +43,8 @@ def quarantine(store: ObjectStore, table: str, records: Sequence[tuple[Origin, R
         counts = Counter((fault.where, fault.what) for _, fault in group)
         for (column, what), count in sorted(counts.items()):
             _RECORDS.labels(table, reason).inc(count)
+            if column:
+                _BY_COLUMN.labels(table, column, reason).inc(count)
             _LOG.error("quarantined", table=table, reason=reason, column=column, what=what, records=count, path=path)
 
 

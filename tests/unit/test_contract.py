@@ -23,7 +23,7 @@ def test_the_founding_contract(usuarios: TableContract) -> None:
 def test_every_problem_is_named_at_once() -> None:
     broken = (
         TEXT.replace("name: saldo", "name: Saldo")
-        .replace("physicalType: uuid", "physicalType: tsvector")
+        .replace("physicalType: uuid", "physicalType: polygon")
         .replace("{ property: mask, value: token }", "{ property: mask, value: hidden }", 1)
         .replace('value: public."Usuários"', "value: Usuários")
         .replace("property: latency", "property: retention")
@@ -34,7 +34,7 @@ def test_every_problem_is_named_at_once() -> None:
     text = "\n".join(raised.value.problems)
     for expected in (
         "'Saldo'",
-        "'tsvector'",
+        "'polygon'",
         "mask must be one of",
         "sourceTable",
         "latency",
@@ -98,7 +98,9 @@ def test_a_folder_without_contracts_and_doubled_tables_are_refused(tmp_path: Pat
         ("int8", "bigint"), ("NUMERIC(12, 2)", "numeric(12,2)"), ("numeric(5)", "numeric(5,0)"), ("varchar(14)", "varchar(14)"),
         ("character varying(3)", "varchar(3)"), ("timestamp with time zone", "timestamptz"), ("text[]", "text[]"),
         ("timestamp(3) without time zone", "timestamp(3)"), ("double precision", "double precision"),
-        ("numeric(0)", None), ("numeric", None), ("numeric(39,2)", None), ("numeric(3,5)", None), ("numeric(2,2)", "numeric(2,2)"), ("tsvector", None), ("", None), ("text[][]", None),
+        ("numeric", "numeric"), ("numeric(39,2)", "numeric(39,2)"), ("tsvector", "tsvector"), ("polygon", None), ("", None),
+        ("text[][]", None), ("time(3) with time zone", "timetz(3)"), ("bit", "bit(1)"), ("bit varying(5)", "varbit(5)"),
+        ('"char"', '"char"'), ("numeric(5,-2)", None), ("serial", "integer"),
     ],
 )  # fmt: skip
 def test_types_are_read_as_postgres_writes_them(text: str, expected: str | None) -> None:

@@ -27,12 +27,11 @@ from pyiceberg.types import (
 from cdc.contract import TableContract
 from cdc.postgres_type import PostgresType
 
-# uuid and json are strings: neither Athena nor Redshift reads Iceberg's uuid type.
+# All else is a string: neither Athena nor Redshift reads Iceberg's uuid and time types, nor has the rest.
 _SIMPLE: dict[str, IcebergType] = {
-    "smallint": IntegerType(), "integer": IntegerType(), "bigint": LongType(), "real": FloatType(),
+    "smallint": IntegerType(), "integer": IntegerType(), "bigint": LongType(), "oid": LongType(), "real": FloatType(),
     "double precision": DoubleType(), "boolean": BooleanType(), "date": DateType(), "timestamp": TimestampType(),
-    "timestamptz": TimestamptzType(), "bytea": BinaryType(), "text": StringType(), "varchar": StringType(),
-    "char": StringType(), "json": StringType(), "jsonb": StringType(), "uuid": StringType(),
+    "timestamptz": TimestamptzType(), "bytea": BinaryType(), "money": DecimalType(19, 2),
 }  # fmt: skip
 _POSITION: tuple[tuple[str, IcebergType, str], ...] = (
     ("cdc_epoch", IntegerType(), "epoch of the newest change of the row; raised where the source's LSNs restart"),
@@ -92,7 +91,7 @@ def _iceberg_type(kind: PostgresType, element_id: int) -> tuple[IcebergType, int
     if kind.is_array:
         element, _ = _iceberg_type(kind.element, element_id)
         return ListType(element_id, element, element_required=False), 1
-    if kind.name == "numeric":
+    if kind.is_decimal:
         precision, scale = kind.arguments
         return DecimalType(precision, scale), 0
-    return _SIMPLE[kind.name], 0
+    return _SIMPLE.get(kind.name, StringType()), 0

@@ -1,0 +1,242 @@
+"""Decode: a Debezium message, with a schema or without, flattened or not → the change event that it states.
+
+Column values are left as the message has them; the event's forms tell how to read them, and `compactor.convert` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from cdc.contract import TableContract
+from cdc.debezium.flat import Stated, read_flat
+from cdc.debezium.forms import SchemaField, forms_of_modes, forms_of_schema
+from cdc.debezium.placeholder import placeholders
+from cdc.errors import RecordFault
+from cdc.event import ChangeEvent, Op
+from cdc.form import Forms
+from cdc.position import LSN_OF_BACKFILL, Position
+
+PUBLISHER_VERSION = "usuarios-cdc"
+"""How `source.version` ends where our own publisher wrote the event: then its modes are known."""
+SCHEMAS_KEPT_MAX = 64
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_NONE = (b"", b"null")
+
+
+class _Source(msgspec.Struct):
+    schema: str
+    table: str
+    lsn: int | None = None
+    ts_us: int | None = None
+    ts_ms: int | None = None
+    snapshot: str | bool | None = None
+    version: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    op: str | None = None
+    source: _Source | None = None
+    before: msgspec.Raw = msgspec.Raw()
+    after: msgspec.Raw = msgspec.Raw()
+    schema: msgspec.Raw = msgspec.Raw()
+    payload: msgspec.Raw = msgspec.Raw()
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_ROW = msgspec.json.Decoder(dict[str, Any])
+_SCHEMA = msgspec.json.Decoder(SchemaField)
+
+
+class Decoder:
+    """Decodes the messages of one table; it remembers the schemas that it has seen."""
+
+    def __init__(self, contract: TableContract) -> None:
+        modes = contract.producer
+        self._contract = contract
+        self._by_modes = forms_of_modes(contract, modes)
+        self._placeholders = {column.source_name: placeholders(column.type, modes) for column in contract.columns}
+        self._unnamed = placeholders(None, modes)
+        self._key = frozenset(contract.column(name).source_name for name in contract.key)
+        self._forms_of_schema = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_schema)
+        self._nulled = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(_nulled)
+
+    def decode(self, payload: bytes | memoryview | msgspec.Raw, epoch: int) -> ChangeEvent:
+        """The change event that a message states, its placeholders taken out.
+
+        Raises:
+            RecordFault: when the message is no change event, or lacks what a merge needs.
+        """
+        stated, forms = self._stated(payload)
+        return self._event(stated, forms, epoch)
+
+    def _stated(self, payload: bytes | memoryview | msgspec.Raw) -> tuple[Stated, Forms | None]:
+        envelope, schema = self._unwrapped(payload)
+        source = envelope.source
+        if source is None or envelope.op is None:
+            body = envelope.payload if schema is not None else payload
+            flat = read_flat(_row(body), self._contract)
+            return flat, self._by_modes if schema is None else self._forms_of_schema(schema)
+        stated = Stated(
+            schema=source.schema,
+            table=source.table,
+            op=envelope.op,
+            before=None if bytes(envelope.before) in _NONE else _row(envelope.before),
+            after=None if bytes(envelope.after) in _NONE else _row(envelope.after),
+            lsn=source.lsn,
+            ts_us=source.ts_us,
+            ts_ms=source.ts_ms,
+        )
+        if schema is not None:
+            return stated, self._forms_of_schema(schema)
+        is_ours = source.version is not None and source.version.endswith(PUBLISHER_VERSION)
+        return stated, None if is_ours else self._by_modes
+
+    @staticmethod
+    def _unwrapped(payload: bytes | memoryview | msgspec.Raw) -> tuple[_Envelope, bytes | None]:
+        """The envelope, and the schema where there is one: it and the payload are then all that the message has."""
+        try:
+            envelope = _ENVELOPE.decode(payload)
+            if envelope.op is not None or envelope.source is not None or not bytes(envelope.payload):
+                return envelope, None
+            body = envelope.payload
+            schema = bytes(envelope.schema)
+            if schema in _NONE:
+                return _ENVELOPE.decode(body), None
+            inner = _ENVELOPE.decode(body)
+        except _UNREADABLE:
+            raise RecordFault("not-debezium", "the payload is no Debezium change event") from None
+        inner.payload = body
+        return inner, schema
+
+    def _read_schema(self, schema: bytes) -> Forms:
+        try:
+            fields = _SCHEMA.decode(schema).fields or []
+        except _UNREADABLE:
+            raise RecordFault("not-debezium", "the message's schema is none of Kafka Connect's") from None
+        row = next((field.fields or [] for field in fields if field.field == "after" and field.fields), None)
+        before = next((field.fields or [] for field in fields if field.field == "before" and field.fields), None)
+        return forms_of_schema(row or before or fields, self._contract)
+
+    def _event(self, stated: Stated, forms: Forms | None, epoch: int) -> ChangeEvent:
+        try:
+            op = Op(stated.op)
+        except ValueError:
+            raise RecordFault("unknown-op", "the event has an op that is none of r, c, u, d, t") from None
+        before, after = stated.before, stated.after
+        if (before if op is Op.DELETE else after) is None and op is not Op.TRUNCATE:
+            hint = "the table needs REPLICA IDENTITY DEFAULT or FULL and a primary key"
+            raise RecordFault("no-row", "the event carries no row image", hint=hint)
+        unchanged = frozenset(self._unchanged(after)) if after else frozenset[str]()
+        doubtful = frozenset[str]()
+        if after:
+            is_update = op is Op.UPDATE
+            if unchanged:
+                after, unchanged = self._filled(after, before if is_update else None, unchanged)
+            # A create with placeholders is the second half of a key change, and lacks what an update lacks.
+            if forms is not None and (is_update or (unchanged and op is Op.CREATE)):
+                doubtful = self._doubtful(after, before, self._nulled(forms))
+        return ChangeEvent(
+            schema=stated.schema,
+            table=stated.table,
+            op=op,
+            before=before,
+            after=after,
+            unchanged=unchanged,
+            position=Position(epoch, _lsn(op, stated.lsn)),
+            committed_at=committed_at(stated.ts_us, stated.ts_ms),
+            forms=forms,
+            doubtful=doubtful,
+        )
+
+    def _unchanged(self, row: Mapping[str, Any]) -> Iterable[str]:
+        known, unnamed = self._placeholders, self._unnamed
+        for name, value in row.items():
+            # Nothing but these types stands for "unchanged", and a number is not worth the look.
+            if value.__class__ in _PLACEHOLDER_CLASSES and value in known.get(name, unnamed):
+                yield name
+
+    def _filled(
+        self, after: Mapping[str, Any], before: Mapping[str, Any] | None, unchanged: frozenset[str]
+    ) -> tuple[Mapping[str, Any], frozenset[str]]:
+        """The row without its placeholders; with REPLICA IDENTITY FULL the image before has the values."""
+        row = {name: value for name, value in after.items() if name not in unchanged}
+        if before:
+            gone = frozenset(self._unchanged(before))
+            known = {name for name in unchanged if before.get(name) is not None and name not in gone}
+            row |= {name: before[name] for name in known}
+            unchanged -= known
+        return row, unchanged
+
+    def _doubtful(
+        self, after: Mapping[str, Any], before: Mapping[str, Any] | None, nulled: frozenset[str]
+    ) -> frozenset[str]:
+        """The nulls that may mean "unchanged"; none where the image before shows that the log has whole rows."""
+        if not nulled or (before and any(before[name] is not None for name in before.keys() - self._key)):
+            return frozenset()
+        return frozenset(name for name in nulled if name in after and after[name] is None)
+
+
+def _nulled(forms: Forms) -> frozenset[str]:
+    return frozenset(name for name, form in forms.by_column.items() if form.is_null_when_unchanged)
+
+
+_PLACEHOLDER_CLASSES: frozenset[type] = frozenset({str, list, dict})
+
+
+def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> ChangeEvent:
+    """The change event that one message states; for many, keep a `Decoder`.
+
+    Raises:
+        RecordFault: when the message is no change event, or lacks what a merge needs.
+    """
+    return Decoder(contract).decode(payload, epoch)
+
+
+def committed_at(ts_us: int | None, ts_ms: int | None) -> datetime:
+    """The commit time at the source out of `source.ts_us` or, in events of older versions, `source.ts_ms`.
+
+    Raises:
+        RecordFault: when the event has neither, or one that is no time.
+    """
+    microseconds = ts_us if ts_us is not None else ts_ms * 1000 if ts_ms is not None else None
+    if microseconds is None:
+        raise RecordFault("no-commit-time", "the event has no source.ts_us and no source.ts_ms")
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        raise RecordFault("no-commit-time", "the event's source time is out of any range") from None
+
+
+def _lsn(op: Op, lsn: int | None) -> int:
+    if op is Op.READ:
+        return LSN_OF_BACKFILL
+    if lsn is None or not 0 < lsn < 1 << 63:
+        raise RecordFault("no-position", "the event has no source.lsn")
+    return lsn
+
+
+def _row(body: bytes | memoryview | msgspec.Raw) -> dict[str, Any]:
+    """A row; one that names a column twice is refused, since readers differ in which of the two they take."""
+    raw = bytes(body)
+    try:
+        row = _ROW.decode(raw)
+        # Each member has one `":`; where text holds some too, or members are nested, the slow way tells.
+        if raw.count(b'":') - raw.count(b'\\":') != len(row):
+            json.loads(raw, object_pairs_hook=_members)
+    except _UNREADABLE:
+        raise RecordFault("not-debezium", "the payload is no Debezium change event") from None
+    return row
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise RecordFault("doubled-name", "the event names a column twice")
+    return members
