@@ -227,3 +227,25 @@ def test_a_damaged_event_never_raises(data: st.DataObject) -> None:
     found = route(bytes(payload), TABLES)
     if isinstance(found, ToTable):
         json.loads(found.line)
+
+
+FLAT = {"id": 1, "__op": "u", "__lsn": 5, "__table": "Usuários"}
+
+
+def test_a_flattened_event_goes_to_the_table_that_it_names() -> None:
+    for body in (FLAT, FLAT | {"__source_schema": "public"}, {"schema": {"type": "struct"}, "payload": FLAT}):
+        assert route(encoded(body), TABLES) == ToTable("usuarios", encoded(body))
+    assert route(encoded(FLAT | {"__table": "outra"}), TABLES) == LeftOut("no-contract")
+    assert route(encoded(FLAT | {"__schema": "other"}), TABLES) == LeftOut("no-contract")
+
+
+def test_a_flattened_event_that_does_not_name_its_table_is_set_aside() -> None:
+    for body in ({"id": 1, "__deleted": "false"}, {"id": 1, "__op": "u", "__lsn": 5}):
+        assert route(encoded(body), TABLES) == ToQuarantine("flattened", encoded(body))
+    doubled = TABLES | {("other", "Usuários"): "outros"}
+    assert route(encoded(FLAT), doubled) == ToQuarantine("flattened", encoded(FLAT))
+
+
+def test_a_notification_is_left_out_and_counted() -> None:
+    body = {"id": "x", "aggregate_type": "Initial Snapshot", "type": "STARTED", "additional_data": {}, "timestamp": 5}
+    assert route(encoded(body), TABLES) == LeftOut("notification")

@@ -106,3 +106,21 @@ def test_a_folder_without_contracts_and_doubled_tables_are_refused(tmp_path: Pat
 def test_types_are_read_as_postgres_writes_them(text: str, expected: str | None) -> None:
     found = parse_type(text)
     assert (str(found) if found else None) == expected
+
+
+def test_the_producers_modes_are_stated_as_custom_properties() -> None:
+    stated = TEXT.replace(
+        "      - property: onNewColumn",
+        "      - { property: debezium.decimal.handling.mode, value: precise }\n"
+        "      - { property: debezium.unavailable.value.placeholder, value: gone }\n"
+        "      - property: onNewColumn",
+        1,
+    )
+    found = parse_contract(stated).producer
+    assert (found.decimal, found.placeholder, found.time) == ("precise", "gone", None)
+    with pytest.raises(ContractFault) as raised:
+        parse_contract(stated.replace("value: precise", "value: exact").replace("value: gone", "value: 7"))
+    assert [problem.split(" must")[0] for problem in raised.value.problems] == [
+        "custom property debezium.decimal.handling.mode",
+        "custom property debezium.unavailable.value.placeholder",
+    ]
