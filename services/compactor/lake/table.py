@@ -27,6 +27,8 @@ from compactor.index import NO_POSITIONS, Positions
 
 FILE_PATH_ID = 2147483546
 """The field id that the Iceberg spec reserves for the path in position delete files."""
+# pyiceberg makes predicates in __new__, where type checkers see the constructor of pydantic.
+_is_in: Any = In
 _LITERALS_MAX = 1000
 """Keys asked for in one scan; more literals make a scan's filter slower than the scan."""
 
@@ -126,7 +128,7 @@ class LakeTable:
         """The live rows whose column has one of some values."""
         found: list[dict[str, Any]] = []
         for start in range(0, len(values), _LITERALS_MAX):
-            wanted = In(column, set(values[start : start + _LITERALS_MAX]))  # type: ignore[call-arg,misc] # it has a __new__
+            wanted = _is_in(column, set(values[start : start + _LITERALS_MAX]))
             scan = self.table.scan(row_filter=wanted, selected_fields=tuple(columns))
             found.extend(scan.to_arrow().to_pylist())
         return found
