@@ -56,8 +56,9 @@ class PostgresType:
 
     @property
     def can_be_key(self) -> bool:
-        """Whether equal keys are equal for everybody: a NaN never is, and lists are no keys of the lake's index."""
-        return not self.is_array and self.name not in {"real", "double precision"}
+        """Whether equal keys are equal for everybody: no list, no NaN, no 1.0 and 1.00 as text."""
+        is_text_of_numeric = self.name == "numeric" and not self.is_decimal
+        return not self.is_array and not is_text_of_numeric and self.name not in {"real", "double precision"}
 
     @property
     def is_decimal(self) -> bool:
