@@ -87,8 +87,8 @@ class Decoder:
             schema=source.schema,
             table=source.table,
             op=envelope.op,
-            before=None if bytes(envelope.before) in _NONE else _row(envelope.before),
-            after=None if bytes(envelope.after) in _NONE else _row(envelope.after),
+            before=_image(envelope.before),
+            after=_image(envelope.after),
             lsn=source.lsn,
             ts_us=source.ts_us,
             ts_ms=source.ts_ms,
@@ -220,6 +220,11 @@ def _lsn(op: Op, lsn: int | None) -> int:
     if lsn is None or not 0 < lsn < 1 << 63:
         raise RecordFault("no-position", "the event has no source.lsn")
     return lsn
+
+
+def _image(body: msgspec.Raw) -> dict[str, Any] | None:
+    raw = bytes(body)
+    return None if raw in _NONE else _row(raw)
 
 
 def _row(body: bytes | memoryview | msgspec.Raw) -> dict[str, Any]:

@@ -128,12 +128,12 @@ class ChangeReader:
         """A fault in the key is raised; one in any other column sets the change aside, its key known."""
         if event.op is Op.TRUNCATE:
             return Change((), event.op.value, event.position, event.committed_at, {}, frozenset(), origin)
-        plan = self._plan(event.forms)
-        key = tuple(self._value(column, convert, event.row) for column, convert in plan.keys)
+        plan, row = self._plan(event.forms), event.row
+        key = tuple(self._value(column, convert, row) for column, convert in plan.keys)
         if None in key:
             hint = "the table needs REPLICA IDENTITY DEFAULT, FULL, or an index that has the primary key"
             raise RecordFault("no-key", "a column of the primary key is null or missing", hint=hint)
-        self._note_new_columns(event.row.keys() - self._known)
+        self._note_new_columns(row.keys() - self._known)
         values: dict[str, Any] = dict(zip(self._contract.key, key, strict=True))
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:
@@ -144,7 +144,7 @@ class ChangeReader:
         try:
             for column, convert in plan.columns:
                 if column.name not in unchanged:
-                    values[column.name] = self._value(column, convert, event.row)
+                    values[column.name] = self._value(column, convert, row)
         except RecordFault as fault:
             return change.set_aside(fault)
         if event.doubtful:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -21,6 +22,8 @@ from compactor.lake.pair import TablePair
 from compactor.progress import Progress
 from sandbox.aws import Aws
 from sandbox.reports import open_lake
+from tests.golden_debezium import contract_of, read, recorded
+from tests.integration.test_debezium_golden import TIPOS
 from tests.raw_zone import PLACEHOLDER, MemoryObjects, ShardWriter, at, event
 
 pytestmark = pytest.mark.slow
@@ -625,3 +628,28 @@ def _random_history(
             send(change("u", lsn, key, nome, bio), key, late=dice.random() < 0.3)
             done.add("update")
     return rows, shards, done
+
+
+def test_every_type_is_committed_and_read_back(aws: Aws, aws_environment: dict[str, str]) -> None:
+    """Recorded events of a table with every type, a composite key of uuid and text among them."""
+    types = TIPOS.replace("c_interval interval, ", "").replace("c_varbit varbit, ", "").replace("a_int2d int[], ", "")
+    contract = contract_of("tipos", types)
+    contract = replace(contract, name=next(NAMES), key=("id", "c_uuid", "c_text"))
+    world = World(open_catalog("lake"), contract, aws_environment)
+    payloads = [record["value"].encode() for record in recorded("11")[:2]]
+    put(world.shard(), contract, *payloads)
+    world.merge()
+    (first, second) = world.pair().table.table.scan().to_arrow().to_pylist()
+    changes, _ = read(payloads, contract)
+    for change, row in zip(changes, sorted((first, second), key=lambda row: row["id"]), strict=True):
+        assert {name: row[name] for name in change.values} == {
+            name: pytest.approx(value) if name == "c_real" else value for name, value in change.values.items()
+        }
+    with open_lake(aws_environment) as duck:
+        table = world.pair().table.table
+        query = f"SELECT c_num, c_money, c_time, c_bit8, c_bytea, a_num FROM iceberg_scan('{table.metadata_location}')"
+        assert duck.execute(query).fetchone() == (
+            "123456789.123456789", Decimal("12.34"), "23:59:59.123456", "10101010", bytes.fromhex("deadbeef00"),
+            [Decimal("1.10"), Decimal("2.20")],
+        )  # fmt: skip
+    assert not world.quarantine.objects
