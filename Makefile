@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
-EXTRAS := cdc-publisher,cdc-consumer,compactor,sandbox,dev
+EXTRAS := cdc-publisher,cdc-consumer,compactor,cdc-ops,sandbox,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format
@@ -15,6 +15,7 @@ setup: $(READY) ## install everything into .venv
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up .venv (once; some minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "this Python cannot make a venv; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv --clear .venv
 	@PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 _CONFIG = Config(
     connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4}, max_pool_connections=32
 )
-_CONFIG_KINESIS = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 1})
+# A call that hangs must end well within the time that a program has for its stop.
+_CONFIG_KINESIS = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1})
+# The rows are small, and whoever hangs here for long loses its leases.
+_CONFIG_DYNAMODB = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 def kinesis() -> KinesisClient:
@@ -30,5 +33,5 @@ def s3() -> S3Client:
 
 
 def dynamodb() -> DynamoDBClient:
-    """A DynamoDB client."""
-    return boto3.client("dynamodb", config=_CONFIG)
+    """A DynamoDB client that gives up soon: leases do not wait."""
+    return boto3.client("dynamodb", config=_CONFIG_DYNAMODB)

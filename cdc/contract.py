@@ -5,6 +5,7 @@ A contract is a document of the Open Data Contract Standard v3.1 (bitol-io/open-
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class TableContract:
     """One table: where it comes from, what it is called in the lake, its columns, its key and its promises.
 
     `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised;
-    `producer` is what is stated of the way in which values are rendered.
+    `producer` is what is stated of the way in which Debezium renders values. `dms_full_images` states that DMS sends
+    unchanged TOASTed values too, so that its null means null (docs/dms.md).
     """
 
     name: str
@@ -54,6 +56,7 @@ class TableContract:
     on_new_column: str
     latency_seconds_max: float
     producer: ProducerModes = UNSTATED
+    dms_full_images: bool = False
 
     @property
     def source_name(self) -> str:
@@ -91,11 +94,19 @@ def load_folder(folder: Path) -> tuple[TableContract, ...]:
             contracts.append(parse_contract(file.read_text(encoding="utf-8")))
         except ContractFault as fault:
             problems.extend(f"{file.name}: {problem}" for problem in fault.problems)
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{file.name}: cannot be read ({type(error).__name__})")
     for field in ("name", "source_name"):
         values = [getattr(contract, field) for contract in contracts]
         problems.extend(
             f"two contracts have the {field} {value}" for value in {v for v in values if values.count(v) > 1}
         )
+    names = {contract.name for contract in contracts}
+    problems.extend(
+        f"the table {name} would be the history of another"
+        for name in names
+        if name.removesuffix("_history") in names - {name}
+    )
     if problems:
         raise ContractFault(problems)
     return tuple(sorted(contracts, key=lambda contract: contract.name))
@@ -126,10 +137,11 @@ def parse_contract(text: str) -> TableContract:
         on_new_column=_on_new_column(table, problems),
         latency_seconds_max=_latency_seconds(document, problems),
         producer=read_modes(lambda name: _custom(table.customProperties, name), problems),
+        dms_full_images=_dms_full_images(table, problems),
         **_source_table(table, problems),
     )
-    names = [column.name for column in contract.columns]
-    problems.extend(f"column {name}: stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    for names in ([c.name for c in contract.columns], [c.source_name for c in contract.columns]):
+        problems.extend(f"column {name}: stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
     if problems:
         raise ContractFault(problems)
     return contract
@@ -147,13 +159,19 @@ def _lake_name(name: str | None, what: str, problems: list[str]) -> str:
     return name or ""
 
 
+def parse_source_table(text: str) -> tuple[str, str] | None:
+    """Schema and table that a name like `public."Usuários"` stands for; None when it is no such name."""
+    match = _SOURCE_TABLE.fullmatch(text)
+    return (_unquoted(match["schema"]), _unquoted(match["table"])) if match else None
+
+
 def _source_table(table: SchemaObject, problems: list[str]) -> Mapping[str, str]:
     stated = _custom(table.customProperties, "sourceTable")
-    match = _SOURCE_TABLE.fullmatch(stated or "")
-    if match is None:
+    names = parse_source_table(stated if isinstance(stated, str) else "")
+    if names is None:
         problems.append('custom property sourceTable must name the table in Postgres, like public."Usuários"')
         return {"source_schema": "", "source_table": ""}
-    return {f"source_{part}": _unquoted(match[part]) for part in ("schema", "table")}
+    return {"source_schema": names[0], "source_table": names[1]}
 
 
 def _unquoted(identifier: str) -> str:
@@ -176,6 +194,8 @@ def _column(prop: SchemaProperty, problems: list[str]) -> Column:
         problems.append(f"column {name}: mask must be one of {', '.join(MASKS)}")
     if mask in {"token", "last4"} and not kind.is_text:
         problems.append(f"column {name}: mask {mask} is for text; a {kind} column can be redact or clear")
+    if prop.primaryKey and not kind.can_be_key:
+        problems.append(f"column {name}: a {kind} column cannot be a key")
     if prop.primaryKey and mask in {"redact", "last4"}:
         problems.append(f"column {name}: a key can be masked by token only, else rows become one")
     return Column(name, prop.physicalName or name, kind, classification, mask or "clear")
@@ -195,6 +215,13 @@ def _on_new_column(table: SchemaObject, problems: list[str]) -> str:
     return str(stated)
 
 
+def _dms_full_images(table: SchemaObject, problems: list[str]) -> bool:
+    stated = _custom(table.customProperties, "dms.fullImages")
+    if stated is not None and not isinstance(stated, bool):
+        problems.append("custom property dms.fullImages must be true or false")
+    return stated is True
+
+
 def _latency_seconds(document: OpenDataContractStandard, problems: list[str]) -> float:
     stated = next((sla for sla in document.slaProperties or [] if sla.property == "latency"), None)
     factor = {"s": 1, "seconds": 1, "m": 60, "min": 60, "minutes": 60, "h": 3600, "hours": 3600}
@@ -202,7 +229,7 @@ def _latency_seconds(document: OpenDataContractStandard, problems: list[str]) ->
         seconds = float(stated.value) * factor[stated.unit or "s"] if stated is not None and stated.value else 0.0
     except (KeyError, TypeError, ValueError):
         seconds = 0.0
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         problems.append("slaProperties must promise a latency, like {property: latency, value: 60, unit: s}")
     return seconds
 

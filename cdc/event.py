@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from cdc.errors import RecordFault
 from cdc.form import Forms
 from cdc.position import Position
 
@@ -30,6 +31,8 @@ class ChangeEvent:
     message carries them; a column in `unchanged` came without value (an unchanged TOASTed one) and is absent from
     `after`; one in `doubtful` came as null, which from this producer may also mean unchanged. `committed_at` is the
     commit time at the source, aware and in UTC. `forms` tells how the values are rendered; None: as our publisher does.
+    `fault` is set when key and position can be told but the change must not be merged, so that nothing later is merged
+    as if it had not been.
     """
 
     schema: str
@@ -40,6 +43,7 @@ class ChangeEvent:
     unchanged: frozenset[str]
     position: Position
     committed_at: datetime
+    fault: RecordFault | None = None
     forms: Forms | None = None
     doubtful: frozenset[str] = frozenset()
 

@@ -8,6 +8,9 @@ LSN_OF_BACKFILL = 0
 """A backfill or snapshot read has this LSN, so that any streamed change of its epoch beats it: a transaction that was
 open while the snapshot was taken streams with an LSN below the snapshot's."""
 
+LSN_MAX = 2**63 - 1
+"""Debezium's and the lake's limit: an LSN is a signed 64-bit number there. No server has come near it."""
+
 
 class Position(NamedTuple):
     """The source's order of changes, compared as numbers; for one key the higher wins.

@@ -33,6 +33,12 @@ DECIMAL_PRECISION_MAX = 38
 """Iceberg's and Athena's limit for decimals."""
 SUBSECOND_DIGITS_MAX = 6
 """Postgres's own precision of times, and that of a column which states none."""
+_FIXED_LENGTH = frozenset({
+    "smallint", "integer", "bigint", "real", "double precision", "boolean", "date", "time", "timetz", "timestamp",
+    "timestamptz", "interval", "uuid", "oid", "name", '"char"',
+})  # fmt: skip
+_INLINE_BYTES_MAX = 24
+"""Postgres moves no smaller value out of line (toast_helper.c: MAXALIGN(TOAST_POINTER_SIZE)); length word included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +68,26 @@ class PostgresType:
         return self.arguments[0] if self.arguments else SUBSECOND_DIGITS_MAX
 
     @property
+    def can_be_key(self) -> bool:
+        """Whether equal keys are equal for everybody: a NaN never is, and lists are no keys of the lake's index."""
+        return not self.is_array and self.name not in {"real", "double precision"}
+
+    @property
     def element(self) -> PostgresType:
         """The type of an array's elements."""
         return PostgresType(self.name, self.arguments)
+
+    @property
+    def can_be_toasted(self) -> bool:
+        """Whether its values may lie out of line, so that the log lacks them when an update leaves them unchanged."""
+        if self.is_array or (self.name in {"numeric", "varchar", "char"} and not self.arguments):
+            return True
+        if self.name == "numeric":  # length word, weight and scale, then two bytes for every four digits begun
+            precision, scale = self.arguments
+            return 4 + 4 + 2 * ((max(precision - scale, 0) + 3) // 4 + (scale + 3) // 4) > _INLINE_BYTES_MAX
+        if self.name in {"varchar", "char"}:  # length word, then up to four bytes a character
+            return 4 + 4 * self.arguments[0] > _INLINE_BYTES_MAX
+        return self.name not in _FIXED_LENGTH
 
     def __str__(self) -> str:
         arguments = f"({','.join(map(str, self.arguments))})" if self.arguments else ""
@@ -83,6 +106,8 @@ def parse_type(text: str) -> PostgresType | None:
         return None
     if name == "numeric" and len(arguments) == 1:
         arguments = (arguments[0], 0)
+    if name == "numeric" and arguments and not arguments[0]:
+        return None
     if name == "bit" and not arguments:
         arguments = (1,)
     return PostgresType(name, arguments, bool(match["array"]))

@@ -39,19 +39,16 @@ def run_program(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    failed = threading.Event()
     try:
-        with http_server(settings.http_host, settings.http_port, healthy=lambda: not failed.is_set()):
+        with http_server(settings.http_host, settings.http_port, healthy=lambda: not stop.is_set()):
             log.info("started")
             body(settings, stop)
     except SettingsFault as fault:
         return _refuse(name, fault)
     except CdcError as error:
-        failed.set()
         log.error("failed", what=error.what, where=error.where, hint=error.hint, kind=type(error).__name__)  # noqa: TRY400
         return EXIT_FATAL
     except Exception:
-        failed.set()
         log.exception("failed", what="an unexpected error", hint="report it with this line; it holds no data of rows")
         return EXIT_FATAL
     log.info("stopped")

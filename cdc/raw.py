@@ -60,9 +60,9 @@ class Evidence(msgspec.Struct, frozen=True):
 class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A micro-batch of one shard: every record in (after, upto]. It exists once this record does.
 
-    `arrived_at` is when its last record came to the stream; with the stream's retention it tells whether what follows
-    can still be there. The batch record holds only what a second try at the same records would write again: no clock
-    of ours, no worker's name.
+    `tables` are the lake tables that had a contract then; records of any other were left out. `arrived_at` is when its
+    last record came to the stream: with the stream's retention it tells whether what follows can still be there. The
+    batch record holds only what a second try at the same records would write again: no clock of ours, no worker's name.
     """
 
     stream: str
@@ -77,6 +77,7 @@ class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence: Evidence | None = None
     closed: bool = False
     children: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     version: int = 1
 
 

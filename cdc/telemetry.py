@@ -15,6 +15,8 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from cdc.errors import FatalFault
+
 Log = structlog.stdlib.BoundLogger
 
 
@@ -103,7 +105,14 @@ def http_server(
         def log_message(self, *_args: object) -> None:
             """Requests of health checks are no news."""
 
-    server = ThreadingHTTPServer((host, port), Handler)
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise FatalFault(
+            f"cannot listen for /healthz and /metrics: {error.strerror}",
+            where=f"{host}:{port}",
+            hint="choose another CDC_HTTP_PORT or CDC_HTTP_HOST, or end what listens there",
+        ) from None
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ The last line is `lake equals source: <n> rows, <d> differences`; the exit code 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -88,8 +89,12 @@ def run(directory: Path, seconds: float, seed: int, console: Console) -> Compari
                 stop.set()
             for task in (watching, reporting):
                 task.result()
+        if progress.reports == 0:
+            raise CdcError("no report ran on the lake meanwhile", hint="is the machine very busy? try again")
         outcome = compare(pipeline.postgres.dsn, pipeline.lake(), pipeline.contract, PII_KEY)
         pipeline.stop()
+        if outcome.rows < ROWS and seconds >= SECONDS:
+            raise CdcError(f"the source has only {outcome.rows} rows in the end, the demo promises {ROWS}")
     _tell(tally, progress, outcome, console)
     return outcome
 
@@ -191,12 +196,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     began = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix="usuarios-cdc-"))
-    is_kept = parsed.keep
+    # A company's proxy must not stand between us and 127.0.0.1.
+    os.environ.update({"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"})
+    is_kept = True
     try:
         outcome = run(directory, parsed.seconds, parsed.seed, console)
+        is_kept = parsed.keep or outcome.differences > 0
     except CdcError as error:
-        is_kept = True
         console.print(f"the demo failed: {error}", highlight=False, soft_wrap=True, markup=False)
+        return 1
+    except Exception as error:  # noqa: BLE001 - whatever it was, the person at the screen is told, and where to look
+        console.print(
+            f"the demo failed: {type(error).__name__}: {error}", highlight=False, soft_wrap=True, markup=False
+        )
         return 1
     finally:
         if is_kept:

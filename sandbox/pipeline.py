@@ -30,6 +30,8 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "compactor": ("run",),
 }
 _STOP_SECONDS = 30
+_OTHERS = ("CDC_", "AWS_", "PYICEBERG_", "PG")
+_LOCAL = "127.0.0.1,localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Pipeline:
     def environment(self) -> dict[str, str]:
         """The settings of all three programs, as production would set them."""
         return {
-            **os.environ,
+            **_neutral(os.environ),
             **self.aws.environment(),
             "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "services"))),
             "CDC_SOURCE": f"kinesis://{STREAM}",
@@ -171,3 +173,9 @@ class Pipeline:
 
     def _log(self, name: str) -> str:
         return str(self.directory / f"{name}.log")
+
+
+def _neutral(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the programs may inherit: no settings of another system, and no proxy between us and 127.0.0.1."""
+    kept = {name: value for name, value in environ.items() if not name.startswith(_OTHERS)}
+    return {**kept, "NO_PROXY": _LOCAL, "no_proxy": _LOCAL}

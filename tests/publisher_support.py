@@ -18,7 +18,7 @@ from sandbox.aws import Aws
 from sandbox.postgres import Postgres
 from sandbox.process import Command, Process
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_SECONDS = 60
 CONTRACT = """
 apiVersion: v3.1.0
@@ -165,6 +165,19 @@ def run_until_confirmed(command: Command, postgres: Postgres, slot: str = "usuar
         confirmed_past(postgres, current_lsn(postgres), slot), TIMEOUT_SECONDS, "the publisher has confirmed everything"
     )
     return process
+
+
+def published(postgres: Postgres, command: Command, aws: Aws, stream: str, steps: Sequence[str]) -> list[StreamRecord]:
+    """What the publisher puts to a stream for the rows that are there, and then for these statements."""
+    process = run_until_confirmed(command, postgres)
+    try:
+        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+            for statement in steps:
+                connection.execute(statement.encode())
+        process.wait_until(confirmed_past(postgres, current_lsn(postgres)), TIMEOUT_SECONDS, "all is confirmed")
+    finally:
+        assert process.stop() == 0
+    return changes(records(aws, stream))
 
 
 def log_lines(log: Path) -> Iterator[Mapping[str, Any]]:

@@ -103,7 +103,7 @@ class ShardWriter:
             refs = (ObjectRef(path, table, len(lines), len(content), raw.sha256(content)),)
         record = BatchRecord(
             self.stream, self.shard, str(start), str(upto), refs,
-            evidence=Evidence(evidence, 0) if evidence else None, closed=closed, children=children,
+            evidence=Evidence(evidence, 0) if evidence else None, closed=closed, children=children, tables=(table,),
         )  # fmt: skip
         path = raw.batch_path(self.stream, self.shard, start, upto)
         self.store.put_new(path, msgspec.json.encode(record))

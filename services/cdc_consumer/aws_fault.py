@@ -21,8 +21,9 @@ _TRANSIENT = frozenset({
     "ProvisionedThroughputExceededException", "LimitExceededException", "KMSThrottlingException",
     "ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "RequestTimeout",
     "RequestTimeoutException", "InternalFailure", "InternalServerError", "ServiceUnavailable", "ResourceInUseException",
-    "TransactionConflictException",
+    "TransactionConflictException", "ExpiredToken", "ExpiredTokenException", "RequestExpired",
 })  # fmt: skip
+"""Credentials that expired are among them: boto3 fetches new ones where it can."""
 _MISCONFIGURED = (NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound)
 
 

@@ -109,8 +109,11 @@ def file_record(shard: str, record: Record, tables: Tables) -> Filed:
     return Filed(record.seq, record.arrived_at, destination, line)
 
 
-def build(place: Place, filed: Sequence[Filed], closing: Closing | None = None) -> Batch:
-    """The batch of these records, which stand in the order of the shard; none are needed to close a shard."""
+def build(place: Place, filed: Sequence[Filed], tables: Iterable[str], closing: Closing | None = None) -> Batch:
+    """The batch of these records, which stand in the order of the shard; none are needed to close a shard.
+
+    `tables` are all lake tables that have a contract now, with records in the batch or not.
+    """
     upto = _upto(place, filed, closing)
     bounds = (place.stream, place.shard, int(place.after), int(upto))
     by_table: dict[str, list[Filed]] = {}
@@ -147,6 +150,7 @@ def build(place: Place, filed: Sequence[Filed], closing: Closing | None = None) 
         evidence=_evidence(filed),
         closed=closing is not None,
         children=tuple(sorted(closing.children)) if closing else (),
+        tables=tuple(sorted(set(tables))),
     )
     return Batch(
         record=record,

@@ -87,7 +87,10 @@ def consume(
                     outlook.hurry()
                 try:
                     if outlook.look(all_anew=until_caught_up):
-                        for taken in outlook.take(besides=crew.keys | crew.caught_up):
+                        crew.heed(outlook.streams)
+                        if outlook.has_surveyed:
+                            crew.gone.clear()
+                        for taken in outlook.take(besides=crew.keys | crew.caught_up | crew.gone):
                             crew.start(taken)
                         if until_caught_up and outlook.all_done(crew.caught_up):
                             break

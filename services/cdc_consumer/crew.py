@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cdc.errors import LeaseLost, TransientFault
@@ -12,6 +13,7 @@ from cdc.telemetry import get_log
 from cdc_consumer import metrics
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
+from cdc_consumer.kinesis import Stream
 from cdc_consumer.lease_table import LeaseTable
 from cdc_consumer.outlook import Taken
 from cdc_consumer.shard import Outcome, ShardReader, Tools
@@ -25,6 +27,8 @@ _log = get_log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Member:
+    reader: ShardReader
+    stream: str
     lease: HeldLease
     halt: Halt
     thread: threading.Thread
@@ -47,6 +51,7 @@ class Crew:
         self._members: dict[str, _Member] = {}
         self._farewells: queue.SimpleQueue[_Farewell] = queue.SimpleQueue()
         self.caught_up: set[str] = set()
+        self.gone: set[str] = set()
 
     @property
     def keys(self) -> set[str]:
@@ -67,12 +72,18 @@ class Crew:
         thread = threading.Thread(
             target=context.run, args=(self._live, taken.key, reader, held, halt), name=taken.key, daemon=True
         )
-        self._members[taken.key] = _Member(held, halt, thread)
+        self._members[taken.key] = _Member(reader, taken.stream.identity, held, halt, thread)
         metrics.LEASES_HELD.set(len(self._members))
         thread.start()
 
+    def heed(self, streams: Iterable[Stream]) -> None:
+        """Tell the threads how long their streams keep records now; it may have been shortened since they began."""
+        retentions = {stream.identity: stream.retention for stream in streams}
+        for member in self._members.values():
+            member.reader.retention = retentions[member.stream]
+
     def reap(self) -> bool:
-        """Forget the threads that ended; returns whether any did.
+        """Forget the threads that ended; returns whether any did so that others may be taken now.
 
         Raises:
             BaseException: what a thread met that must end the program, such as a FatalFault.
@@ -80,11 +91,13 @@ class Crew:
         any_ended = False
         while not self._farewells.empty():
             farewell = self._farewells.get()
-            any_ended = True
+            any_ended = any_ended or farewell.outcome is not Outcome.GONE
             del self._members[farewell.key]
             metrics.LEASES_HELD.set(len(self._members))
             if farewell.outcome is Outcome.CAUGHT_UP:
                 self.caught_up.add(farewell.key)
+            elif farewell.outcome is Outcome.GONE:
+                self.gone.add(farewell.key)
             if farewell.fault is not None and not isinstance(farewell.fault, LeaseLost | TransientFault):
                 raise farewell.fault
         return any_ended

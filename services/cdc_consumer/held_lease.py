@@ -1,4 +1,4 @@
-"""A lease in our hands: renewed by a thread of its own, checkpointed by the shard's thread, given back in the end."""
+"""A lease in our hands: renewed by threads of their own, checkpointed by the shard's thread, given back in the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 
 from cdc.errors import CdcError, LeaseLost, TransientFault
 from cdc.telemetry import get_log
@@ -38,12 +39,16 @@ class HeldLease:
         return self._lease
 
     def renew(self) -> None:
-        """Give a sign of life.
+        """Give a sign of life, unless another step is on its way, which is one as well.
 
         Raises:
             LeaseLost: when another worker took the shard over; the shard's thread is told as well.
         """
-        self._step(renewed)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._write(renewed)
+            finally:
+                self._lock.release()
 
     def checkpoint(self, sequence_number: str, arrived_at: datetime) -> None:
         """Note that everything up to a sequence number is durable, if the lease is still ours.
@@ -73,38 +78,47 @@ class HeldLease:
 
     def _step(self, change: Callable[[Lease], Lease]) -> None:
         with self._lock:
-            while not self._released:
-                self._halt.check()
-                new = change(self._lease)
-                stored = self._table.replace(self._lease, new)
-                if stored == new:
-                    self._lease = new
-                    self._released = new.owner is None
-                    return
-                if stored is None or stored.owner != self._owner:
-                    self._halt.lose()
-                    raise LeaseLost("another worker took the shard over", where=self._lease.key)
-                # Our own earlier write, whose answer was lost, did land: go on from it.
-                self._lease = stored
+            self._write(change)
+
+    def _write(self, change: Callable[[Lease], Lease]) -> None:
+        while not self._released:
+            self._halt.check()
+            new = change(self._lease)
+            stored = self._table.replace(self._lease, new)
+            if stored == new:
+                self._lease = new
+                self._released = new.owner is None
+                return
+            if stored is None or stored.owner != self._owner:
+                self._halt.lose()
+                raise LeaseLost("another worker took the shard over", where=self._lease.key)
+            # Our own earlier write, whose answer was lost, did land: go on from it.
+            self._lease = stored
 
 
 @contextmanager
 def renewing(held: Callable[[], Iterable[HeldLease]], lease_seconds: float, clock: Clock) -> Iterator[None]:
-    """Renew all leases that are held, in a thread of its own, while inside: a slow write must not cost the lease."""
+    """Renew all leases that are held, while inside, each in a thread of its own.
+
+    A slow write must not cost the lease, nor a call that hangs the other leases.
+    """
     done = threading.Event()
     report = FaultReport(clock.monotonic, where="all")
 
     def renew_all() -> None:
         while not clock.wait(done, lease_seconds / RENEWALS_PER_LEASE):
             for lease in held():
-                _renew(lease, report)
+                _spawn(partial(_renew, lease, report))
 
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(renew_all,), name="renew", daemon=True)
-    thread.start()
+    _spawn(renew_all)
     try:
         yield
     finally:
         done.set()
+
+
+def _spawn(work: Callable[[], None]) -> None:
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="renew", daemon=True).start()
 
 
 def _renew(lease: HeldLease, report: FaultReport) -> None:

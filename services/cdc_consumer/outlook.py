@@ -50,13 +50,14 @@ class Outlook:
         self._table = table
         self._lease_seconds = lease_seconds
         self._clock = clock
-        self._streams: tuple[Stream, ...] = ()
+        self.streams: tuple[Stream, ...] = ()
         self._shards: dict[str, tuple[Stream, Shard]] = {}
         self._leases: dict[str, Lease] = {}
         self._sightings: dict[str, Sighting] = {}
         self._mentioned: set[str] = set()
         self._look_due = 0.0
         self._survey_due = 0.0
+        self.has_surveyed = False
 
     def start(self, names: Collection[str]) -> None:
         """See that the lease table and the streams are there.
@@ -65,7 +66,7 @@ class Outlook:
             FatalFault: when a stream is not.
         """
         self._table.ensure()
-        self._streams = tuple(self._service.describe(name) for name in names)
+        self.streams = tuple(self._service.describe(name) for name in names)
 
     def hurry(self) -> None:
         """Look again at once: a shard ended, so that others may be taken now."""
@@ -82,7 +83,8 @@ class Outlook:
         if now < self._look_due:
             return False
         self._look_due = now + min(LOOK_SECONDS_MAX, self._lease_seconds / LOOKS_PER_LEASE)
-        if all_anew or now >= self._survey_due:
+        self.has_surveyed = all_anew or now >= self._survey_due
+        if self.has_surveyed:
             self._survey()
             self._survey_due = now + SURVEY_SECONDS
         self._leases = self._table.leases()
@@ -96,7 +98,7 @@ class Outlook:
         Raises:
             TransientFault: when the table does not answer for now; what was taken until then is ours.
         """
-        listed = {stream.identity: set[str]() for stream in self._streams}
+        listed = {stream.identity: set[str]() for stream in self.streams}
         for stream, shard in self._shards.values():
             listed[stream.identity].add(shard.id)
         for key, (stream, shard) in self._shards.items():
@@ -113,19 +115,24 @@ class Outlook:
 
     def _survey(self) -> None:
         shards: dict[str, tuple[Stream, Shard]] = {}
-        for stream in self._streams:
-            if self._service.describe(stream.name).identity != stream.identity:
-                raise FatalFault(
-                    "the stream was deleted and made anew while it was read",
-                    where=stream.name,
-                    hint="start again: the new stream is another one in raw, read from its beginning",
-                )
+        self.streams = tuple(map(self._described, self.streams))
+        for stream in self.streams:
             for shard in self._service.shards(stream):
                 shards[lease_key(stream.identity, shard.id)] = (stream, shard)
         # Before any of them is taken: who reads raw must know of all that is still to come.
         for key in shards.keys() - self._shards.keys():
             self._announce(*shards[key])
         self._shards = shards
+
+    def _described(self, known: Stream) -> Stream:
+        stream = self._service.describe(known.name)
+        if stream.identity != known.identity:
+            raise FatalFault(
+                "the stream was deleted and made anew while it was read",
+                where=stream.name,
+                hint="start again: the new stream is another one in raw, read from its beginning",
+            )
+        return stream
 
     def _take(self, key: str, shard: Shard) -> Lease | None:
         lease = self._leases.get(key)
@@ -146,7 +153,7 @@ class Outlook:
 
     def _report_lost_shards(self) -> None:
         """A shard that the stream lists no more, not written to its end: what it held past the checkpoint is gone."""
-        ours = tuple(f"{stream.identity}/" for stream in self._streams)
+        ours = tuple(f"{stream.identity}/" for stream in self.streams)
         for key, lease in self._leases.items():
             unlisted = key.startswith(ours) and key not in self._shards
             if unlisted and lease.checkpoint != SHARD_END and key not in self._mentioned:

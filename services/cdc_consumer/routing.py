@@ -29,6 +29,8 @@ _LSN_MAX = 2**63 - 1
 # A string that never ends is taken to the end at once, else each escaped quote in it would be tried anew.
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
 _OPS_MESSAGE = "m"
+_DMS_OWN_TABLES = "awsdms_"
+"""DMS keeps its exceptions, heartbeats and captured DDL in tables of these names, at the source or the target."""
 
 
 class Commit(NamedTuple):
@@ -220,11 +222,15 @@ def _debezium(envelope: _Envelope, source: _Source, line: bytes, tables: Tables)
 
 
 def _dms(metadata: _DmsMetadata, line: bytes, tables: Tables) -> Route:
-    if metadata.record_type == "control" and not metadata.table_name:
-        return LeftOut("control")
+    if metadata.record_type == "control":
+        return LeftOut(
+            "control"
+        )  # a task's drop-table at its start is none at the source; no row comes with any of them
     if not metadata.table_name or metadata.schema_name is None:
         raise RecordFault("no-table", "the change event names no table")
-    return _to_table(metadata.schema_name, metadata.table_name, line, tables)
+    target = _to_table(metadata.schema_name, metadata.table_name, line, tables)
+    is_own = isinstance(target, LeftOut) and metadata.table_name.startswith(_DMS_OWN_TABLES)
+    return LeftOut("dms-own-table") if is_own else target
 
 
 def _to_table(schema: str, table: str, line: bytes, tables: Tables) -> Route:

@@ -70,6 +70,7 @@ class ShardReader:
     """Reads a shard whose lease we hold from where it was left, until it ends or we are told to."""
 
     def __init__(self, stream: Stream, shard: str, lease: HeldLease, halt: Halt, tools: Tools) -> None:
+        self.retention = stream.retention  # may change while the shard is read
         self._stream = stream
         self._shard = shard
         self._lease = lease
@@ -145,6 +146,7 @@ class ShardReader:
     def _read(self) -> Reply | None:
         """The next records, or None when the stream does not answer for now."""
         try:
+            self._heed_retention()
             if self._iterator is None:
                 self._open()
             assert self._iterator is not None
@@ -161,12 +163,15 @@ class ShardReader:
         self._behind.set(reply.behind_milliseconds)
         return reply
 
+    def _heed_retention(self) -> None:
+        """Expect a gap where the stream may have dropped what comes next, as it does under a good iterator too."""
+        if may_have_lost(self._read_until, self._clock.utc(), self.retention):
+            self._write()  # a gap can only stand between two batches
+            self._lossy = True
+
     def _open(self) -> None:
         """Get an iterator past the last record read, whether that is written yet or not."""
         last = self._filed[-1].seq if self._filed else self._after
-        if may_have_lost(self._read_until, self._clock.utc(), self._stream.retention):
-            self._write()  # a gap can only stand between two batches
-            self._lossy = True
         after = None if int(last) == START else last
         self._iterator = self._tools.streams.iterator(self._stream, self._shard, after)
 
@@ -178,12 +183,13 @@ class ShardReader:
             self._leave_gap(int(records[0].seq))
         for record in records:
             filed = file_record(self._shard, record, self._tools.tables)
-            if self._filed_bytes and self._filed_bytes + len(filed.line) > self._tools.batch_bytes:
+            size = len(filed.line) + 1 if filed.line else 0  # a line is ended by a line feed
+            if self._filed_bytes and self._filed_bytes + size > self._tools.batch_bytes:
                 self._write()
             if not self._filed:
                 self._filed_since = self._clock.monotonic()
             self._filed.append(filed)
-            self._filed_bytes += len(filed.line)
+            self._filed_bytes += size
             if len(self._filed) >= BATCH_RECORDS_MAX:
                 self._write()
         self._read_until = records[-1].arrived_at
@@ -224,7 +230,7 @@ class ShardReader:
         """Write what was read, if anything, and checkpoint."""
         if not self._filed:
             return
-        batch = build(Place(self._stream.identity, self._shard, self._after), self._filed)
+        batch = build(Place(self._stream.identity, self._shard, self._after), self._filed, self._tools.tables.values())
         self._writer.write(batch)
         last = self._filed[-1]
         with metrics.CHECKPOINT_SECONDS.time():
@@ -239,7 +245,9 @@ class ShardReader:
         closing = Closing(ending, tuple(sorted(listed | set(reply.children))))
         if self._lossy:
             self._leave_gap(max(int(ending or START), int(self._after) + 2))
-        batch = build(Place(self._stream.identity, self._shard, self._after), self._filed, closing)
+        batch = build(
+            Place(self._stream.identity, self._shard, self._after), self._filed, self._tools.tables.values(), closing
+        )
         self._writer.write(batch)
         self._end(closing.children)
         self._count(batch)

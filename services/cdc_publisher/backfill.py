@@ -47,6 +47,7 @@ def open_snapshot(connection: psycopg.Connection, snapshot: str | None, lsn: str
     try:
         if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
             connection.execute("SET transaction_timeout = 0")
+        connection.execute("SET lock_timeout = 0")  # to wait for one table is cheaper than to read all others again
         connection.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if snapshot is not None:
             connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from cdc.errors import TransientFault
 from cdc.position import format_lsn
 from cdc.telemetry import get_log
 from cdc_publisher import envelope, metrics
@@ -41,6 +42,8 @@ STATUS_SECONDS: Final = 10.0
 STATUS_SECONDS_MIN: Final = 1.0
 REST_SECONDS: Final = 1.0
 FINISH_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 90.0
+"""A source that says nothing for so long, although it is asked every ten seconds, is taken for lost."""
 
 
 class Clocks(NamedTuple):
@@ -81,35 +84,54 @@ class Publisher:
         self._transaction: _Transaction | None = None
         self._last_commit_lsn: int | None = None
         self._heard_lsn = 0
-        self._status_at = clocks.monotonic()
+        self._heard_at = self._status_at = clocks.monotonic()
         self._status_lsn = 0
         self._wants_status = False
 
     def run(self, stop: threading.Event) -> None:
-        """Publish until asked to stop; then finish what is on its way, and confirm it."""
+        """Publish until asked to stop; then finish what is on its way, and confirm it.
+
+        Raises:
+            TransientFault: when the source is lost, or silent for too long.
+        """
         while not stop.is_set():
             has_more = self._read()
+            was_full = not self._sink.has_room
             self._sink.pump(flush=not has_more)
             self._confirm()
-            if not has_more:
+            has_room_now = was_full and self._sink.has_room
+            if not has_more and not has_room_now:
                 self._rest()
         self._sink.finish(FINISH_SECONDS)
-        self._confirm(at_once=True)
+        self._confirm(is_last=True)
 
     def _read(self) -> bool:
         """Handle what has arrived, as far as there is room; whether more may be waiting."""
-        for _ in range(BURST_MESSAGES):
+        for number in range(BURST_MESSAGES):
             if not self._sink.has_room:
+                self._heard_at = self._clocks.monotonic()  # who does not listen cannot complain
                 return False
             message = self._stream.read()
             if message is None:
+                self._check_silence()
                 return False
+            if number == 0:
+                self._heard_at = self._clocks.monotonic()
             if isinstance(message, WalData):
                 self._heard_lsn = max(self._heard_lsn, message.lsn)
                 self._handle(message.lsn, parse(message.payload))
             else:
                 self._heed(message)
         return True
+
+    def _check_silence(self) -> None:
+        silent_seconds = self._clocks.monotonic() - self._heard_at
+        if silent_seconds > SILENCE_SECONDS:
+            raise TransientFault(
+                f"the source has said nothing for {silent_seconds:.0f} s, not even when asked",
+                where="replication stream",
+                hint="tried again; look whether its host or the way there hangs",
+            )
 
     def _rest(self) -> None:
         seconds = self._sink.seconds_to_next_try(REST_SECONDS)
@@ -213,19 +235,21 @@ class Publisher:
         if self._transaction is None:
             self._ledger.mark(message.wal_end)
 
-    def _confirm(self, *, at_once: bool = False) -> None:
+    def _confirm(self, *, is_last: bool = False) -> None:
         for evidence in self._ledger.settle():
-            self._beat(evidence)
+            if not is_last:  # at the end nothing more is sent
+                self._beat(evidence)
         confirmed = self._ledger.confirmed_lsn
         now = self._clocks.monotonic()
         waited = now - self._status_at
         if (
-            at_once
+            is_last
             or self._wants_status
             or waited >= STATUS_SECONDS
             or (confirmed > self._status_lsn and waited >= STATUS_SECONDS_MIN)
         ):
-            self._stream.confirm(confirmed, self._clocks.now_ns() // 1000)
+            wants_reply = now - self._heard_at >= STATUS_SECONDS
+            self._stream.confirm(confirmed, self._clocks.now_ns() // 1000, wants_reply=wants_reply)
             self._status_at, self._status_lsn, self._wants_status = now, confirmed, False
             if confirmed:
                 metrics.CONFIRMED_LSN.set(confirmed)

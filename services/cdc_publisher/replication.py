@@ -16,7 +16,7 @@ import psycopg
 from psycopg import pq, sql
 
 from cdc.errors import CdcError, FatalFault, TransientFault
-from cdc_publisher.connection import fault_of
+from cdc_publisher.connection import fault_of, is_passing
 from cdc_publisher.pgoutput import MICROSECONDS_1970_TO_2000
 
 _WAL_DATA, _KEEPALIVE = b"wk"
@@ -101,9 +101,9 @@ class ReplicationStream:
         readers = [wake.fileno(), self._pgconn.socket] if for_data else [wake.fileno()]
         select.select(readers, [], [], seconds)
 
-    def confirm(self, lsn: int, now_us: int) -> None:
+    def confirm(self, lsn: int, now_us: int, *, wants_reply: bool) -> None:
         """Tell the walsender that everything before this position is safe: it may forget it."""
-        status = _STATUS(b"r", lsn, lsn, lsn, now_us - MICROSECONDS_1970_TO_2000, 0)
+        status = _STATUS(b"r", lsn, lsn, lsn, now_us - MICROSECONDS_1970_TO_2000, wants_reply)
         try:
             self._pgconn.put_copy_data(status)
             self._pgconn.flush()
@@ -125,7 +125,7 @@ class ReplicationStream:
                 where=f"slot {self._slot}",
                 hint=_SLOT_HINT,
             )
-        if not code or code.startswith(("57P", "08", "53")):
+        if is_passing(code):
             return TransientFault(f"the database ended {doing} ({code or 'no reason'})", where=f"slot {self._slot}")
         return FatalFault(f"the database refused {doing} ({code})", where=f"slot {self._slot}", hint=_USER_HINT)
 
@@ -148,10 +148,32 @@ def create_slot(connection: psycopg.Connection, slot: str, stop: threading.Event
     """Make a permanent slot and export its snapshot, valid until the connection's next command.
 
     It waits until every transaction that is open now has ended; None when asked to stop before that.
+
+    Raises:
+        TransientFault: when the connection or the server is lost meanwhile; no slot is left then.
     """
+    where = f"slot {slot}"
     command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')").format(sql.Identifier(slot))
-    pgconn = connection.pgconn
-    pgconn.send_query(command.as_bytes(connection))
+    try:
+        result = _result(connection.pgconn, command.as_bytes(connection), stop)
+    except psycopg.Error as error:
+        raise fault_of(error, "making the slot", where, _USER_HINT) from None
+    if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
+        lsn, snapshot = result.get_value(0, 1), result.get_value(0, 2)
+        assert lsn is not None
+        assert snapshot is not None
+        return CreatedSlot(lsn.decode(), snapshot.decode())
+    if stop.is_set():
+        return None
+    code = ((result.error_field(pq.DiagnosticField.SQLSTATE) if result is not None else None) or b"").decode()
+    if is_passing(code):
+        raise TransientFault(f"the database ended making the slot ({code or 'no reason'})", where=where)
+    raise FatalFault(f"the database did not make a replication slot ({code})", where=where, hint=_USER_HINT)
+
+
+def _result(pgconn: pq.abc.PGconn, command: bytes, stop: threading.Event) -> pq.abc.PGresult | None:
+    """The first result of a command, which is cancelled when asked to stop."""
+    pgconn.send_query(command)
     while pgconn.is_busy():
         if stop.is_set():
             pgconn.get_cancel().cancel()
@@ -160,17 +182,7 @@ def create_slot(connection: psycopg.Connection, slot: str, stop: threading.Event
     result = pgconn.get_result()
     while pgconn.get_result() is not None:
         pass
-    if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
-        lsn, snapshot = result.get_value(0, 1), result.get_value(0, 2)
-        assert lsn is not None
-        assert snapshot is not None
-        return CreatedSlot(lsn.decode(), snapshot.decode())
-    if stop.is_set():
-        return None
-    code = (result.error_field(pq.DiagnosticField.SQLSTATE) if result is not None else None) or b""
-    raise FatalFault(
-        f"the database did not make a replication slot ({code.decode()})", where=f"slot {slot}", hint=_USER_HINT
-    )
+    return result
 
 
 _SLOT_HINT: Final = (

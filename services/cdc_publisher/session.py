@@ -16,7 +16,7 @@ from cdc.position import format_lsn
 from cdc.telemetry import get_log
 from cdc_publisher import backfill, metrics, slot
 from cdc_publisher.catalog import Catalog, Name, SourceTable
-from cdc_publisher.connection import connect
+from cdc_publisher.connection import cancelling, connect
 from cdc_publisher.envelope import Event, TableFormat
 from cdc_publisher.heartbeat import Heartbeat
 from cdc_publisher.outbox import Record
@@ -59,6 +59,8 @@ def run(job: Job, stop: threading.Event) -> None:
             try:
                 _session(job, stop)
             except TransientFault as fault:
+                if stop.is_set():
+                    break
                 metrics.RECONNECTS.inc()
                 failures = 1 if job.clocks.monotonic() - began_at > _STEADY_SECONDS else failures + 1
                 seconds = min(_RECONNECT_SECONDS_MAX, _RECONNECT_SECONDS * 2 ** min(failures - 1, 10))
@@ -76,7 +78,8 @@ def _session(job: Job, stop: threading.Event) -> None:
         sink = stack.enter_context(Sink(job.put, job.random, job.clocks.monotonic))
         catalog = Catalog(connection)
         begin = slot.decide(job.slot, slot.read_state(connection, job.slot))
-        tables = prepare(catalog, job.slot, job.tables)
+        with cancelling(connection, stop):
+            tables = prepare(catalog, job.slot, job.tables)
         _log.info("tables checked", tables=[label(*table) for table in job.tables], begin=begin.name.lower())
         if begin is slot.Begin.STREAM:
             slot.drop_backfill_slot(connection, job.slot)
@@ -141,6 +144,7 @@ def _backfill(
     """Send every row and make the slot that streams; False when asked to stop before that."""
     with ExitStack() as stack:
         reader = stack.enter_context(closing(connect(job.dsn)))
+        stack.enter_context(cancelling(reader, stop))
         reading = _open(job, begin, reader, stack, stop)
         if reading is None:
             return False

@@ -1,6 +1,7 @@
 """Sink: puts the outbox's records to a Kinesis stream, a few calls at once, and tells when they are acknowledged.
 
-Calls run in threads and do nothing but call; all decisions are taken by the one thread that owns the outbox.
+Calls run in threads and do nothing but call; all decisions are taken by the one thread that owns the outbox. The
+threads are daemons and no pool's, whose threads Python waits for at its end: a call that hangs must not delay a stop.
 """
 
 from __future__ import annotations
@@ -8,13 +9,20 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 
 from cdc.errors import FatalFault
 from cdc.position import format_lsn
@@ -42,10 +50,13 @@ _WARNING_SECONDS: Final = 30.0
 _FATAL_CODES: Final = frozenset({
     "ResourceNotFoundException", "AccessDeniedException", "ValidationException", "InvalidArgumentException",
     "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationTokenException",
+    "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch", "IncompleteSignature",
+    "MissingAuthenticationToken", "AccessDenied", "NotAuthorized", "OptInRequired",
     "KMSAccessDeniedException", "KMSDisabledException", "KMSInvalidStateException", "KMSNotFoundException",
     "KMSOptInRequired",
 })  # fmt: skip
-"""Errors of a whole call that trying again does not mend."""
+"""Errors of a whole call that trying again does not mend; credentials that expired are fetched anew by boto3."""
+_MISCONFIGURED: Final = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +90,10 @@ class KinesisPutter:
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "unknown")
             if code in _FATAL_CODES:
-                raise FatalFault(
-                    f"Kinesis refused a call for good: {code}",
-                    where=f"stream {self.stream}",
-                    hint="check that the stream exists and that this program may kinesis:PutRecords to it",
-                ) from None
+                raise self._fatal(code) from None
             return Outcome(frozenset(range(len(records))), code)
+        except _MISCONFIGURED as error:
+            raise self._fatal(type(error).__name__) from None
         except BotoCoreError as error:
             return Outcome(frozenset(range(len(records))), type(error).__name__)
         if not answer["FailedRecordCount"]:
@@ -93,6 +102,13 @@ class KinesisPutter:
             place: result["ErrorCode"] for place, result in enumerate(answer["Records"]) if result.get("ErrorCode")
         }
         return Outcome(frozenset(codes), next(iter(codes.values()), ""))
+
+    def _fatal(self, code: str) -> FatalFault:
+        return FatalFault(
+            f"Kinesis refused a call for good: {code}",
+            where=f"stream {self.stream}",
+            hint="check that the stream exists and that the credentials in AWS_* are right and may kinesis:PutRecords",
+        )
 
 
 class Sink:
@@ -104,7 +120,6 @@ class Sink:
         self._outbox = Outbox(lambda attempt: backoff_seconds(attempt, random))
         self._calls: dict[Future[Outcome], Sequence[Record]] = {}
         self._calls_max = calls_max
-        self._pool = ThreadPoolExecutor(calls_max, thread_name_prefix="put")
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -159,9 +174,10 @@ class Sink:
             call = self._outbox.take(self._clock())
             if not call:
                 break
-            future = self._pool.submit(self._put, call)
+            future = Future[Outcome]()
             self._calls[future] = call
             future.add_done_callback(self._signal)
+            threading.Thread(target=_run, args=(future, self._put, call), name="put", daemon=True).start()
         metrics.PENDING.set(self._outbox.records)
 
     def seconds_to_next_try(self, seconds_max: float) -> float:
@@ -183,8 +199,7 @@ class Sink:
             self._collect()
 
     def close(self) -> None:
-        """Give the threads and sockets back; calls on their way end unheard."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Give the sockets back; calls on their way end unheard."""
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -223,6 +238,13 @@ class Sink:
     def _signal(self, _future: Future[Outcome]) -> None:
         with contextlib.suppress(OSError):  # full: it is readable anyway; closed: nobody waits any more
             self._wake_writer.send(b"x")
+
+
+def _run(future: Future[Outcome], put: Putter, call: Sequence[Record]) -> None:
+    try:
+        future.set_result(put(call))
+    except BaseException as error:  # noqa: BLE001 - raised where the outcome is looked at
+        future.set_exception(error)
 
 
 def backoff_seconds(attempt: int, random: Random) -> float:

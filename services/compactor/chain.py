@@ -47,6 +47,12 @@ class Batch:
     upto: int
     record: BatchRecord
 
+    @property
+    def name(self) -> str:
+        """Its name among the objects made from it, as raw objects have it."""
+        bounds = f"{raw.padded(int(self.record.after))}~{raw.padded(int(self.record.upto))}"
+        return f"{self.shard.stream}~{self.shard.name}~{bounds}"
+
 
 def follow(links: Sequence[Link], offset: int) -> list[Link]:
     """The links that lead on from an offset, in order; overlaps (a zombie wrote late) are harmless.
@@ -107,12 +113,14 @@ def _link(path: str) -> Link:
     return Link(int(match["after"]), int(match["upto"]), path)
 
 
-def new_batches(store: ObjectStore, offsets: Mapping[str, int], records_max: int) -> tuple[list[Batch], bool]:
-    """The batches to merge next, of all shards in turn, about as many as hold `records_max` records; is more left?"""
+def new_batches(
+    store: ObjectStore, offsets: Mapping[str, int], records_max: int, bytes_max: int
+) -> tuple[list[Batch], bool]:
+    """The batches to merge next, of all shards in turn, until they hold so many records or bytes; is more left?"""
     waiting = {shard: new_links(store, shard, offsets.get(shard.id, raw.START)) for shard in shards(store)}
     taken: list[Batch] = []
-    records = 0
-    while records < records_max and any(waiting.values()):
+    records = size = 0
+    while records < records_max and size < bytes_max and any(waiting.values()):
         for shard in [shard for shard, links in waiting.items() if links]:
             link = waiting[shard].pop(0)
             reached = max((batch.upto for batch in taken if batch.shard == shard), default=None)
@@ -120,6 +128,7 @@ def new_batches(store: ObjectStore, offsets: Mapping[str, int], records_max: int
             record = _read_record(store, link)
             taken.append(Batch(shard, after, link.upto, record))
             records += sum(ref.records for ref in record.objects)
+            size += sum(ref.bytes for ref in record.objects)
     return taken, any(waiting.values())
 
 

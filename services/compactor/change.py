@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from cdc.contract import Column, TableContract
-from cdc.debezium import Decoder
+from cdc.decode import Decoder
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
@@ -21,6 +21,8 @@ from compactor.mask import masker
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
 
+NAME_BYTES_MAX = 63
+COLUMNS_MAX = 1600
 SET_ASIDE = "q"
 """The `cdc_op` of a change in history whose values could not be merged: later changes must not be filled across it."""
 DIALECTS_MAX = 64
@@ -33,12 +35,15 @@ _DOUBTFUL = (
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where in the stream a change came from: `shard` is its id, `sequence_number` is compared within it."""
+    """Where in the stream a change came from: `shard` is its id, `sequence_number` is compared within it, `batch` names
+    the micro-batch.
+    """
 
     shard: str
     sequence_number: int
     sub: int
     line: RawLine
+    batch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +101,20 @@ class ChangeReader:
         self._known = frozenset(column.source_name for column in contract.columns)
         self.new_columns: set[str] = set()
 
-    def read(self, shard: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
-        """The changes of some lines of a shard, and the records that none could be made of."""
+    def read(self, shard: str, batch: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
+        """The changes of some lines of a shard's batch, and the records that none could be made of."""
         changes: list[Change] = []
         rejected: list[Rejected] = []
         for line in lines:
-            origin = Origin(shard, int(line.seq), line.sub, line)
+            origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
-                changes.append(self._change(self._decoder.decode(line.event, self._epoch), origin))
+                changes += [self._change(event, origin) for event in self._decoder.decode(line.event, self._epoch)]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
+            except Exception as error:  # noqa: BLE001 - one record, whatever it is, must not stop all others
+                rejected.append(
+                    Rejected(origin, RecordFault("unreadable", f"reading it raised {type(error).__name__}"))
+                )
         return changes, rejected
 
     def _new_plan(self, forms: Forms | None) -> _Plan:
@@ -124,11 +133,13 @@ class ChangeReader:
         if None in key:
             hint = "the table needs REPLICA IDENTITY DEFAULT, FULL, or an index that has the primary key"
             raise RecordFault("no-key", "a column of the primary key is null or missing", hint=hint)
-        self.new_columns.update(row.keys() - self._known - event.unchanged)
+        self._note_new(row.keys() - self._known)
         values: dict[str, Any] = dict(zip(self._contract.key, key, strict=True))
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:
             return change
+        if event.fault is not None:
+            return change.set_aside(event.fault)
         unchanged = frozenset(column.name for column, _ in plan.columns if column.source_name in event.unchanged)
         try:
             for column, convert in plan.columns:
@@ -140,6 +151,12 @@ class ChangeReader:
             where = next(column.name for column, _ in plan.columns if column.source_name in event.doubtful)
             return change.set_aside(RecordFault("value-not-held", _DOUBTFUL, where=where))
         return replace(change, unchanged=unchanged)
+
+    def _note_new(self, names: Iterable[str]) -> None:
+        for name in names:
+            # Postgres's limits for names and columns: what is no name of a column must not come into the log.
+            if len(name.encode()) <= NAME_BYTES_MAX and len(self.new_columns) < COLUMNS_MAX:
+                self.new_columns.add(name)
 
     @staticmethod
     def _value(column: Column, convert: Callable[[Any], Any], row: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from cdc import aws
 from cdc.contract import TableContract
-from cdc.errors import TransientFault
+from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
 from cdc.telemetry import get_log
 from compactor.chain import Batch, known_shards, new_batches, read_lines
@@ -22,6 +22,7 @@ from compactor.holds import is_held, resolve
 from compactor.index import NO_POSITIONS, Located, Positions, RowIndex, with_dead
 from compactor.lake.catalog import open_catalog
 from compactor.lake.commit import CommitConflict
+from compactor.lake.faults import reaching
 from compactor.lake.pair import TablePair
 from compactor.merge import Merged, fold_anew, markers, merge
 from compactor.pii_key import read_pii_key
@@ -33,6 +34,8 @@ EPOCH = 1
 """The first epoch. Raising it, where LSNs restart, comes with `cdc epoch`."""
 RECORDS_MAX = 100_000
 """About how many records one merge takes; what is more waits for the next, so that memory stays bounded."""
+BYTES_MAX = 64 * 1024 * 1024
+"""About how many compressed bytes one merge takes."""
 BACK_OFF_SECONDS_MAX = 30.0
 
 _LOG = get_log(__name__)
@@ -74,12 +77,12 @@ class TableCompactor:
     def step(self) -> Step:
         """Merge some of what is new."""
         try:
-            if not self._is_loaded:
-                self._load()
-            with _COMMIT.labels(self._contract.name).time():
+            with reaching(self._contract.name), _COMMIT.labels(self._contract.name).time():
+                if not self._is_loaded:
+                    self._load()
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
-                batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX)
+                batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
                 return Step(bool(batches) and self._merge(batches, known), is_behind)
         except CommitConflict as conflict:
             _LOG.warning("conflict", where=conflict.where, what=conflict.what)
@@ -111,17 +114,17 @@ class TableCompactor:
         rejected: list[Rejected] = []
         for batch in batches:
             lines = read_lines(self._raw, batch, self._contract.name)
-            some, others = self._reader.read(batch.shard.id, lines)
+            some, others = self._reader.read(batch.shard.id, batch.name, lines)
             changes += some
             rejected += others
         floor = self._progress.floor
         resolved = resolve(
             changes,
             lambda some: merge(some, self._index, self._pair, self._contract, floor),
-            advanced(before, batches, {}, floor).evidence,
+            advanced(before, batches, self._contract.name, {}, floor).evidence,
         )
         merged = resolved.merged
-        progress = advanced(before, batches, resolved.holds, merged.floor)
+        progress = advanced(before, batches, self._contract.name, resolved.holds, merged.floor)
         self._set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
         if merged.history:
             self._pair.commit_history(merged.history, progress)
@@ -160,6 +163,8 @@ class TableCompactor:
             _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")
         self._new_columns = set(self._reader.new_columns)
         _HELD_COLUMNS.labels(name).set(len(self._new_columns))
+        if holds:
+            _LOG.warning("held back", table=name, shards=sorted(holds), hint="a change waits for one of another shard")
         _LOG.info(
             "merged",
             table=name,
@@ -202,27 +207,46 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
     quarantined = S3Objects(aws.s3(), settings.quarantine)
     pii_key = read_pii_key(settings.pii_key.get_secret_value())
     catalog = open_catalog(settings.catalog)
+    with reaching(f"catalog {settings.catalog}"):
+        pairs = [TablePair(catalog, settings.catalog, contract, pii_key) for contract in settings.tables]
     tables = [
-        TableCompactor(contract, TablePair(catalog, settings.catalog, contract), raw, quarantined, pii_key)
-        for contract in settings.tables
+        TableCompactor(contract, pair, raw, quarantined, pii_key)
+        for contract, pair in zip(settings.tables, pairs, strict=True)
     ]
-    failures = 0
+    backing_off = {table: BackOff() for table in tables}
     while not stop.is_set():
         began = time.monotonic()
-        try:
-            steps = [table.step() for table in tables]
-            failures = 0
-        except TransientFault as fault:
-            if once:
-                raise
-            failures += 1
-            wait = min(2.0**failures, BACK_OFF_SECONDS_MAX) * (0.5 + random.random() / 2)  # noqa: S311 - jitter
-            _LOG.warning(
-                "backing off", what=fault.what, where=fault.where, hint=fault.hint, wait_seconds=round(wait, 1)
-            )
-            stop.wait(wait)
-            continue
+        steps = []
+        for table, back_off in backing_off.items():
+            if back_off.until > time.monotonic():
+                continue
+            try:
+                steps.append(table.step())
+                backing_off[table] = BackOff()
+            except TransientFault as fault:
+                if once:
+                    raise
+                backing_off[table] = _later(back_off, fault)
         if once and not any(step.has_moved for step in steps):
             return
-        if not once and not any(step.is_behind for step in steps):
-            stop.wait(max(settings.interval_seconds - (time.monotonic() - began), 0))
+        if not once and not any(step.has_moved and step.is_behind for step in steps):
+            wakes = [back_off.until for back_off in backing_off.values() if back_off.failures]
+            next_round = min([began + settings.interval_seconds, *wakes])
+            stop.wait(max(next_round - time.monotonic(), 0))
+    if once:
+        raise FatalFault("stopped before all that is new was merged", hint="run it again; nothing is lost")
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """How often a table has failed in a row, and until when (monotonic seconds) it is let be."""
+
+    failures: int = 0
+    until: float = 0.0
+
+
+def _later(back_off: BackOff, fault: TransientFault) -> BackOff:
+    failures = back_off.failures + 1
+    wait = min(2.0**failures, BACK_OFF_SECONDS_MAX) * (0.5 + random.random() / 2)  # noqa: S311 - jitter
+    _LOG.warning("backing off", what=fault.what, where=fault.where, hint=fault.hint, wait_seconds=round(wait, 1))
+    return BackOff(failures, time.monotonic() + wait)

@@ -11,10 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from cdc.errors import RecordFault
 from cdc.event import Op
 from cdc.position import Position
 from compactor.change import SET_ASIDE, Change, Key, Row
 
+UNRESOLVED = RecordFault(
+    "unresolved", "a value came as unchanged, but neither the row before nor the old key's row is known"
+)
 DELETE, TRUNCATE, UPDATE = Op.DELETE.value, Op.TRUNCATE.value, Op.UPDATE.value
 
 
@@ -62,6 +66,8 @@ def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position 
             outcome.applied.append(change)
             continue
         before = outcome.states.get(change.key) or bases.get(change.key, ABSENT)
+        if before.position and outcome.floor and before.position < outcome.floor < change.position:
+            before = replace(before, row=None)  # a truncate lies between the two changes
         after, applied = _apply(change, before, donors)
         if after is None:
             outcome.unresolved.append(change)
@@ -91,6 +97,10 @@ def _apply(change: Change, before: State, donors: dict[Position, State]) -> tupl
             assert source.row is not None
             values = {**change.values, **{name: source.row[name] for name in change.unchanged}}
             filled = replace(change, values=values)
+        elif change.op == UPDATE and before.row is not None:
+            # A mark stands below it: nothing is filled across. A recorded change is undone when the mark came late.
+            aside = change if change.is_recorded else change.set_aside(UNRESOLVED)
+            return replace(before, is_complete=False), aside
         elif not change.is_recorded:
             return None, change
         # else: history has the value that was found when the change was first merged

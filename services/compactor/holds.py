@@ -9,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cdc.errors import RecordFault
 from compactor.change import Change, Origin
+from compactor.fold import UNRESOLVED
 from compactor.merge import Merged
 from compactor.progress import ShardEvidence
-
-_UNRESOLVED = RecordFault(
-    "unresolved", "a value came as unchanged, but neither the row before nor the old key's row is known"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +34,12 @@ def resolve(
     taken = list(changes)
     holds: dict[str, int] = {}
     while (merged := merge(taken)).unresolved:
-        overdue = {id(change) for change in merged.unresolved if _is_overdue(change, evidence)}
+        # Nothing is given up once a shard is held, nor what is newer than a change still waited for: the row that it
+        # asks for may lie behind the hold.
+        waiting = [change.position for change in merged.unresolved if holds or not _is_overdue(change, evidence)]
+        overdue = {id(change) for change in merged.unresolved if not waiting or change.position < min(waiting)}
         if overdue:
-            taken = [change.set_aside(_UNRESOLVED) if id(change) in overdue else change for change in taken]
+            taken = [change.set_aside(UNRESOLVED) if id(change) in overdue else change for change in taken]
             continue
         for change in merged.unresolved:
             assert change.origin is not None

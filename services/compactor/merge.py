@@ -49,22 +49,25 @@ def merge(
 ) -> Merged:
     """Merge changes of any keys, in any order, with any duplicates."""
     new, doubled = _without_doubles(changes)
-    anew = {change.key for change in new if change.op != TRUNCATE and _is_late(change, index, floor)}
-    anew |= _donors_in_history(new, lake, contract)
-    told = _from_history(anew, lake, contract)
+    late = {change.key for change in new if change.op != TRUNCATE and _is_late(change, index, floor)}
+    told = _from_history(late, lake, contract)
     if any(change.op == TRUNCATE and _is_below(change, floor) for change in new):
         told += [recorded(row, contract) for row in lake.history_of("cdc_op", [TRUNCATE])]
     known = {(change.key, change.position) for change in told}
     fresh = [change for change in new if (change.key, change.position) not in known]
-    touched = {change.key for change in fresh}
+    corrected = late & {change.key for change in fresh}
+    anew, told = _family(corrected | _donors_in_history(fresh, lake, contract), lake, contract)
+    # What comes late for a key may change what another key took over from it.
+    touched = {change.key for change in fresh} | (anew if corrected else set())
     outcome = fold([*fresh, *told], _bases(fresh, anew, index, lake), floor)
-    return _planned(outcome, touched, anew, index, doubled + len(new) - len(fresh))
+    return _planned(outcome, touched, anew, index, floor, doubled + len(new) - len(fresh))
 
 
 def fold_anew(keys: set[Key], index: RowIndex, lake: Lake, contract: TableContract, floor: Position | None) -> Merged:
     """The state of some keys from their history alone, as after a crash between the commits of history and table."""
-    outcome = fold(_from_history(keys, lake, contract), {}, floor)
-    return _planned(outcome, keys, keys, index, 0)
+    anew, told = _family(keys, lake, contract)
+    outcome = fold(told, {}, floor)
+    return _planned(outcome, anew, anew, index, None, 0)
 
 
 def _without_doubles(changes: Iterable[Change]) -> tuple[list[Change], int]:
@@ -100,6 +103,25 @@ def _donors_in_history(changes: list[Change], lake: Lake, contract: TableContrac
     return {change.key for change in deletes if change.position in missing}
 
 
+def _family(keys: set[Key], lake: Lake, contract: TableContract) -> tuple[set[Key], list[Change]]:
+    """Keys with all keys that they took values from or gave values to by key changes, and all their changes."""
+    family: set[Key] = set()
+    told: list[Change] = []
+    looked_up: set[Position] = set()
+    while keys - family:
+        told += _from_history(keys - family, lake, contract)
+        family |= keys
+        moves = {change.position for change in told if change.op == DELETE} | _moves(told)
+        unseen = moves - looked_up
+        looked_up |= moves
+        if unseen:
+            rows = lake.history_of("cdc_lsn", sorted({position.lsn for position in unseen}))
+            there = [change for change in (recorded(row, contract) for row in rows) if change.position in unseen]
+            moved = _moves(there)
+            keys = keys | {change.key for change in there if change.position in moved}
+    return family, told
+
+
 def _from_history(keys: set[Key], lake: Lake, contract: TableContract) -> list[Change]:
     if not keys:
         return []
@@ -133,7 +155,9 @@ def _bases(changes: list[Change], anew: set[Key], index: RowIndex, lake: Lake) -
     return bases
 
 
-def _planned(outcome: Fold, touched: set[Key], anew: set[Key], index: RowIndex, duplicates: int) -> Merged:
+def _planned(
+    outcome: Fold, touched: set[Key], anew: set[Key], index: RowIndex, floor: Position | None, duplicates: int
+) -> Merged:
     states = {key: state for key, state in outcome.states.items() if key in touched}
     gone: dict[Key, Located] = {}
     rows: dict[Key, State] = {}
@@ -146,7 +170,7 @@ def _planned(outcome: Fold, touched: set[Key], anew: set[Key], index: RowIndex, 
             gone[key] = located
         if state.row is not None:
             rows[key] = state
-    if outcome.floor is not None:
+    if outcome.floor is not None and outcome.floor != floor:
         gone |= {key: row for key, row in index.rows_below(outcome.floor) if key not in states}
     history = [change for change in outcome.applied if not change.is_recorded]
     return Merged(history, states, gone, rows, outcome.unresolved, duplicates, outcome.floor)

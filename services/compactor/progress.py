@@ -25,7 +25,7 @@ right behind a heartbeat can have an earlier time. So much is taken off what a h
 class ShardEvidence(msgspec.Struct, frozen=True):
     """How far the source is known to have come in a shard: everything committed before has passed through it.
 
-    `committed_at` is None until the first streamed change or heartbeat. A closed shard that was read to its end no
+    `committed_at` is None until the first heartbeat. A closed shard that was read to its end no
     longer holds anything back; its children do.
     """
 
@@ -41,32 +41,40 @@ class ShardEvidence(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is merged: `offsets` by shard id, `evidence` by shard id, and the position of the newest truncate."""
+    """What is merged: `offsets` by shard id, `evidence` by shard id, and the position of the newest truncate.
+
+    `stated` is the most that was ever proven: it stays true when a shard appears that proves nothing yet.
+    """
 
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     evidence: Mapping[str, ShardEvidence] = field(default_factory=lambda: MappingProxyType({}))
     floor: Position | None = None
+    stated: ShardEvidence = field(default_factory=ShardEvidence)
 
     @property
-    def oldest(self) -> ShardEvidence | None:
-        """The evidence of the shard that is furthest behind; None while any shard has none."""
-        return furthest_behind(self.evidence.values())
+    def proven(self) -> ShardEvidence:
+        """What the open shards prove together, or the most that was proven before."""
+        now = furthest_behind(self.evidence.values())
+        if now is None or now.committed_at is None:
+            return self.stated
+        earlier = self.stated.committed_at
+        return self.stated if earlier is not None and earlier > now.committed_at else now
 
     @property
     def valid_through(self) -> datetime | None:
         """Everything committed at the source up to then is merged; None while that is unproven."""
-        return self.oldest.proven_through if self.oldest else None
+        return self.proven.proven_through
 
     def properties(self) -> dict[str, str]:
         """The table properties that state it."""
-        oldest, valid_through = self.oldest, self.valid_through
+        valid_through = self.valid_through
         stated = {
             OFFSETS: msgspec.json.encode(
                 {shard: str(offset) for shard, offset in self.offsets.items()}, order="sorted"
             ),
             EVIDENCE: msgspec.json.encode(dict(self.evidence), order="sorted"),
             VALID_THROUGH: valid_through.isoformat().encode() if valid_through else b"",
-            SOURCE_LSN: str(oldest.lsn).encode() if oldest else b"",
+            SOURCE_LSN: str(self.proven.lsn).encode() if valid_through else b"",
         }
         if self.floor is not None:
             stated[FLOOR] = msgspec.json.encode(self.floor)
@@ -90,7 +98,10 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
     try:
         floor = properties.get(FLOOR)
         offsets = msgspec.json.decode(properties.get(OFFSETS) or "{}", type=dict[str, str])
+        valid_through = properties.get(VALID_THROUGH)
+        stated = datetime.fromisoformat(valid_through) + COMMIT_SKEW if valid_through else None
         return Progress(
+            stated=ShardEvidence(stated, int(properties.get(SOURCE_LSN) or 0)),
             offsets={shard: int(offset) for shard, offset in offsets.items()},
             evidence=msgspec.json.decode(properties.get(EVIDENCE) or "{}", type=dict[str, ShardEvidence]),
             floor=Position(*msgspec.json.decode(floor, type=list[int])) if floor else None,
@@ -105,13 +116,17 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
 
 def with_known(progress: Progress, shards: Iterable[str]) -> Progress:
     """The same progress, with shards counted in that are known but have proven nothing yet."""
-    return replace(progress, evidence={**dict.fromkeys(shards, ShardEvidence()), **progress.evidence})
+    evidence = {**dict.fromkeys(shards, ShardEvidence()), **progress.evidence}
+    return replace(progress, evidence=evidence, stated=progress.proven)
 
 
 def advanced(
-    progress: Progress, batches: Iterable[Batch], holds: Mapping[str, int], floor: Position | None
+    progress: Progress, batches: Iterable[Batch], table: str, holds: Mapping[str, int], floor: Position | None
 ) -> Progress:
-    """The progress after some batches, but no further than before the sequence number at which a shard is held back."""
+    """The progress of a table after some batches, but no further than before where a shard is held back.
+
+    A batch from before the consumer had the table's contract proves nothing: its records of the table were left out.
+    """
     offsets, evidence = dict(progress.offsets), dict(progress.evidence)
     for batch in batches:
         shard, hold = batch.shard.id, holds.get(batch.shard.id)
@@ -119,14 +134,14 @@ def advanced(
         evidence.setdefault(shard, ShardEvidence())
         if hold is not None and hold <= batch.upto:
             continue  # what a batch proves holds only when all of it is merged
-        evidence[shard] = _after_batch(evidence[shard], batch)
+        evidence[shard] = _after_batch(evidence[shard], batch, table)
         for child in batch.record.children:
             # Everything that a child could hold comes after its parent's end.
             known = evidence.get(f"{batch.shard.stream}/{child}", ShardEvidence())
             evidence[f"{batch.shard.stream}/{child}"] = (
                 known if known.committed_at else evidence_of_child(evidence[shard])
             )
-    return Progress(offsets, evidence, floor)
+    return Progress(offsets, evidence, floor, progress.proven)
 
 
 def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:
@@ -134,8 +149,8 @@ def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:
     return ShardEvidence(parent.committed_at, parent.lsn)
 
 
-def _after_batch(known: ShardEvidence, batch: Batch) -> ShardEvidence:
-    stated = batch.record.evidence
+def _after_batch(known: ShardEvidence, batch: Batch, table: str) -> ShardEvidence:
+    stated = batch.record.evidence if table in batch.record.tables else None
     later = stated is not None and (known.committed_at is None or stated.committed_at > known.committed_at)
     return ShardEvidence(
         committed_at=stated.committed_at if later and stated is not None else known.committed_at,

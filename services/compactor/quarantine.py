@@ -26,17 +26,19 @@ _BY_COLUMN = Metric(
 
 
 def quarantine(store: ObjectStore, table: str, records: Sequence[tuple[Origin, RecordFault]]) -> None:
-    """Write records to `<quarantine>/<reason>/<yyyy>/<mm>/<dd>/<table>~<sha256>.json.gz`, count them and say so.
+    """Write records to `<reason>/<yyyy>/<mm>/<dd>/<table>~<batch>~<hash>.json.gz`, and say so.
+
+    There is an object for each reason, day and batch, named by its content: a merge tried again writes the same.
 
     The line has the raw record's place, the reason, and the payload as base64; the log has no value of it.
     """
-    groups: dict[tuple[str, str], list[tuple[Origin, RecordFault]]] = {}
+    groups: dict[tuple[str, str, str], list[tuple[Origin, RecordFault]]] = {}
     for origin, fault in records:
-        groups.setdefault((fault.reason, _day(origin.line.arrived_at)), []).append((origin, fault))
-    for (reason, day), group in sorted(groups.items()):
-        group.sort(key=lambda record: (record[0].shard, record[0].sequence_number, record[0].sub))
+        groups.setdefault((fault.reason, _day(origin.line.arrived_at), origin.batch), []).append((origin, fault))
+    for (reason, day, batch), group in sorted(groups.items()):
+        group.sort(key=lambda record: (record[0].sequence_number, record[0].sub))
         body = raw.encode_lines([_line(origin, fault) for origin, fault in group])
-        path = f"{reason}/{day}/{table}~{raw.sha256(body)[:32]}.json.gz"
+        path = f"{reason}/{day}/{table}~{batch}~{raw.sha256(body)[:16]}.json.gz"
         store.put_new(path, body)
         counts = Counter((fault.where, fault.what) for _, fault in group)
         for (column, what), count in sorted(counts.items()):

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog
 
 from cdc.contract import TableContract, parse_contract
+from cdc.errors import FatalFault, TransientFault
 from compactor.compactor import TableCompactor
 from compactor.lake.catalog import open_catalog
 from compactor.lake.commit import CommitConflict
 from compactor.lake.pair import TablePair
+from compactor.progress import Progress
 from sandbox.aws import Aws
 from sandbox.reports import open_lake
 from tests.golden_debezium import contract_of, read, recorded
@@ -57,7 +60,7 @@ class World:
         self.compactor = self.restart()
 
     def restart(self) -> TableCompactor:
-        pair = TablePair(self.catalog, "lake", self.contract)
+        pair = TablePair(self.catalog, "lake", self.contract, b"k" * 32)
         self.compactor = TableCompactor(self.contract, pair, self.raw, self.quarantine, b"k" * 32)
         return self.compactor
 
@@ -69,7 +72,7 @@ class World:
             pass
 
     def pair(self) -> TablePair:
-        return TablePair(self.catalog, "lake", self.contract)
+        return TablePair(self.catalog, "lake", self.contract, b"k" * 32)
 
     def rows(self) -> dict[int, tuple[Any, ...]]:
         """The table as DuckDB and as pyiceberg read it, after both were found to agree."""
@@ -306,6 +309,13 @@ def _crash(*_arguments: object) -> None:
     raise KeyboardInterrupt
 
 
+def _raising(error: BaseException) -> Any:
+    def call(*_arguments: object) -> None:
+        raise error
+
+    return call
+
+
 def test_of_two_compactors_neither_doubles_nor_loses(world: World) -> None:
     shard = world.shard()
     put(shard, world.contract, change("c", 5, 1, "a", "x"))
@@ -357,27 +367,190 @@ def test_a_conflict_leaves_nothing_behind_and_is_planned_anew(world: World) -> N
     assert sorted(world.rows()) == [1, 2]
 
 
+def test_a_row_behind_another_shards_hold_is_waited_for(world: World) -> None:
+    left, right = world.shard(0), world.shard(1)
+    unreadable = event("c", 3, {"id": 1, "nome": 7, "bio": ""}, table="t")
+    put(left, world.contract, unreadable)
+    put(right, world.contract, change("c", 4, 3, "c", "moved"), seconds=4)
+    world.merge()
+    put(left, world.contract, change("d", 7, 1), change("c", 9, 4, "c"))
+    put(right, world.contract, change("c", 7, 2, "b"), change("d", 9, 3), seconds=20)
+    world.merge()
+    put(left, world.contract, seconds=20)
+    world.merge()
+    # Key 2 came from a row that nobody could read; key 4 came from key 3, whose delete lay behind the hold.
+    assert world.rows() == {4: ("c", "moved", 9)}
+
+
+def test_what_comes_late_for_a_key_reaches_the_keys_that_took_over_from_it(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "old"), change("d", 7, 1), change("c", 7, 2, "b"))
+    put(shard, world.contract, change("d", 9, 2), change("c", 9, 3, "c"))
+    world.merge()
+    world.restart()
+    put(shard, world.contract, change("u", 6, 1, "late", "new"))
+    world.merge()
+    assert world.rows() == {3: ("c", "new", 9)}
+    # Looked at from the last key alone, history still leads to the first.
+    put(shard, world.contract, change("u", 8, 2, "later", PLACEHOLDER))
+    world.merge()
+    assert world.rows() == {3: ("c", "new", 9)}
+
+
+def test_a_record_that_breaks_the_reader_is_set_aside(world: World) -> None:
+    shard = world.shard()
+    row = {"id": 1, "nome": "a", "bio": "x"}
+    put(shard, world.contract, event("c", 2**63, row, table="t", seconds=1), change("c", 5, 2, "b", "y"))
+    world.merge()
+    assert list(world.rows()) == [2]
+    assert [path.split("/")[0] for path in world.quarantine.objects] == ["no-position"]
+
+
+def test_what_the_lake_does_not_answer_is_transient_and_what_it_refuses_is_fatal(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+    for raised, fault in (
+        (OSError("AWS Error NETWORK_CONNECTION"), TransientFault),
+        (OSError("ACCESS_DENIED"), FatalFault),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(TablePair, "build_index", _raising(raised))
+            with pytest.raises(fault):
+                world.compactor.step()
+    world.merge()
+    assert list(world.rows()) == [1]
+
+
+def test_a_commit_behind_which_a_foreign_one_landed_is_a_conflict(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"), change("c", 6, 2, "b", "y"))
+    world.merge()
+    commit = type(world.catalog).commit_table
+
+    def followed(catalog: Catalog, table: Any, requirements: Any, updates: Any) -> Any:
+        answer = commit(catalog, table, requirements, updates)
+        if table.name()[1] == world.contract.name:
+            monkeypatch.undo()
+            catalog.load_table(table.name()).overwrite(catalog.load_table(table.name()).scan().to_arrow())
+        return answer
+
+    put(shard, world.contract, change("u", 7, 2, "b2"))
+    monkeypatch.setattr(type(world.catalog), "commit_table", followed)
+    world.compactor.step()
+    put(shard, world.contract, change("u", 8, 2, "b3"))
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 5), 2: ("b3", "y", 8)}
+
+
+def test_a_table_made_for_another_contract_or_key_is_refused(world: World) -> None:
+    source = CONTRACT.format(name=world.contract.name)
+    masked = source.replace("{name: bio, physicalType: text, classification: internal}",
+                            "{name: bio, physicalType: text, classification: internal, customProperties: [{property: mask, value: token}]}")  # fmt: skip
+    for other, named in ((source.replace("public.t", "public.other"), "cdc.source-table"), (masked, "cdc.masks")):
+        with pytest.raises(FatalFault, match=named):
+            TablePair(world.catalog, "lake", parse_contract(other), b"k" * 32)
+    token = parse_contract(masked.replace(f"name: {world.contract.name}\n", f"name: {next(NAMES)}\n"))
+    TablePair(world.catalog, "lake", token, b"k" * 32)
+    with pytest.raises(FatalFault, match=r"cdc\.pii-key-check"):
+        TablePair(world.catalog, "lake", token, b"another masking key, long enough")
+
+
+def test_what_is_quarantined_again_after_a_failed_merge_stands_there_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = world.shard()
+    put(shard, world.contract, b'{"no": "event"}', change("c", 5, 1, "a", "x"))
+    with monkeypatch.context() as patched:
+        patched.setattr(TablePair, "commit_history", _raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            world.compactor.step()
+    put(shard, world.contract, b'{"no": "event either"}')
+    world.restart()
+    world.merge()
+    lines = [line for body in world.quarantine.objects.values() for line in gzip.decompress(body).splitlines()]
+    assert len(lines) == 2
+
+
+def test_a_held_shard_proves_nothing_and_sets_nothing_behind_the_hold_aside(world: World) -> None:
+    left, right = world.shard(0), world.shard(1)
+    put(left, world.contract, change("c", 5, 1, "a", "x"), seconds=5)
+    put(right, world.contract, change("c", 7, 2, "a"), b'{"no": "event"}', seconds=30)
+    world.merge()
+    assert world.quarantine.objects == {}
+    assert world.pair().table.properties["cdc.valid-through"] == ""
+    put(left, world.contract, change("d", 7, 1), seconds=40)
+    world.merge()
+    assert world.rows() == {2: ("a", "x", 7)}
+    assert len(world.quarantine.objects) == 1
+    assert world.pair().table.properties["cdc.valid-through"] == proven(30)
+
+
+def test_batches_from_before_a_table_had_its_contract_prove_nothing_of_it(world: World) -> None:
+    shard = world.shard()
+    shard.batch([change("c", 5, 1, "a", "x")], table="another", evidence=at(50))
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == ""
+    put(shard, world.contract, seconds=60)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(60)
+
+
+def test_a_stale_statement_of_progress_is_refused(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+    world.merge()
+    stale = world.pair()
+    put(shard, world.contract, change("c", 6, 2, "b", "y"))
+    world.merge()
+    with pytest.raises(CommitConflict):
+        stale.commit_progress(Progress({"s/0": 1}))
+    assert "s/0" not in world.pair().table_progress().offsets
+
+
+def test_rows_are_read_back_out_of_several_row_groups(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, *(change("c", 1 + key, key, f"n{key}", f"b{key}") for key in range(50)))
+    world.compactor._pair.table.table = (
+        world.compactor._pair.table.table.transaction()
+        .set_properties({"write.parquet.row-group-limit": "7"})
+        .commit_transaction()
+    )
+    world.merge()
+    table = world.pair().table
+    (file,) = table.live_files()
+    with table.table.io.new_input(file.path).open() as stream, pq.ParquetFile(stream) as parquet:
+        assert parquet.num_row_groups == 8
+    put(shard, world.contract, *(change("u", 100 + key, key, "new") for key in (0, 6, 7, 20, 21, 49)))
+    world.merge()
+    rows = world.rows()
+    assert {key: rows[key][1] for key in range(50)} == {key: f"b{key}" for key in range(50)}
+
+
 def test_valid_through_is_the_least_of_what_open_shards_prove(world: World) -> None:
     left = world.shard(0)
     put(left, world.contract, change("c", 5, 1, "a", "x"), seconds=50)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(50)
     right = world.shard(1)  # seen, but nothing of it read yet
-    put(left, world.contract, change("u", 6, 1, "b"), seconds=50)
+    put(left, world.contract, change("u", 6, 1, "b"), seconds=70)
     world.merge()
-    assert world.pair().table.properties["cdc.valid-through"] == ""
-    put(right, world.contract, change("c", 6, 2, "b", "y"))
-    world.merge()
-    assert world.pair().table.properties["cdc.valid-through"] == ""
-    put(right, world.contract, seconds=40)
-    world.merge()
-    assert world.pair().table.properties["cdc.valid-through"] == proven(40)
-    put(right, world.contract, seconds=60, closed=True, children=("shardId-000000000002",))
+    world.restart()
+    # What was proven stays true, but nothing more is while the new shard is silent.
+    assert world.pair().table.properties["cdc.valid-through"] == proven(50)
+    put(right, world.contract, change("c", 7, 2, "b", "y"))
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(50)
-    put(left, world.contract, seconds=90)
+    put(right, world.contract, seconds=60)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(60)
+    put(right, world.contract, seconds=65, closed=True, children=("shardId-000000000002",))
+    put(left, world.contract, seconds=90)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(65)
     put(world.shard(2), world.contract, seconds=80)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(80)

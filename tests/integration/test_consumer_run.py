@@ -326,7 +326,7 @@ def test_a_put_that_landed_without_an_answer_is_a_success(scene: Scene) -> None:
     clock = SYSTEM_CLOCK
     record = [Record(str(n), clock.utc(), data) for n, data in enumerate([event(1), b"{", event(2)], start=1)]
     tables = {("public", "Usuários"): "usuarios"}
-    batch = build(Place("s-1", "0", "0"), [file_record("0", one, tables) for one in record])
+    batch = build(Place("s-1", "0", "0"), [file_record("0", one, tables) for one in record], tables.values())
     report = FaultReport(clock.monotonic, "0")
     BatchWriter(raw, quarantine, Halt(clock), lambda: 0.0, report).write(batch)
     assert len(raw.lost) == 2

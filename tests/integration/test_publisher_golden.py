@@ -15,18 +15,7 @@ from cdc_publisher.envelope import partition_key
 from sandbox.aws import Aws
 from sandbox.postgres import Postgres
 from sandbox.usuarios import CREATE_TABLE
-from tests.publisher_support import (
-    TIMEOUT_SECONDS,
-    by_key,
-    changes,
-    confirmed_past,
-    contracts,
-    current_lsn,
-    publisher,
-    records,
-    run_until_confirmed,
-    without_times,
-)
+from tests.publisher_support import by_key, contracts, published, publisher, without_times
 
 pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parents[1] / "golden" / "debezium_13_usuarios_decimal_string.jsonl"
@@ -143,12 +132,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with Aws.start(tmp_path_factory.mktemp("aws")) as server:
-        yield server
-
-
 def expected() -> dict[str, list[dict[str, Any] | None]]:
     """The recorded events by the partition key that we give them, in their order."""
     lanes: dict[str, list[dict[str, Any] | None]] = defaultdict(list)
@@ -171,18 +154,9 @@ def test_the_events_are_those_of_debezium(postgres: Postgres, aws: Aws, tmp_path
         connection.execute(CREATE_TABLE)
         for statement in BEFORE:
             connection.execute(statement.encode())
-        folder = contracts(tmp_path / "tables", usuarios="Usuários")
-        process = run_until_confirmed(publisher(postgres, aws, "golden", folder, tmp_path / "publisher.log"), postgres)
-        try:
-            for statement in STEPS:
-                connection.execute(statement.encode())
-            process.wait_until(
-                confirmed_past(postgres, current_lsn(postgres)), TIMEOUT_SECONDS, "every step is confirmed"
-            )
-        finally:
-            assert process.stop() == 0
-
-    found = changes(records(aws, "golden"))
+    folder = contracts(tmp_path / "tables", usuarios="Usuários")
+    command = publisher(postgres, aws, "golden", folder, tmp_path / "publisher.log")
+    found = published(postgres, command, aws, "golden", STEPS)
     lanes, wanted = by_key(found), expected()
     assert lanes.keys() == wanted.keys()
     for key, events in wanted.items():

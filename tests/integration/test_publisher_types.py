@@ -16,16 +16,7 @@ import pytest
 
 from sandbox.aws import Aws
 from sandbox.postgres import Postgres
-from tests.publisher_support import (
-    TIMEOUT_SECONDS,
-    changes,
-    confirmed_past,
-    contracts,
-    current_lsn,
-    publisher,
-    records,
-    run_until_confirmed,
-)
+from tests.publisher_support import contracts, published, publisher
 
 pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parents[1] / "golden" / "debezium_13_types_decimal_string.jsonl"
@@ -140,12 +131,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with Aws.start(tmp_path_factory.mktemp("aws")) as server:
-        yield server
-
-
 def read_golden() -> dict[str, dict[int, dict[str, Any]]]:
     """The rows recorded from Debezium by op and by the row's number."""
     rows: dict[str, dict[int, dict[str, Any]]] = {"r": {}, "c": {}}
@@ -163,15 +148,9 @@ def test_every_type_is_written_as_debezium_does(postgres: Postgres, aws: Aws, tm
         admin.execute("GRANT CREATE ON SCHEMA public TO app")
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(SETUP)
-        folder = contracts(tmp_path / "tables", tipos="tipos")
-        process = run_until_confirmed(publisher(postgres, aws, "types", folder, tmp_path / "publisher.log"), postgres)
-        try:
-            for statement in STEPS:
-                connection.execute(statement)
-            process.wait_until(confirmed_past(postgres, current_lsn(postgres)), TIMEOUT_SECONDS, "all is confirmed")
-        finally:
-            assert process.stop() == 0
-    found = [record.value for record in changes(records(aws, "types")) if record.value]
+    folder = contracts(tmp_path / "tables", tipos="tipos")
+    command = publisher(postgres, aws, "types", folder, tmp_path / "publisher.log")
+    found = [record.value for record in published(postgres, command, aws, "types", STEPS) if record.value]
     golden = read_golden()
     differences = []
     for op, false in (("r", SNAPSHOT_BY_DEBEZIUM_IS_FALSE), ("c", {})):

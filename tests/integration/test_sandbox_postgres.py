@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,9 +172,7 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_free_ports_differ() -> None:
-    started = time.monotonic()
     assert len({free_port() for _ in range(100)}) == 100
-    assert time.monotonic() - started < 5
 
 
 def _python(directory: Path, program: str) -> Process:

@@ -112,9 +112,9 @@ def test_it_reaches_a_pace_that_fills_a_minute_with_twenty_thousand_changes(
 
 def test_it_keeps_the_pace_it_is_given(postgres: Postgres, database: psycopg.Connection) -> None:
     started = time.monotonic()
-    tally = Workload(postgres.dsn, Random(4), NOW, workers=2, changes_per_second=400).run(seconds=2)
-    assert 400 <= tally.changes <= 2 * 400 + 2 * 250  # each worker may be a large transaction ahead
-    assert time.monotonic() - started < 4
+    tally = Workload(postgres.dsn, Random(4), NOW, workers=2, changes_per_second=400).run(changes=1200)
+    # Each worker may be a large transaction ahead. A machine that is slower than the pace is none the wiser.
+    assert tally.changes <= 400 * (time.monotonic() - started) + 2 * 250
 
 
 def test_the_same_seed_does_the_same(postgres: Postgres, database: psycopg.Connection) -> None:

@@ -55,7 +55,7 @@ def test_batches_are_taken_in_turn_of_the_shards_and_overlaps_left_out() -> None
     first.batch([event("d", 1, row), event("d", 2, row)])
     first.batch([event("d", 2, row), event("d", 3, row), event("d", 4, row)], after=1)
     second.batch([event("d", 9, row)])
-    batches, is_behind = new_batches(store, {}, 1000)
+    batches, is_behind = new_batches(store, {}, 1000, 10**9)
     assert not is_behind
     assert [(batch.shard.name[-1], batch.after, batch.upto) for batch in batches] == [
         ("0", 0, 2),
@@ -63,7 +63,9 @@ def test_batches_are_taken_in_turn_of_the_shards_and_overlaps_left_out() -> None
         ("0", 2, 4),
     ]
     assert [line.seq for batch in batches for line in read_lines(store, batch, "usuarios")] == ["1", "2", "1", "3", "4"]
-    some, is_behind = new_batches(store, {}, 1)
+    some, is_behind = new_batches(store, {}, 1, 10**9)
+    assert (len(some), is_behind) == (2, True)
+    some, is_behind = new_batches(store, {}, 1000, 1)
     assert (len(some), is_behind) == (2, True)
 
 
@@ -74,7 +76,7 @@ def test_a_damaged_object_is_not_merged() -> None:
     body = store.objects[path]
     for damaged in (body[:-3], body[:20] + bytes([body[20] ^ 1]) + body[21:]):
         store.objects[path] = damaged
-        (batch,) = new_batches(store, {}, 1)[0]
+        (batch,) = new_batches(store, {}, 1, 10**9)[0]
         with pytest.raises(FatalFault, match="not the one"):
             list(read_lines(store, batch, "usuarios"))
 
@@ -86,4 +88,4 @@ def test_a_batch_record_that_contradicts_its_name_is_refused() -> None:
     record = msgspec.json.decode(store.objects[path])
     store.objects[path] = msgspec.json.encode({**record, "upto": "7"})
     with pytest.raises(FatalFault, match="does not say"):
-        new_batches(store, {}, 1)
+        new_batches(store, {}, 1, 10**9)

@@ -31,7 +31,9 @@ def record(number: int, data: bytes) -> Record:
 
 
 def build_batch(after: int, records: Sequence[Record], closing: Closing | None = None) -> Batch:
-    return build(Place(STREAM, SHARD, str(after)), [file_record(SHARD, one, TABLES) for one in records], closing)
+    return build(
+        Place(STREAM, SHARD, str(after)), [file_record(SHARD, one, TABLES) for one in records], TABLES.values(), closing
+    )
 
 
 def mixed() -> list[Record]:

@@ -13,10 +13,12 @@ from structlog.testing import capture_logs
 from cdc.errors import FatalFault
 from cdc_consumer.clock import SYSTEM_CLOCK, Clock
 from cdc_consumer.consumer import consume
-from cdc_consumer.kinesis import Record, Reply, Shard, Stream
+from cdc_consumer.crew import Crew
+from cdc_consumer.kinesis import Record, Reply, Shard, ShardGone, Stream
 from cdc_consumer.lease import SHARD_END, Lease, taken
 from cdc_consumer.outlook import Outlook
 from cdc_consumer.shard import Tools
+from sandbox.process import wait_until
 from tests.raw_zone import MemoryObjects
 
 CREATED = "20261121T120000Z"
@@ -200,6 +202,49 @@ def test_a_fault_of_one_shard_ends_the_program_after_the_others_wrote() -> None:
     assert table.rows[f"{STREAM.identity}/a"].checkpoint == "TRIM_HORIZON"
     assert table.rows[f"{STREAM.identity}/b"].checkpoint == "5"
     assert all(lease.owner is None for lease in table.rows.values())
+
+
+def test_a_shard_that_the_stream_knows_no_more_is_left_alone_until_the_next_survey() -> None:
+    now, stop, key = 0.0, threading.Event(), f"{STREAM.identity}/a"
+    asked: list[float] = []
+
+    class Vanished(MemoryStreams):
+        def iterator(self, stream: Stream, shard: str, after: str | None) -> str:
+            asked.append(now)
+            raise ShardGone("gone")
+
+    def wait(event: threading.Event, _seconds: float) -> bool:
+        nonlocal now
+        if event is stop:
+            wait_until(
+                lambda: key not in [one.name for one in threading.enumerate()], 60, "the shard's thread has ended"
+            )
+            now += 1
+            if now > 100:
+                stop.set()
+            return stop.is_set()
+        return event.wait(60)
+
+    streams = Vanished()
+    streams.add("a", 5)
+    clock = Clock(lambda: now, SYSTEM_CLOCK.utc, wait)
+    consume(["s"], MemoryTable(), 30, tools(streams, MemoryObjects(), clock), stop, until_caught_up=False)
+    assert 2 <= len(asked) <= 5
+
+
+def test_threads_learn_how_long_their_stream_keeps_records_now() -> None:
+    streams, table = MemoryStreams(), MemoryTable()
+    streams.add("a", 5)
+    seen, crew = outlook(streams, table), Crew(table, tools(streams, MemoryObjects()), until_caught_up=False)
+    for one in seen.take(besides=()):
+        crew.start(one)
+    streams.stream = replace(STREAM, retention=timedelta(hours=1))
+    seen.hurry()
+    seen.look(all_anew=False)
+    crew.heed(seen.streams)
+    (member,) = crew._members.values()
+    assert member.reader.retention == timedelta(hours=1)
+    crew.end()
 
 
 def test_a_missing_stream_ends_the_program() -> None:

@@ -40,7 +40,9 @@ def streams(stub: Stubber) -> KinesisStreams:
         ("ResourceNotFoundException", 400, ShardGone),
         ("AccessDeniedException", 400, FatalFault),
         ("KMSAccessDeniedException", 400, FatalFault),
-        ("ExpiredTokenException", 400, FatalFault),
+        ("ExpiredTokenException", 400, TransientFault),
+        ("InvalidClientTokenId", 403, FatalFault),
+        ("UnrecognizedClientException", 400, FatalFault),
         ("InvalidArgumentException", 400, FatalFault),
     ],
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+import cdc.aws
 from cdc.errors import LeaseLost, TransientFault
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.halt import Halt
-from cdc_consumer.held_lease import HeldLease
+from cdc_consumer.held_lease import HeldLease, renewing
 from cdc_consumer.kinesis import Shard
 from cdc_consumer.lease import (
     SHARD_END,
@@ -26,6 +29,7 @@ from cdc_consumer.lease import (
     taken,
     watch,
 )
+from sandbox.process import wait_until
 
 ARRIVED = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -173,3 +177,40 @@ def test_a_vanished_row_is_a_lost_lease() -> None:
 
 def test_a_new_lease_begins_at_the_trim_horizon() -> None:
     assert Lease("s/0").checkpoint == TRIM_HORIZON
+
+
+class HangingTable(MemoryTable):
+    """Answers nothing about one lease until it is let go."""
+
+    def __init__(self, *leases: Lease) -> None:
+        super().__init__(*leases)
+        self.hung = threading.Event()
+        self.let_go = threading.Event()
+
+    def replace(self, old: Lease, new: Lease) -> Lease | None:
+        if old.key == "s/0" and old.owner is not None:
+            self.hung.set()
+            assert self.let_go.wait(60)
+        return super().replace(old, new)
+
+
+@pytest.mark.parametrize("step", ["renewal", "checkpoint"])
+def test_a_call_that_hangs_keeps_no_other_lease_from_being_renewed(step: str) -> None:
+    table = HangingTable(Lease("s/0"), Lease("s/1"))
+    stuck, _ = hold(table, key="s/0")
+    other, _ = hold(table, key="s/1")
+    if step == "checkpoint":
+        threading.Thread(target=stuck.checkpoint, args=("5", ARRIVED), daemon=True).start()
+        assert table.hung.wait(60)
+    before = table.rows["s/1"].counter
+    with renewing(lambda: [stuck, other], 0.03, SYSTEM_CLOCK):
+        wait_until(lambda: table.rows["s/1"].counter > before + 3, 60, "the other lease is renewed several times")
+        assert table.hung.is_set()
+        table.let_go.set()
+
+
+def test_a_call_of_dynamodb_that_hangs_ends_well_within_the_time_for_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config: Any = cdc.aws.dynamodb().meta.config
+    attempts = config.retries["total_max_attempts"]
+    assert (config.connect_timeout + config.read_timeout) * attempts <= 16

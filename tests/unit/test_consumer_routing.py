@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdc_consumer.routing import DEPTH_MAX, Commit, Empty, LeftOut, ToQuarantine, ToTable, route
+from tests.conftest import ROOT
 
 TABLES = {("public", "Usuários"): "usuarios", ("public", "pedidos"): "pedidos"}
 
@@ -54,6 +55,20 @@ def test_a_dms_record_goes_to_its_table() -> None:
     assert route(payload, TABLES) == ToTable("pedidos", payload)
 
 
+def test_the_recorded_dms_records_go_to_their_table_and_the_control_records_nowhere() -> None:
+    lines = (ROOT / "tests/golden/dms_postgres_field_samples.jsonl").read_text(encoding="utf-8").splitlines()
+    payloads = [json.dumps(json.loads(line)["record"], indent=4).encode() for line in lines]  # MessageFormat JSON
+    routes = [route(payload, {("public", "foo"): "foo"}) for payload in payloads]
+    control = LeftOut("control")
+    for position in (0, 1, 7):
+        assert routes[position] == control
+    for payload, to in zip(payloads[2:7], routes[2:7], strict=True):
+        assert isinstance(to, ToTable)
+        assert to.table == "foo"
+        assert b"\n" not in to.line
+        assert json.loads(to.line) == json.loads(payload)
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -70,7 +85,14 @@ def test_a_dms_record_goes_to_its_table() -> None:
                 "control": {},
                 "metadata": {"record-type": "control", "schema-name": "", "table-name": "awsdms_apply_exceptions"},
             },
-            "no-contract",
+            "control",
+        ),
+        (
+            {
+                "data": {"c_key": 1},
+                "metadata": {"record-type": "data", "schema-name": "public", "table-name": "awsdms_ddl_audit"},
+            },
+            "dms-own-table",
         ),
     ],
 )

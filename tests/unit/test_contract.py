@@ -52,6 +52,22 @@ def test_a_restricted_column_without_a_mask_is_an_error() -> None:
     )
 
 
+@pytest.mark.parametrize(("stated", "full"), [("", False), ("true", True), ("false", False)])
+def test_full_images_of_dms_are_stated_by_the_contract(stated: str, *, full: bool) -> None:
+    prop = f"      - {{property: dms.fullImages, value: {stated}}}\n" if stated else ""
+    text = TEXT.replace("      - property: onNewColumn", f"{prop}      - property: onNewColumn")
+    assert parse_contract(text).dms_full_images is full
+
+
+def test_full_images_of_dms_are_true_or_false() -> None:
+    text = TEXT.replace(
+        "- property: onNewColumn", '- {property: dms.fullImages, value: "yes"}\n      - property: onNewColumn'
+    )
+    with pytest.raises(ContractFault) as raised:
+        parse_contract(text)
+    assert raised.value.problems == ("custom property dms.fullImages must be true or false",)
+
+
 def test_a_table_without_a_primary_key_is_refused() -> None:
     with pytest.raises(ContractFault, match="1 problem"):
         parse_contract(TEXT.replace("primaryKey: true", "primaryKey: false"))
@@ -82,7 +98,7 @@ def test_a_folder_without_contracts_and_doubled_tables_are_refused(tmp_path: Pat
         ("int8", "bigint"), ("NUMERIC(12, 2)", "numeric(12,2)"), ("numeric(5)", "numeric(5,0)"), ("varchar(14)", "varchar(14)"),
         ("character varying(3)", "varchar(3)"), ("timestamp with time zone", "timestamptz"), ("text[]", "text[]"),
         ("timestamp(3) without time zone", "timestamp(3)"), ("double precision", "double precision"),
-        ("numeric", "numeric"), ("numeric(39,2)", "numeric(39,2)"), ("tsvector", "tsvector"), ("polygon", None), ("", None),
+        ("numeric(0)", None), ("numeric(3,5)", "numeric(3,5)"), ("numeric(2,2)", "numeric(2,2)"), ("numeric", "numeric"), ("numeric(39,2)", "numeric(39,2)"), ("tsvector", "tsvector"), ("polygon", None), ("", None),
         ("text[][]", None), ("time(3) with time zone", "timetz(3)"), ("bit", "bit(1)"), ("bit varying(5)", "varbit(5)"),
         ('"char"', '"char"'), ("numeric(5,-2)", None), ("serial", "integer"),
     ],

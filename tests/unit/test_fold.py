@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from cdc.errors import RecordFault
@@ -82,7 +83,7 @@ def test_a_value_that_is_nowhere_leaves_the_change_unresolved_and_the_state_as_i
 def test_nothing_is_filled_across_a_change_that_was_set_aside() -> None:
     aside = change("u", 1, 6, nome="b", bio="lost").set_aside(FAULT)
     outcome = fold([change("c", 1, 5, nome="a", bio="old"), aside, change("u", 1, 7, nome="c")], {}, None)
-    assert [c.position.lsn for c in outcome.unresolved] == [7]
+    assert [(c.op, c.position.lsn) for c in outcome.applied] == [("c", 5), ("q", 6), ("q", 7)]
     # The row stays the one of the change that made it, position and all.
     assert outcome.states[(1,)].position == Position(1, 5)
     after = fold([aside, change("u", 1, 8, nome="d", bio="whole")], {}, None)
@@ -94,6 +95,18 @@ def test_a_truncate_removes_what_is_below_it_also_when_that_comes_later() -> Non
     assert outcome.floor == Position(1, 50)
     late = fold([change("u", 2, 40, nome="old", bio="b")], {}, outcome.floor)
     assert late.states[(2,)].row is None
+
+
+def test_a_mark_that_comes_late_undoes_what_was_filled_across_it() -> None:
+    told = replace(change("u", 1, 60, recorded=True, nome="c", bio="old"), unchanged=frozenset({"bio"}))
+    aside = change("u", 1, 50, nome="b", bio="new").set_aside(FAULT)
+    assert rows(change("c", 1, 40, recorded=True, nome="a", bio="old"), aside, told) == {1: ("a", "old")}
+
+
+def test_nothing_is_filled_across_a_truncate() -> None:
+    base: dict[Key, State] = {(1,): State({"id": 1, "nome": "a", "bio": "before"}, Position(1, 5), NOW)}
+    outcome = fold([change("t", 0, 10), change("u", 1, 12, nome="b")], base, None)
+    assert [c.position.lsn for c in outcome.unresolved] == [12]
 
 
 def test_what_history_filled_is_kept_when_the_old_key_is_no_longer_looked_at() -> None:

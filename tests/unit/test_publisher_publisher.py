@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any, cast
 
 import pytest
 
-from cdc.errors import FatalFault
+from cdc.errors import FatalFault, TransientFault
 from cdc_publisher.envelope import TableFormat
+from cdc_publisher.metrics import HEARTBEATS
 from cdc_publisher.outbox import Record
 from cdc_publisher.pgoutput import (
     UNCHANGED,
@@ -26,11 +27,12 @@ from cdc_publisher.pgoutput import (
     Truncate,
     Update,
 )
-from cdc_publisher.publisher import Clocks, Publisher, completed
+from cdc_publisher.publisher import SILENCE_SECONDS, STATUS_SECONDS, Clocks, Publisher, completed
 from cdc_publisher.rendering import SourceType, rendering
 from cdc_publisher.replication import Keepalive, ReplicationStream, WalData
 from cdc_publisher.sink import RECORD_BYTES_MAX, Outcome, Sink
 from cdc_publisher.temporal import INFINITY_STREAMED
+from sandbox.process import wait_until
 
 TEXT = rendering(SourceType("text"), -1, INFINITY_STREAMED)
 assert TEXT is not None
@@ -45,6 +47,7 @@ class Log:
     def __init__(self) -> None:
         self.messages: deque[WalData | Keepalive] = deque()
         self.confirmed: list[int] = []
+        self.asked: list[bool] = []
         self.parsed: dict[bytes, Message] = {}
 
     def say(self, lsn: int, message: Message) -> None:
@@ -64,8 +67,9 @@ class Log:
     def wait(self, wake: object, seconds: float, *, for_data: bool) -> None:
         pass
 
-    def confirm(self, lsn: int, now_us: int) -> None:
+    def confirm(self, lsn: int, now_us: int, *, wants_reply: bool) -> None:
         self.confirmed.append(lsn)
+        self.asked.append(wants_reply)
 
 
 class World:
@@ -76,6 +80,7 @@ class World:
         self.stream: list[Record] = []
         self.answering = threading.Event()
         self.answering.set()
+        self.on_put: Callable[[], None] = lambda: None
         self.now = 0.0
         monkeypatch.setattr("cdc_publisher.publisher.parse", self.log.parsed.__getitem__)
         self.sink = Sink(self._put, Random(0), lambda: self.now)
@@ -91,20 +96,23 @@ class World:
         self.log.say(1, OTHER)
 
     def _put(self, records: Sequence[Record]) -> Outcome:
-        assert self.answering.wait(10)
+        self.on_put()
+        assert self.answering.wait(60)
         self.stream += records
         return Outcome(frozenset())
 
-    def run(self, seconds: float = 0.2) -> None:
-        """Let the loop run for a while of real time; its own clock moves on far enough for a status."""
-        self.now += 5
-        stop = threading.Event()
-        threading.Timer(seconds, stop.set).start()
-        while not stop.is_set():
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Let the loop run until it has read the log and, if nothing else is awaited, the stream has everything."""
+
+        def has_done() -> bool:
             self.publisher._read()
             self.sink.pump(flush=True)
             self.publisher._confirm()
-            stop.wait(0.005)
+            return not self.log.messages and (until() if until else self.sink.is_empty)
+
+        wait_until(has_done, 60, "the loop has done its work", poll_seconds=0.002)
+        self.now += STATUS_SECONDS
+        self.publisher._confirm()
 
     def events(self) -> list[Any]:
         return [json.loads(record.data) if record.data else None for record in self.stream]
@@ -122,7 +130,7 @@ def test_nothing_is_confirmed_before_the_stream_has_it(world: World) -> None:
     world.answering.clear()
     world.log.transaction(100, Insert(1, ["1", "a"]))
     world.log.messages.append(Keepalive(500, True))
-    world.run()
+    world.run(until=lambda: world.sink.is_calling)
     assert set(world.log.confirmed) == {0}
     world.answering.set()
     world.run()
@@ -132,7 +140,7 @@ def test_nothing_is_confirmed_before_the_stream_has_it(world: World) -> None:
 def test_a_stop_sends_what_is_on_its_way_and_confirms_it(world: World) -> None:
     world.log.transaction(100, Insert(1, ["1", "a"]))
     stop = threading.Event()
-    threading.Timer(0.2, stop.set).start()
+    world.on_put = stop.set
     world.publisher.run(stop)
     assert len(world.stream) == 1
     assert world.log.confirmed[-1] == 110
@@ -172,7 +180,7 @@ def test_a_heartbeat_goes_to_every_shard_once_everything_before_it_is_there(worl
     world.answering.clear()
     world.log.transaction(100, Insert(1, ["1", "a"]))
     world.log.transaction(200, LogicalMessage(True, 200, "cdc.heartbeat", b""))
-    world.run()
+    world.run(until=lambda: world.sink.is_calling)
     assert world.sink._outbox.records == 1
     world.answering.set()
     world.run()
@@ -191,6 +199,66 @@ def test_a_truncate_is_told_for_each_table_with_a_contract_and_other_messages_ar
     world.run()
     assert [(e["op"], r.partition_key) for e, r in zip(world.events(), world.stream, strict=True)] == [("t", "default")]
     assert world.log.confirmed[-1] == 110
+
+
+def test_a_stop_counts_no_heartbeat_that_is_never_sent(world: World) -> None:
+    world.log.transaction(100, Insert(1, ["1", "a"]))
+    world.log.transaction(200, LogicalMessage(True, 200, "cdc.heartbeat", b""))
+    stop = threading.Event()
+    world.on_put = stop.set
+    before = HEARTBEATS._value.get()
+    world.publisher.run(stop)
+    assert [json.loads(record.data)["op"] for record in world.stream] == ["c"]
+    assert world.log.confirmed[-1] == 210
+    assert HEARTBEATS._value.get() == before
+
+
+def test_no_rest_once_there_is_room_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has arrived already wakes nobody, so a rest would last its whole second."""
+    monkeypatch.setattr("cdc_publisher.sink.PENDING_RECORDS_MAX", 1)
+    for number in range(20):
+        world.log.transaction(100 * number, Insert(1, [str(number), "a"]))
+    stop = threading.Event()
+    rests: list[bool] = []
+
+    def wait(_wake: object, _seconds: float, *, for_data: bool) -> None:
+        rests.append(for_data and bool(world.log.messages))
+        if not world.log.messages and world.sink.is_empty:
+            stop.set()
+
+    monkeypatch.setattr(world.log, "wait", wait)
+    world.publisher.run(stop)
+    assert len(world.stream) == 20
+    assert True not in rests
+
+
+def step(world: World, seconds: float) -> None:
+    world.now += seconds
+    world.publisher._read()
+    world.publisher._confirm()
+
+
+def test_a_source_that_says_nothing_is_asked_and_then_given_up(world: World) -> None:
+    step(world, STATUS_SECONDS)
+    assert world.log.asked == [False]
+    while world.now < SILENCE_SECONDS:
+        step(world, STATUS_SECONDS)
+        assert world.log.asked[-1]
+    world.log.messages.append(Keepalive(500, False))
+    step(world, 0)
+    for _ in range(int(SILENCE_SECONDS / STATUS_SECONDS)):
+        step(world, STATUS_SECONDS)
+    with pytest.raises(TransientFault, match="has said nothing"):
+        step(world, STATUS_SECONDS)
+
+
+def test_a_source_that_is_not_listened_to_is_not_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as context:
+        context.setattr("cdc_publisher.sink.PENDING_RECORDS_MAX", 0)
+        step(world, SILENCE_SECONDS + 1)
+        step(world, SILENCE_SECONDS + 1)
+    world.log.messages.clear()
+    step(world, STATUS_SECONDS)
 
 
 def test_an_unchanged_value_is_taken_from_a_full_old_image() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +12,7 @@ from random import Random
 from typing import Any, cast
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from cdc.errors import FatalFault, SettingsFault
 from cdc.settings import load
@@ -80,9 +83,18 @@ def test_a_call_that_failed_is_tried_again_as_a_whole(error: Exception) -> None:
     assert put(error).refused == {0, 1}
 
 
-def test_a_call_that_can_never_succeed_stops_the_program() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "PutRecords"),
+        ClientError({"Error": {"Code": "InvalidClientTokenId"}}, "PutRecords"),
+        ClientError({"Error": {"Code": "SignatureDoesNotMatch"}}, "PutRecords"),
+        NoCredentialsError(),
+    ],
+)
+def test_a_call_that_can_never_succeed_stops_the_program(error: Exception) -> None:
     with pytest.raises(FatalFault, match="stream s"):
-        put(ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "PutRecords"))
+        put(error)
 
 
 def test_refused_records_go_again_after_a_while() -> None:
@@ -113,6 +125,26 @@ def test_a_fault_of_a_call_comes_out_of_the_pump() -> None:
         sink.pump(flush=True)
         with pytest.raises(FatalFault, match="no stream"):
             sink.finish(5)
+
+
+STUCK = """
+import threading, time
+from random import Random
+from cdc_publisher.envelope import TableFormat
+from cdc_publisher.outbox import Record
+from cdc_publisher.sink import Sink
+
+with Sink(lambda records: threading.Event().wait(), Random(0), time.monotonic) as sink:
+    sink.offer(Record("a", b"1"), TableFormat.of("public", "t", [], []), 1)
+    sink.pump(flush=True)
+    sink.finish(0.1)
+    assert sink.is_calling
+"""
+
+
+def test_a_call_that_hangs_does_not_keep_the_program_from_its_end() -> None:
+    path = os.pathsep.join(sys.path)
+    subprocess.run([sys.executable, "-c", STUCK], env={**os.environ, "PYTHONPATH": path}, check=True, timeout=60)
 
 
 def test_backoff_grows_to_a_limit() -> None:

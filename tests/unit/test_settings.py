@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from cdc.errors import SettingsFault
+from cdc.errors import FatalFault, SettingsFault
 from cdc.settings import S3Location, Source, _source, describe, load
+from cdc.telemetry import http_server
 from compactor.settings import CompactorSettings
 from tests.conftest import PII_KEY, ROOT
 
@@ -94,3 +98,29 @@ def test_a_program_with_bad_settings_names_them_all_and_exits_with_2_before_any_
 @pytest.mark.parametrize(("text", "streams"), [("kinesis://a", ("a",)), ("kinesis://a,b.c", ("a", "b.c"))])
 def test_a_source_names_its_streams(text: str, streams: tuple[str, ...]) -> None:
     assert _source(text) == Source("kinesis", streams)
+
+
+def test_a_port_that_is_taken_is_a_fault_that_names_the_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = http_server("127.0.0.1", taken.getsockname()[1], healthy=lambda: True)
+        with pytest.raises(FatalFault, match="cannot listen") as raised, server:
+            pass
+    assert "CDC_HTTP_PORT" in raised.value.hint
+
+
+def test_healthz_and_metrics_answer() -> None:
+    healthy = [True]
+    probe = socket.create_server(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+    probe.close()
+    with http_server("127.0.0.1", port, healthy=lambda: healthy[0]):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert answer.status == 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert b"python_info" in answer.read()
+        healthy[0] = False
+        with pytest.raises(urllib.error.HTTPError, match="503") as raised:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz")
+        raised.value.close()

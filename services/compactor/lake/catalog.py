@@ -12,10 +12,11 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.utils.config import Config
 
-from cdc.contract import TableContract
+from cdc.contract import SENSITIVE, Column, TableContract
 from cdc.errors import FatalFault, SettingsFault
 from compactor.lake.schema import history_partitions, history_schema, table_schema
 from compactor.lake.table import LakeTable
+from compactor.mask import masker
 
 _SERVICE_COLUMNS = ("cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at", "cdc_op")
 
@@ -46,7 +47,9 @@ def _s3_properties() -> dict[str, str]:
     return {name: value for name, value in properties.items() if value}
 
 
-def open_tables(catalog: Catalog, namespace: str, contract: TableContract) -> tuple[LakeTable, LakeTable]:
+def open_tables(
+    catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes
+) -> tuple[LakeTable, LakeTable]:
     """The table of a contract and its history, made if they are missing."""
     catalog.create_namespace_if_not_exists(namespace)
     schema, history = table_schema(contract), history_schema(contract)
@@ -56,29 +59,49 @@ def open_tables(catalog: Catalog, namespace: str, contract: TableContract) -> tu
         ("_history", history, history_partitions(history)),
     ):
         identifier = (namespace, contract.name + suffix)
-        opened.append(LakeTable(catalog, identifier, _open(catalog, identifier, its_schema, spec, contract)))
+        opened.append(LakeTable(catalog, identifier, _open(catalog, identifier, its_schema, spec, contract, pii_key)))
     return opened[0], opened[1]
 
 
 def _open(
-    catalog: Catalog, identifier: tuple[str, str], schema: Schema, spec: PartitionSpec, contract: TableContract
+    catalog: Catalog,
+    identifier: tuple[str, str],
+    schema: Schema,
+    spec: PartitionSpec,
+    contract: TableContract,
+    pii_key: bytes,
 ) -> Table:
     try:
         table = catalog.load_table(identifier)
     except NoSuchTableError:
-        return catalog.create_table_if_not_exists(
-            identifier, schema, partition_spec=spec, properties=_properties(contract)
-        )
-    stated = {field.name: field.field_type for field in schema.fields}
-    actual = {field.name: field.field_type for field in table.schema().fields}
-    differing = sorted(name for name in stated.keys() | actual.keys() if str(stated.get(name)) != str(actual.get(name)))
+        properties = {**_properties(contract), **_identity(contract, pii_key)}
+        return catalog.create_table_if_not_exists(identifier, schema, partition_spec=spec, properties=properties)
+    stated = {field.name: str(field.field_type) for field in schema.fields} | _identity(contract, pii_key)
+    actual = {field.name: str(field.field_type) for field in table.schema().fields} | {
+        name: value for name, value in table.properties.items() if name in _identity(contract, pii_key)
+    }
+    differing = sorted(name for name in stated.keys() | actual.keys() if stated.get(name) != actual.get(name))
     if differing:
         raise FatalFault(
-            f"the lake table has other columns than its contract: {', '.join(differing)}",
+            f"the lake table was made for another contract: {', '.join(differing)}",
             where=".".join(identifier),
-            hint="changing a contract's columns after its table was made is not built yet; start a new lake table",
+            hint="check CDC_TABLES, CDC_CATALOG and CDC_PII_KEY; changing what a table is made of is not built yet: "
+            "start a new lake table under another name",
         )
     return table
+
+
+def _identity(contract: TableContract, pii_key: bytes) -> dict[str, str]:
+    """What must stay as it was when the table was made, else old and new rows would not fit together."""
+    masks = {column.name: column.mask for column in contract.columns if column.mask != "clear"}
+    token = masker("token", pii_key) if "token" in masks.values() else None
+    return {
+        "cdc.source-table": contract.source_name,
+        "cdc.key": ",".join(contract.key),
+        "cdc.masks": ",".join(f"{name}={mask}" for name, mask in sorted(masks.items())),
+        # The token of a constant tells one masking key from another and nothing else.
+        "cdc.pii-key-check": token("usuarios-cdc")[:16] if token else "",
+    }
 
 
 def _properties(contract: TableContract) -> dict[str, str]:
@@ -86,12 +109,15 @@ def _properties(contract: TableContract) -> dict[str, str]:
     # Bounds of data columns in the metadata would copy personal data to where no mask and no rewrite reaches it.
     metrics = {
         f"write.metadata.metrics.column.{name}": "full"
-        for name in (*(key for key in contract.key if not contract.column(key).type.is_text), *_SERVICE_COLUMNS)
+        for name in (*(key for key in contract.key if _may_have_bounds(contract.column(key))), *_SERVICE_COLUMNS)
     }
     return {
         "format-version": "2",
         "write.parquet.compression-codec": "zstd",
         "write.metadata.metrics.default": "counts",
-        "cdc.source-table": contract.source_name,
         **metrics,
     }
+
+
+def _may_have_bounds(column: Column) -> bool:
+    return not column.type.is_text and column.classification not in SENSITIVE

@@ -43,15 +43,16 @@ from pyiceberg.typedef import Record
 
 from cdc.errors import CdcError, TransientFault
 from compactor.index import Positions
-from compactor.lake.table import LakeTable
+from compactor.lake.faults import raise_if_denied
+from compactor.lake.table import FILE_PATH_ID, LakeTable, data_file_of
 
 _CODEC: Final = "deflate"
 _TRIES_MAX = 5
-_FILE_PATH_ID, _POS_ID = 2147483546, 2147483545
-"""Field ids that the Iceberg spec reserves for position delete files."""
+_POS_ID = 2147483545
+"""The field id that the Iceberg spec reserves for the position in position delete files."""
 _DELETE_SCHEMA = pa.schema(
     [
-        pa.field("file_path", pa.string(), nullable=False, metadata={b"PARQUET:field_id": str(_FILE_PATH_ID).encode()}),
+        pa.field("file_path", pa.string(), nullable=False, metadata={b"PARQUET:field_id": str(FILE_PATH_ID).encode()}),
         pa.field("pos", pa.int64(), nullable=False, metadata={b"PARQUET:field_id": str(_POS_ID).encode()}),
     ]
 )
@@ -125,6 +126,7 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
         lake,
         lambda: lake.catalog.commit_table(table, requirements, updates),
         lambda: any(snapshot.snapshot_id == snapshot_id for snapshot in lake.table.metadata.snapshots),
+        snapshot_id,
         sleep,
     )
     return Committed(snapshot_id, tuple((file.file_path, file.record_count) for file in added))
@@ -144,14 +146,19 @@ def commit_properties(
         lake,
         lambda: lake.catalog.commit_table(table, requirements, updates),
         lambda: properties.items() <= lake.properties.items(),
+        lake.snapshot_id,
         sleep,
     )
 
 
 def _until_landed(
-    lake: LakeTable, attempt: Callable[[], object], has_landed: Callable[[], bool], sleep: Callable[[float], None]
+    lake: LakeTable,
+    attempt: Callable[[], object],
+    has_landed: Callable[[], bool],
+    head: int | None,
+    sleep: Callable[[float], None],
 ) -> None:
-    """Try a commit until it is in the table, whatever the answers say.
+    """Try a commit until it is in the table, whatever the answers say; `head` is the snapshot then.
 
     Raises:
         CommitConflict: the head is another writer's.
@@ -173,10 +180,14 @@ def _until_landed(
                 hint="whether the commit landed shows when it can be loaded again",
             ) from error
         if has_landed():
+            if lake.snapshot_id != head:
+                raise CommitConflict("our commit landed, and another writer's behind it", where=lake.name)
             return
         if lake.snapshot_id != base:
             raise CommitConflict("another writer committed first", where=lake.name)
         sleep(0.1 * 2**number)
+    if failure is not None:
+        raise_if_denied(failure, lake.name)
     raise TransientFault(
         f"the commit did not land in {_TRIES_MAX} tries: {type(failure).__name__}",
         where=lake.name,
@@ -262,6 +273,8 @@ class _Build:
         kept: list[ManifestFile] = []
         for manifest in manifests:
             entries = manifest.fetch_manifest_entry(self._io, discard_deleted=True)
+            if not entries:
+                continue
             if not any(entry.data_file.file_path in dropped for entry in entries):
                 kept.append(manifest)
                 continue
@@ -272,7 +285,7 @@ class _Build:
         """One manifest with a single delete file for each data file that has dead rows: readers want no more."""
         entries = list(self._lake.entries(ManifestContent.DELETES))
         replaced = changes.dead.keys() | changes.dropped
-        gone = frozenset(entry.data_file.file_path for entry in entries if _data_file_of(entry.data_file) in replaced)
+        gone = frozenset(entry.data_file.file_path for entry in entries if data_file_of(entry.data_file) in replaced)
         new = [
             self._write_deletes(path, dead)
             for path, dead in sorted(changes.dead.items())
@@ -335,8 +348,8 @@ class _Build:
             partition=Record(),
             record_count=len(dead),
             file_size_in_bytes=len(output),
-            lower_bounds={_FILE_PATH_ID: path.encode(), _POS_ID: bound_pos[0]},
-            upper_bounds={_FILE_PATH_ID: path.encode(), _POS_ID: bound_pos[1]},
+            lower_bounds={FILE_PATH_ID: path.encode(), _POS_ID: bound_pos[0]},
+            upper_bounds={FILE_PATH_ID: path.encode(), _POS_ID: bound_pos[1]},
         )
         file.spec_id = self._metadata.default_spec_id
         self._summary.add_file(file, self._metadata.schema(), self._metadata.spec())
@@ -344,11 +357,6 @@ class _Build:
 
     def _path(self, name: str) -> str:
         return self._lake.table.location_provider().new_metadata_location(name)
-
-
-def _data_file_of(delete_file: DataFile) -> str:
-    """The one data file that a delete file of ours speaks of."""
-    return delete_file.lower_bounds[_FILE_PATH_ID].decode()
 
 
 def _partitions(rows: pa.Table, lake: LakeTable) -> list[tuple[PartitionKey | None, pa.Table]]:

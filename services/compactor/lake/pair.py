@@ -25,9 +25,9 @@ _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 class TablePair:
     """One contract's tables in the lake, at the snapshots that were current when they were loaded."""
 
-    def __init__(self, catalog: Catalog, namespace: str, contract: TableContract) -> None:
+    def __init__(self, catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes) -> None:
         self._contract = contract
-        self.table, self.history = open_tables(catalog, namespace, contract)
+        self.table, self.history = open_tables(catalog, namespace, contract, pii_key)
 
     def refresh(self) -> None:
         """Load both tables anew."""

@@ -11,13 +11,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import In
-from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+)
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from cdc.errors import FatalFault
 from compactor.index import NO_POSITIONS, Positions
 
+FILE_PATH_ID = 2147483546
+"""The field id that the Iceberg spec reserves for the path in position delete files."""
+# pyiceberg makes predicates in __new__, where type checkers see the constructor of pydantic.
+_is_in: Any = In
 _LITERALS_MAX = 1000
 """Keys asked for in one scan; more literals make a scan's filter slower than the scan."""
 
@@ -84,6 +95,7 @@ class LakeTable:
                     where=self.name,
                     hint="rewrite the table with that engine; two writers are one too many",
                 )
+            _assert_one_data_file(entry.data_file, self.name)
             rows = self.read(entry.data_file.file_path, ["file_path", "pos"])
             paths = rows["file_path"].combine_chunks().dictionary_encode()
             positions, codes = rows["pos"].to_numpy(), paths.indices.to_numpy()
@@ -116,7 +128,7 @@ class LakeTable:
         """The live rows whose column has one of some values."""
         found: list[dict[str, Any]] = []
         for start in range(0, len(values), _LITERALS_MAX):
-            wanted = In(column, set(values[start : start + _LITERALS_MAX]))  # type: ignore[call-arg,misc] # it has a __new__
+            wanted = _is_in(column, set(values[start : start + _LITERALS_MAX]))
             scan = self.table.scan(row_filter=wanted, selected_fields=tuple(columns))
             found.extend(scan.to_arrow().to_pylist())
         return found
@@ -147,3 +159,19 @@ class LakeTable:
         fields = self.arrow_schema
         empty = pa.schema([fields.field(column) for column in columns]).empty_table()
         return pa.concat_tables([empty, *tables], promote_options="permissive")
+
+
+def data_file_of(delete_file: DataFile) -> str | None:
+    """The one data file that a delete file speaks of, by its bounds; None when it may speak of several."""
+    lower = (delete_file.lower_bounds or {}).get(FILE_PATH_ID)
+    upper = (delete_file.upper_bounds or {}).get(FILE_PATH_ID)
+    return lower.decode() if lower is not None and lower == upper else None
+
+
+def _assert_one_data_file(delete_file: DataFile, where: str) -> None:
+    if data_file_of(delete_file) is None:
+        raise FatalFault(
+            "a delete file speaks of several data files, which another engine wrote",
+            where=where,
+            hint="let that engine rewrite the table (Athena: OPTIMIZE … REWRITE DATA); two writers are one too many",
+        )

@@ -1,0 +1,36 @@
+"""Decode: the change events that a message states, whichever producer sent it; the message itself says which."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cdc import debezium, dms
+from cdc.contract import TableContract
+from cdc.event import ChangeEvent
+
+
+class Decoder:
+    """Decodes the messages of one table, whichever producers send them."""
+
+    def __init__(self, contract: TableContract) -> None:
+        self._contract = contract
+        self._debezium = debezium.Decoder(contract)
+
+    def decode(self, payload: bytes | memoryview | msgspec.Raw, epoch: int) -> tuple[ChangeEvent, ...]:
+        """The change events of one message: one, or the two of a key change by DMS, or none where nothing changed.
+
+        Raises:
+            RecordFault: when the message is no change event, or lacks what a merge needs.
+        """
+        if dms.is_dms(payload):
+            return dms.decode(payload, self._contract, epoch)
+        return (self._debezium.decode(payload, epoch),)
+
+
+def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> tuple[ChangeEvent, ...]:
+    """The change events of one message; for many, keep a `Decoder`.
+
+    Raises:
+        RecordFault: when the message is no change event, or lacks what a merge needs.
+    """
+    return Decoder(contract).decode(payload, epoch)

@@ -1,0 +1,1 @@
+"""The operators' tool `cdc`: what people do by hand, above all services."""

@@ -1,0 +1,143 @@
+"""Drift: how a live table differs from its contract, and what to do about each difference."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from cdc.contract import Column, TableContract
+from cdc.postgres_type import PostgresType
+from cdc_ops.lake_name import shown, source_table
+from cdc_ops.live_table import LiveColumn, LiveTable, NoTable
+
+_INTEGERS = ("smallint", "integer", "bigint")
+_FLOATS = ("real", "double precision")
+_TEXTS = ("char", "varchar", "text")
+_TIMESTAMPS = ("timestamp", "timestamptz")
+_FRACTION_DIGITS = 6
+_UNLIMITED = 1 << 40
+WIDENED = "type-widened"
+NARROWED = "type-narrowed"
+CHANGED = "type-changed"
+_HINTS = {
+    WIDENED: "give the contract the new type",
+    NARROWED: "values that are in the lake may not fit the new type: keep the wider one in the contract, or rebuild",
+    CHANGED: "the lake's column cannot follow: give the new one another `name`, or rebuild the table",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One difference: `kind` is a fixed word, `column` the source's name (empty: the table), `hint` what to do."""
+
+    kind: str
+    column: str
+    contract_says: str
+    database_says: str
+    hint: str
+
+    def __str__(self) -> str:
+        column = f" {shown(self.column)}" if self.column else ""
+        says = f"contract {self.contract_says or 'none'}, database {self.database_says or 'none'}"
+        return f"{self.kind.replace('-', ' ')}{column}: {shown(says)}; {shown(self.hint)}"
+
+
+def drifts(contract: TableContract, live: LiveTable | NoTable, left_out: Collection[str] = ()) -> tuple[Drift, ...]:
+    """Every difference; `left_out` names columns of the source that the contract keeps out of the lake."""
+    if isinstance(live, NoTable):
+        meant = f"perhaps {' or '.join(live.similar)} is meant; " if live.similar else ""
+        hint = f"{meant}mend sourceTable in the contract, or remove the contract"
+        stated = source_table(contract.source_schema, contract.source_table)
+        return (Drift("table-missing", "", stated, live.reason, hint),)
+    named = {column.source_name: column for column in contract.columns}
+    found = {column.name: column for column in live.columns}
+    return (
+        *_dropped(contract, live),
+        *(_added(column) for column in live.columns if _is_new(column, {*named, *left_out})),
+        *(drift for name in named if name in found for drift in _of_type(named[name], found[name])),
+        *_of_key(contract, live),
+    )
+
+
+def type_drift(contract: PostgresType, live: PostgresType) -> str | None:
+    """Whether the live type holds more (`type-widened`), less, or something else; None when it holds the same."""
+    if contract == live:
+        return None
+    before, now = _size(contract), _size(live)
+    if contract.is_array != live.is_array or before is None or now is None or before[0] != now[0]:
+        return CHANGED
+    pairs = list(zip(before[1], now[1], strict=True))
+    if all(old == new for old, new in pairs):
+        return None
+    if all(old <= new for old, new in pairs):
+        return WIDENED
+    return NARROWED if all(old >= new for old, new in pairs) else CHANGED
+
+
+def _size(type_: PostgresType) -> tuple[str, tuple[int, ...]] | None:
+    """A family of types that hold the same kind of value, then numbers of which each tells how much; None if alone."""
+    first = type_.arguments[0] if type_.arguments else None
+    if type_.name in _INTEGERS:
+        return "integer", (_INTEGERS.index(type_.name),)
+    if type_.name in _FLOATS:
+        return "float", (_FLOATS.index(type_.name),)
+    if type_.name in _TEXTS:
+        # char(n) forgets trailing blanks, which varchar(n) keeps.
+        return "text", (_UNLIMITED if first is None else first, int(type_.name != "char"))
+    if type_.name in _TIMESTAMPS:
+        return type_.name, (_FRACTION_DIGITS if first is None else first,)
+    if type_.name == "numeric":
+        precision, scale = type_.arguments
+        return "numeric", (precision - scale, scale)
+    return None
+
+
+def _is_new(column: LiveColumn, known: Collection[str]) -> bool:
+    return column.name not in known and not column.generated
+
+
+def _dropped(contract: TableContract, live: LiveTable) -> Iterator[Drift]:
+    known = {column.source_name for column in contract.columns}
+    present = {column.name for column in live.columns}
+    new = [column for column in live.columns if _is_new(column, known)]
+    for column in contract.columns:
+        if column.source_name in present:
+            continue
+        renamed = [shown(other.name) for other in new if other.type == column.type]
+        perhaps = f"if it was renamed to {' or '.join(renamed)}, say so by physicalName; " if renamed else ""
+        hint = f"{perhaps}else remove it from the contract"
+        yield Drift("column-dropped", column.source_name, str(column.type), "", hint)
+
+
+def _added(column: LiveColumn) -> Drift:
+    if column.type is None:
+        hint = "the lake cannot hold its type: name it in the contract's custom property leftOut"
+    else:
+        hint = "name it in the contract with its classification and mask, or under leftOut to keep it out of the lake"
+    return Drift("column-added", column.name, "", column.declared, hint)
+
+
+def _of_type(column: Column, live: LiveColumn) -> Iterator[Drift]:
+    if live.generated:
+        hint = "the log does not carry a generated column: take it out of the contract"
+        yield Drift("column-generated", live.name, str(column.type), f"generated {live.declared}", hint)
+    elif live.type is None:
+        hint = "the lake cannot hold the new type: take the column out of the contract, or change it at the source"
+        yield Drift(CHANGED, live.name, str(column.type), live.declared, hint)
+    elif (kind := type_drift(column.type, live.type)) is not None:
+        yield Drift(kind, live.name, str(column.type), live.declared, _hint(kind, column.type, live.type))
+
+
+def _hint(kind: str, contract: PostgresType, live: PostgresType) -> str:
+    if contract.name == live.name == "numeric" and contract.arguments[1] != live.arguments[1]:
+        return "an Iceberg decimal cannot take another scale in place: give the contract the new type and rebuild"
+    if contract.is_text and live.is_text:
+        return "the lake has text for both: give the contract the new type"
+    return _HINTS[kind]
+
+
+def _of_key(contract: TableContract, live: LiveTable) -> Iterator[Drift]:
+    stated = tuple(contract.column(name).source_name for name in contract.key)
+    if stated != live.key:
+        hint = "rows are told apart by the key: give the contract the new one, and rebuild the table"
+        yield Drift("key-changed", "", ", ".join(stated), ", ".join(live.key), hint)
