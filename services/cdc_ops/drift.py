@@ -86,7 +86,7 @@ def _size(type_: PostgresType) -> tuple[str, tuple[int, ...]] | None:
         return "text", (_UNLIMITED if first is None else first, int(type_.name != "char"))
     if type_.name in _TIMESTAMPS:
         return type_.name, (_FRACTION_DIGITS if first is None else first,)
-    if type_.name == "numeric":
+    if type_.is_decimal:  # the lake has all other numerics as text
         precision, scale = type_.arguments
         return "numeric", (precision - scale, scale)
     return None
@@ -129,7 +129,7 @@ def _of_type(column: Column, live: LiveColumn) -> Iterator[Drift]:
 
 
 def _hint(kind: str, contract: PostgresType, live: PostgresType) -> str:
-    if contract.name == live.name == "numeric" and contract.arguments[1] != live.arguments[1]:
+    if contract.is_decimal and live.is_decimal and contract.arguments[1] != live.arguments[1]:
         return "an Iceberg decimal cannot take another scale in place: give the contract the new type and rebuild"
     if contract.is_text and live.is_text:
         return "the lake has text for both: give the contract the new type"
