@@ -44,7 +44,7 @@ class TableContract:
     """One table: where it comes from, what it is called in the lake, its columns, its key and its promises.
 
     `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised;
-    `producer` is what is stated of the way in which values are rendered. `dms_full_images` states that DMS sends
+    `producer` is what is stated of the way in which Debezium renders values. `dms_full_images` states that DMS sends
     unchanged TOASTed values too, so that its null means null (docs/dms.md).
     """
 
@@ -136,8 +136,8 @@ def parse_contract(text: str) -> TableContract:
         key=_key(table, problems),
         on_new_column=_on_new_column(table, problems),
         latency_seconds_max=_latency_seconds(document, problems),
-        dms_full_images=_dms_full_images(table, problems),
         producer=read_modes(lambda name: _custom(table.customProperties, name), problems),
+        dms_full_images=_dms_full_images(table, problems),
         **_source_table(table, problems),
     )
     for names in ([c.name for c in contract.columns], [c.source_name for c in contract.columns]):

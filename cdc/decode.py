@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from cdc import dms
+import msgspec
+
+from cdc import debezium, dms
 from cdc.contract import TableContract
 from cdc.debezium import Decoder
 from cdc.event import ChangeEvent
 
 
-class EventDecoder:
-    """Decodes the messages of one table."""
+class Decoder:
+    """Decodes the messages of one table, whichever producers send them."""
 
     def __init__(self, contract: TableContract) -> None:
         self._contract = contract
-        self._debezium = Decoder(contract)
+        self._debezium = debezium.Decoder(contract)
 
-    def decode(self, payload: bytes | memoryview, epoch: int) -> tuple[ChangeEvent, ...]:
+    def decode(self, payload: bytes | memoryview | msgspec.Raw, epoch: int) -> tuple[ChangeEvent, ...]:
         """The change events of one message: one, or the two of a key change by DMS, or none where nothing changed.
 
         Raises:
@@ -24,3 +26,12 @@ class EventDecoder:
         if dms.is_dms(payload):
             return dms.decode(payload, self._contract, epoch)
         return (self._debezium.decode(payload, epoch),)
+
+
+def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> tuple[ChangeEvent, ...]:
+    """The change events of one message; for many, keep a `Decoder`.
+
+    Raises:
+        RecordFault: when the message is no change event, or lacks what a merge needs.
+    """
+    return Decoder(contract).decode(payload, epoch)

@@ -30,9 +30,9 @@ class ChangeEvent:
     `schema` and `table` are the source's own names. `before` and `after` map source column names to values as the
     message carries them; a column in `unchanged` came without value (an unchanged TOASTed one) and is absent from
     `after`; one in `doubtful` came as null, which from this producer may also mean unchanged. `committed_at` is the
-    commit time at the source, aware and in UTC. `forms` tells how the values are rendered; None: as our publisher
-    does. `fault` is set when key and position can be told but the change must not be merged, so that nothing later is
-    merged as if it had not been.
+    commit time at the source, aware and in UTC. `forms` tells how the values are rendered; None: as our publisher does.
+    `fault` is set when key and position can be told but the change must not be merged, so that nothing later is merged
+    as if it had not been.
     """
 
     schema: str

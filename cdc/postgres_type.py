@@ -31,14 +31,14 @@ _FORM = re.compile(
 )
 DECIMAL_PRECISION_MAX = 38
 """Iceberg's and Athena's limit for decimals."""
+SUBSECOND_DIGITS_MAX = 6
+"""Postgres's own precision of times, and that of a column which states none."""
 _FIXED_LENGTH = frozenset({
     "smallint", "integer", "bigint", "real", "double precision", "boolean", "date", "time", "timetz", "timestamp",
     "timestamptz", "interval", "uuid", "oid", "name", '"char"',
 })  # fmt: skip
 _INLINE_BYTES_MAX = 24
 """Postgres moves no smaller value out of line (toast_helper.c: MAXALIGN(TOAST_POINTER_SIZE)); length word included."""
-SUBSECOND_DIGITS_MAX = 6
-"""Postgres's own precision of times, and that of a column which states none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,6 @@ class PostgresType:
         return self.name in _TEXT and not self.is_array
 
     @property
-    def can_be_key(self) -> bool:
-        """Whether equal keys are equal for everybody: no list, no NaN, no 1.0 and 1.00 as text."""
-        is_text_of_numeric = self.name == "numeric" and not self.is_decimal
-        return not self.is_array and not is_text_of_numeric and self.name not in {"real", "double precision"}
-
-    @property
     def is_decimal(self) -> bool:
         """Whether it is a numeric that a decimal of the lake holds; else the lake has its digits as text."""
         if self.name != "numeric" or not self.arguments:
@@ -72,6 +66,15 @@ class PostgresType:
     def subsecond_digits(self) -> int:
         """How many digits of a second a time or timestamp has."""
         return self.arguments[0] if self.arguments else SUBSECOND_DIGITS_MAX
+
+    @property
+    def can_be_key(self) -> bool:
+        """Whether equal keys are equal for everybody: a NaN never is, lists are no keys of the lake's index, and of the
+        last ones Postgres takes some for equal that the lake shows as different texts (1.0 and 1.00).
+        """
+        if self.is_array or (self.name == "numeric" and not self.arguments):
+            return False
+        return self.name not in {"real", "double precision", "citext", "interval", "hstore"}
 
     @property
     def element(self) -> PostgresType:
@@ -107,6 +110,8 @@ def parse_type(text: str) -> PostgresType | None:
         return None
     if name == "numeric" and len(arguments) == 1:
         arguments = (arguments[0], 0)
+    if name == "numeric" and arguments and not arguments[0]:
+        return None
     if name == "bit" and not arguments:
         arguments = (1,)
     return PostgresType(name, arguments, bool(match["array"]))

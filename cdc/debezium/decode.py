@@ -20,7 +20,7 @@ from cdc.debezium.placeholder import placeholders
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Forms
-from cdc.position import LSN_OF_BACKFILL, Position
+from cdc.position import LSN_MAX, LSN_OF_BACKFILL, Position
 
 PUBLISHER_VERSION = "usuarios-cdc"
 """How `source.version` ends where our own publisher wrote the event: then its modes are known."""
@@ -217,8 +217,8 @@ def committed_at(ts_us: int | None, ts_ms: int | None) -> datetime:
 def _lsn(op: Op, lsn: int | None) -> int:
     if op is Op.READ:
         return LSN_OF_BACKFILL
-    if lsn is None or not 0 < lsn < 1 << 63:
-        raise RecordFault("no-position", "the event has no source.lsn")
+    if lsn is None or not 0 < lsn <= LSN_MAX:
+        raise RecordFault("no-position", "the event has no source.lsn, or one that no server gives")
     return lsn
 
 

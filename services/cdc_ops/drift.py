@@ -86,7 +86,7 @@ def _size(type_: PostgresType) -> tuple[str, tuple[int, ...]] | None:
         return "text", (_UNLIMITED if first is None else first, int(type_.name != "char"))
     if type_.name in _TIMESTAMPS:
         return type_.name, (_FRACTION_DIGITS if first is None else first,)
-    if type_.is_decimal:
+    if type_.is_decimal:  # the lake has all other numerics as text
         precision, scale = type_.arguments
         return "numeric", (precision - scale, scale)
     return None

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from cdc.contract import Column, TableContract
-from cdc.decode import EventDecoder
+from cdc.decode import Decoder
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
@@ -133,7 +133,7 @@ class ChangeReader:
         if None in key:
             hint = "the table needs REPLICA IDENTITY DEFAULT, FULL, or an index that has the primary key"
             raise RecordFault("no-key", "a column of the primary key is null or missing", hint=hint)
-        self._note_new_columns(row.keys() - self._known)
+        self._note_new(row.keys() - self._known)
         values: dict[str, Any] = dict(zip(self._contract.key, key, strict=True))
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:
@@ -152,9 +152,9 @@ class ChangeReader:
             return change.set_aside(RecordFault("value-not-held", _DOUBTFUL, where=where))
         return replace(change, unchanged=unchanged)
 
-    def _note_new_columns(self, names: Iterable[str]) -> None:
-        # Postgres's limits for names and columns: what is no name of a column must not come into the log.
+    def _note_new(self, names: Iterable[str]) -> None:
         for name in names:
+            # Postgres's limits for names and columns: what is no name of a column must not come into the log.
             if len(name.encode()) <= NAME_BYTES_MAX and len(self.new_columns) < COLUMNS_MAX:
                 self.new_columns.add(name)
 

@@ -137,10 +137,10 @@ def test_a_strange_table_gets_a_contract_that_has_no_drift(operator: Operator, t
         "orgao": ("orgao", "text"), "humores": ("humores", "text[]"), "precos": ("precos", "numeric(10,2)[]"), "docs": ("docs", "varchar(14)[]"),
         "n38": ("n38", "numeric(38,10)"), "cdc_lsn": ("source_cdc_lsn", "integer"), "2fa": ("_2fa", "boolean"), "ts3": ("ts3", "timestamp(3)"),
         "tz": ("tz", "timestamptz(0)"), "日本": ("__", "text"), "中国": ("___2", "text"), "matriz": ("matriz", "integer[]"),
-        "linha\ndois": ("linha_dois", "text"), "seq": ("seq", "bigint"), "n": ("n", "numeric"), "n39": ("n39", "numeric(39,2)"),
-        "rede": ("rede", "inet"), "faixa": ("faixa", "int4range"),
+        "linha\ndois": ("linha_dois", "text"), "seq": ("seq", "bigint"), "faixa": ("faixa", "int4range"), "n": ("n", "numeric"),
+        "n39": ("n39", "numeric(39,2)"), "rede": ("rede", "inet"),
     }  # fmt: skip
-    for name in ("dobro (integer)", "par (public.par)"):
+    for name in ("dobro (integer)", "par (public.par)"):  # fmt: skip
         assert f"left out column {name}: " in answer.err
         assert f"# column {name}: " in text
     assert "description: 'Tabela: \"tudo\" # 1'" in text
@@ -174,7 +174,7 @@ def test_a_key_that_the_lake_cannot_hold_is_refused_naming_every_column_of_it(op
     answer = operator.contract("--table", "public.t")
     assert answer.code == 1
     assert [line.split(":")[0] for line in answer.err.splitlines()[1:]] == [
-        "  - column a (numeric)", "  - column b (tsquery)", "  - column d (integer)",
+        "  - column a (numeric)", "  - column d (integer)",
     ]  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def test_a_folder_without_contracts_and_doubled_tables_are_refused(tmp_path: Pat
         ("int8", "bigint"), ("NUMERIC(12, 2)", "numeric(12,2)"), ("numeric(5)", "numeric(5,0)"), ("varchar(14)", "varchar(14)"),
         ("character varying(3)", "varchar(3)"), ("timestamp with time zone", "timestamptz"), ("text[]", "text[]"),
         ("timestamp(3) without time zone", "timestamp(3)"), ("double precision", "double precision"),
-        ("numeric", "numeric"), ("numeric(39,2)", "numeric(39,2)"), ("tsvector", "tsvector"), ("polygon", None), ("", None),
+        ("numeric(0)", None), ("numeric(3,5)", "numeric(3,5)"), ("numeric(2,2)", "numeric(2,2)"), ("numeric", "numeric"), ("numeric(39,2)", "numeric(39,2)"), ("tsvector", "tsvector"), ("polygon", None), ("", None),
         ("text[][]", None), ("time(3) with time zone", "timetz(3)"), ("bit", "bit(1)"), ("bit varying(5)", "varbit(5)"),
         ('"char"', '"char"'), ("numeric(5,-2)", None), ("serial", "integer"),
     ],
