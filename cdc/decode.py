@@ -6,7 +6,6 @@ import msgspec
 
 from cdc import debezium, dms
 from cdc.contract import TableContract
-from cdc.debezium import Decoder
 from cdc.event import ChangeEvent
 
 

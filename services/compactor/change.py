@@ -96,7 +96,7 @@ class ChangeReader:
         self._contract = contract
         self._pii_key = pii_key
         self._epoch = epoch
-        self._decoder = EventDecoder(contract)
+        self._decoder = Decoder(contract)
         self._plan = lru_cache(maxsize=DIALECTS_MAX)(self._new_plan)
         self._known = frozenset(column.source_name for column in contract.columns)
         self.new_columns: set[str] = set()

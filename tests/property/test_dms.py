@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.contract import TableContract
-from cdc.decode import EventDecoder
+from cdc.decode import decode
 from cdc.errors import RecordFault
 from cdc.postgres_array import parse_array
 from tests.dms_records import metadata
@@ -29,7 +29,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 def test_no_bytes_at_all_raise_anything_else(payload: bytes, usuarios: TableContract) -> None:
     for body in (payload, b'{"metadata": {"operation": "update", "record-type": "data"}, "data":' + payload + b"}"):
         with pytest.raises(RecordFault):
-            EventDecoder(usuarios).decode(body, 1)
+            decode(body, usuarios, 1)
 
 
 @given(
@@ -45,7 +45,7 @@ def test_any_record_gives_events_or_a_fault(
     record = {"data": row, "metadata": metadata(operation, 7) | changed, "before-image": before} | others
     payload = json.dumps(record).encode()
     with contextlib.suppress(RecordFault):
-        for event in EventDecoder(usuarios).decode(payload, 1):
+        for event in decode(payload, usuarios, 1):
             assert event.row["id"] is not None
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cdc.contract import TableContract, parse_contract
-from cdc.decode import EventDecoder
+from cdc.decode import decode
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.position import Position, parse_lsn
@@ -50,7 +50,7 @@ ROW = {"id": 42, "name": "John", "age": 30, "attributes": '{"foo": "bar"}'}
 
 
 def decoded(payload: bytes, contract: TableContract = FOO) -> tuple[ChangeEvent, ...]:
-    return EventDecoder(contract).decode(payload, 1)
+    return decode(payload, contract, 1)
 
 
 def only(payload: bytes, contract: TableContract = FOO) -> ChangeEvent:
