@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cdc.contract import TableContract, load_folder
+from cdc.contract import TableContract, load_folder, parse_contract
+from compactor.lake.catalog import open_catalog
 from sandbox.aws import Aws
+from tests.compactor_world import CONTRACT, NAMES, World
 
 ROOT = Path(__file__).resolve().parent.parent
 PII_KEY = "a masking key for tests, long enough"
@@ -36,3 +38,9 @@ def usuarios() -> TableContract:
     """The founding contract."""
     (contract,) = load_folder(ROOT / "tables")
     return contract
+
+
+@pytest.fixture
+def world(aws: Aws, aws_environment: dict[str, str]) -> World:
+    name = next(NAMES)
+    return World(open_catalog("lake"), parse_contract(CONTRACT.format(name=name)), aws_environment)

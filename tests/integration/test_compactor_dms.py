@@ -10,8 +10,8 @@ import pytest
 from cdc.contract import parse_contract
 from compactor.lake.catalog import open_catalog
 from sandbox.aws import Aws
+from tests.compactor_world import CONTRACT, World, put
 from tests.dms_records import record
-from tests.integration.test_compactor import CONTRACT, World, put
 
 pytestmark = pytest.mark.slow
 
