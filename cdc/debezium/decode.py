@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -21,9 +22,13 @@ from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Forms
 from cdc.position import LSN_MAX, LSN_OF_BACKFILL, Position
+from cdc.producer import DEFAULT_PLACEHOLDER
 
 PUBLISHER_VERSION = "usuarios-cdc"
 """How `source.version` ends where our own publisher wrote the event: then its modes are known."""
+SPELT = f'"\\u005f{DEFAULT_PLACEHOLDER[1:]}"'.encode()
+"""How our publisher writes a row's own text that equals the placeholder; Debezium never escapes an underscore."""
+_MARKED = f'"\\u0000{DEFAULT_PLACEHOLDER}"'.encode()  # Postgres has no NUL in any text
 SCHEMAS_KEPT_MAX = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -73,8 +78,11 @@ class Decoder:
         Raises:
             RecordFault: when the message is no change event, or lacks what a merge needs.
         """
-        stated, forms = self._stated(payload)
-        return self._event(stated, forms, epoch)
+        raw = bytes(payload)
+        if SPELT not in raw:
+            return self._event(*self._stated(raw), epoch)
+        event = self._event(*self._stated(raw.replace(SPELT, _MARKED)), epoch)
+        return replace(event, before=_unmarked(event.before), after=_unmarked(event.after))
 
     def _stated(self, payload: bytes | memoryview | msgspec.Raw) -> tuple[Stated, Forms | None]:
         envelope, schema = self._unwrapped(payload)
@@ -225,6 +233,18 @@ def _lsn(op: Op, lsn: int | None) -> int:
 def _image(body: msgspec.Raw) -> dict[str, Any] | None:
     raw = bytes(body)
     return None if raw in _NONE else _row(raw)
+
+
+def _unmarked(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The row with its own texts that equal the placeholder as they are."""
+    own = f"\0{DEFAULT_PLACEHOLDER}"
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return DEFAULT_PLACEHOLDER if value == own else value
+
+    return None if row is None else {name: plain(value) for name, value in row.items()}
 
 
 def _row(body: bytes | memoryview | msgspec.Raw) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from cdc_publisher.literals import Nested, parse_array, parse_hstore
 from cdc_publisher.temporal import DateInfinity, Renderer
 
 PLACEHOLDER: Final = "__debezium_unavailable_value"
+_SPELT_PLACEHOLDER = f'"\\u005f{PLACEHOLDER[1:]}"'
+"""A row's own text that equals the placeholder. To every reader of JSON it is that text; ours sees that it was spelt
+out, and does not take it for "unchanged"."""
 _PLACEHOLDER_BASE64 = base64.b64encode(PLACEHOLDER.encode()).decode()
 _PLACEHOLDER_NUMBERS = json.dumps(list(PLACEHOLDER.encode()), separators=(",", ":"))
 _PLACEHOLDER_UUID = "b68a35a7-17ad-35b3-af2a-ae46edb4545a"
@@ -77,7 +80,7 @@ def _without_domains(type_: SourceType, modifier: int) -> tuple[SourceType, int]
 
 def _scalar(type_: SourceType, modifier: int, infinity: DateInfinity) -> Renderer | None:
     if type_.kind == "e" or type_.extension in _TEXT_EXTENSIONS:
-        return encode_basestring
+        return _text
     if type_.extension:
         return _hstore if (type_.extension, type_.name) == ("hstore", "hstore") else None
     if type_.name in _TIMES:
@@ -105,6 +108,10 @@ def _array_placeholder(element: SourceType) -> str:
         return _PLACEHOLDER_NUMBERS
     text = {"uuid": _PLACEHOLDER_UUID, "bytea": _PLACEHOLDER_BASE64}.get(element.name, PLACEHOLDER)
     return json.dumps([text])
+
+
+def _text(text: str) -> str:
+    return _SPELT_PLACEHOLDER if text == PLACEHOLDER else encode_basestring(text)
 
 
 def _number(text: str) -> str:
@@ -171,7 +178,7 @@ _TEXTS = (
     "tsvector", "int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange",
 )  # fmt: skip
 _PLAIN: Final[dict[str, Renderer]] = {
-    **dict.fromkeys(_TEXTS, encode_basestring),
+    **dict.fromkeys(_TEXTS, _text),
     **dict.fromkeys(("int2", "int4", "int8", "oid"), _number),
     "bool": _bool,
     "float4": _float,

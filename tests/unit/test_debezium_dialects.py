@@ -219,3 +219,15 @@ def test_a_custom_placeholder_is_known_in_every_form() -> None:
     found = decode(message(after=row), contract, 1)
     assert found.unchanged >= {"bio", "by", "nums"}
     assert decode(message(after=row | {"bio": PLACEHOLDER}), contract, 1).row["bio"] == PLACEHOLDER
+
+
+@pytest.mark.parametrize("own", [PLACEHOLDER, [PLACEHOLDER, "a"], [PLACEHOLDER]])
+def test_a_text_that_equals_the_placeholder_is_told_from_it_where_our_publisher_spelt_it_out(own: object) -> None:
+    after = {"id": 1, "nome": "n", "bio": own, "nums": None}
+    body = message(before=None, after=after)
+    spelt = body.replace(f'"{PLACEHOLDER}"'.encode(), f'"\\u005f{PLACEHOLDER[1:]}"'.encode())
+    assert spelt != body
+    assert json.loads(spelt) == json.loads(body)
+    found = decode(spelt, TABLE, 1)
+    assert found.unchanged == frozenset()
+    assert found.after == after

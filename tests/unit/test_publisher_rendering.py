@@ -183,3 +183,14 @@ def test_any_date_is_exact_also_beyond_pythons_years(value: date, cycles: int) -
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_any_text_comes_back_from_json(text: str) -> None:
     assert rendered("text", text) == text
+
+
+@pytest.mark.parametrize(
+    "type_", [SourceType("text"), SourceType("varchar"), ENUM, SourceType("citext", extension="citext")]
+)
+def test_a_text_that_equals_the_placeholder_is_spelt_out(type_: SourceType) -> None:
+    words = "__debezium_unavailable_value"
+    how = rendering(type_, -1, INFINITY_STREAMED)
+    assert how is not None
+    assert how.render(words) != how.placeholder
+    assert json.loads(how.render(words)) == words == json.loads(how.placeholder)
