@@ -32,11 +32,10 @@ class Merged:
     """The outcome of a merge before it is committed.
 
     `history` is to be appended (values filled); `gone` are rows of the table that are dead now, `rows` new ones;
-    `states` holds the touched keys; `unresolved` could not be merged and is in none of the others.
+    `unresolved` could not be merged and is in none of the others.
     """
 
     history: list[Change]
-    states: dict[Key, State]
     gone: dict[Key, Located]
     rows: dict[Key, State]
     unresolved: list[Change]
@@ -173,7 +172,7 @@ def _planned(
     if outcome.floor is not None and outcome.floor != floor:
         gone |= {key: row for key, row in index.rows_below(outcome.floor) if key not in states}
     history = [change for change in outcome.applied if not change.is_recorded]
-    return Merged(history, states, gone, rows, outcome.unresolved, duplicates, outcome.floor)
+    return Merged(history, gone, rows, outcome.unresolved, duplicates, outcome.floor)
 
 
 def markers(history: Iterable[Change]) -> list[Change]:
