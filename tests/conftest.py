@@ -10,6 +10,7 @@ import pytest
 from cdc.contract import TableContract, load_folder, parse_contract
 from compactor.lake.catalog import open_catalog
 from sandbox.aws import Aws
+from sandbox.kafka import Kafka
 from tests.compactor_world import CONTRACT, NAMES, World
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,13 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     with Aws.start(tmp_path_factory.mktemp("aws")) as services:
         services.create_bucket("lake")
         yield services
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A Kafka broker, empty at the start; tests keep apart by their own names of topics and groups."""
+    with Kafka.start(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -42,7 +43,7 @@ def run(settings: ConsumerSettings, tools: Tools, stop: threading.Event, *, unti
     """
     servers, complaints = settings.source.servers, Complaints()
     # The client's own lines, such as of lost connections, go where all lines go.
-    shared = {"error_cb": complaints.note, "logger": logging.getLogger("librdkafka")}
+    shared: dict[str, Any] = {"error_cb": complaints.note, "logger": logging.getLogger("librdkafka")}
     try:
         admin = AdminClient({**admin_config(servers, settings.kafka), **shared})
         client = Consumer(

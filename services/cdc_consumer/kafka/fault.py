@@ -1,7 +1,7 @@
 """Kafka's errors as faults: what may mend itself is transient, what will not is fatal and says what to do.
 
-Source of the codes: the protocol's error codes in Kafka's docs, and librdkafka's own (negative) ones in rdkafka.h, whose
-names begin with an underscore. Their texts are left out, since some repeat a value of the client's settings.
+Source of the codes: the protocol's error codes in Kafka's docs, and librdkafka's own ones in rdkafka.h, whose names
+begin with an underscore. Their texts are left out, since some repeat a value of the client's settings.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from cdc_consumer.kinesis import Shard, Stream
 
 T = TypeVar("T")
 ANSWER_SECONDS = 10.0
+_END = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _NO_ID = "A" * 22
 """The id of nothing, 16 bytes of 0: what brokers before 2.8 give."""
 
@@ -65,7 +66,7 @@ class KafkaTopics:
             TransientFault: when the cluster does not answer for now.
         """
         verb, level = "find where a partition ends", IsolationLevel.READ_COMMITTED
-        asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
+        asked = {TopicPartition(topic, number): _END for number in partitions}
         if not asked:
             return {}
         try:
