@@ -74,11 +74,13 @@ class Kafka:
         """Make a topic; `cleanup_policy` is Kafka's `cleanup.policy`, and so on."""
         config = {key.replace("_", "."): value for key, value in settings.items()}
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
-        self.admin().create_topics([topic])[name].result(_ANSWER_SECONDS)
+        admin = self.admin()  # its answers end with it
+        admin.create_topics([topic])[name].result(_ANSWER_SECONDS)
 
     def delete_topic(self, name: str) -> None:
         """Remove a topic with all that it holds."""
-        self.admin().delete_topics([name])[name].result(_ANSWER_SECONDS)
+        admin = self.admin()
+        admin.delete_topics([name])[name].result(_ANSWER_SECONDS)
 
     def _answers(self) -> bool:
         try:

@@ -103,24 +103,30 @@ class Crew:
 
     def end(self) -> None:
         """Ask all threads to write what they have, and wait until they did or the time is over."""
-        self.leave(self.keys, STOP_SECONDS)
-
-    def leave(self, keys: Collection[str], within_seconds: float) -> None:
-        """Ask the threads of some shards to write what they have, and wait until they did or the time is over."""
-        leaving = {key: member for key, member in list(self._members.items()) if key in keys}
-        for member in leaving.values():
-            member.halt.ask(within_seconds)
-        deadline = self._tools.clock.monotonic() + within_seconds + RELEASE_SECONDS
-        for key, member in leaving.items():
+        self.ask(self.keys)
+        deadline = self._tools.clock.monotonic() + STOP_SECONDS + RELEASE_SECONDS
+        for key, member in self._members.items():
             member.thread.join(max(0.0, deadline - self._tools.clock.monotonic()))
             if member.thread.is_alive():
                 _log.warning("a shard is left before all was written; the next worker reads it again", lease=key)
 
+    def ask(self, keys: Collection[str]) -> None:
+        """Ask the threads of some shards to write what they have and to end."""
+        for member in self._of(keys):
+            member.halt.ask(STOP_SECONDS)
+
+    def have_left(self, keys: Collection[str]) -> bool:
+        """Whether no thread reads any of these shards now."""
+        return not any(member.thread.is_alive() for member in self._of(keys))
+
     def drop(self, keys: Collection[str]) -> None:
         """Tell the threads of some shards that another worker reads these now; what they have in flight is dropped."""
-        for key, member in list(self._members.items()):
-            if key in keys:
+        for member in self._of(keys):
+            if member.thread.is_alive():
                 member.halt.lose()
+
+    def _of(self, keys: Collection[str]) -> list[_Member]:
+        return [member for key, member in list(self._members.items()) if key in keys]
 
     def _live(self, key: str, reader: ShardReader, held: HeldLease, halt: Halt) -> None:
         """A thread's whole life. Whatever ends it, the lease is given back, so that the shard is read on elsewhere."""

@@ -14,9 +14,9 @@ from confluent_kafka.admin import AdminClient
 
 from cdc.errors import SettingsFault, TransientFault
 from cdc_consumer.backoff import FaultReport, persist
-from cdc_consumer.crew import STOP_SECONDS, Crew
+from cdc_consumer.crew import Crew
 from cdc_consumer.kafka.fault import Complaints
-from cdc_consumer.kafka.group import Group, Leavers, Partition
+from cdc_consumer.kafka.group import Group, Partition, Readers
 from cdc_consumer.kafka.properties import admin_config, consumer_config
 from cdc_consumer.kafka.streams import GroupLeases, KafkaStreams
 from cdc_consumer.kafka.topics import KafkaTopics, Topics
@@ -76,15 +76,17 @@ def consume(
     def rest(seconds: float) -> bool:
         return tools.clock.wait(stop, seconds)
 
-    leavers = Leavers(
-        leave=lambda gone: crew.leave(watch.keys(gone), STOP_SECONDS), drop=lambda gone: crew.drop(watch.keys(gone))
+    readers = Readers(
+        ask=lambda gone: crew.ask(watch.keys(gone)),
+        have_left=lambda gone: crew.have_left(watch.keys(gone)),
+        drop=lambda gone: crew.drop(watch.keys(gone)),
     )
     try:
         persist("start", lambda: watch.survey(names), rest=rest, chance=tools.chance, report=report)
     except TransientFault:
         return  # stopped before anything began
     survey_due = tools.clock.monotonic() + SURVEY_SECONDS
-    with group.joined(names, leavers):
+    with group.joined(names, readers):
         try:
             while not stop.is_set():
                 group.check()

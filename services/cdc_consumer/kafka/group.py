@@ -5,17 +5,22 @@ from once its thread has said from where, and never from where the group or the 
 us are read on during a rebalance (assignor cooperative-sticky). One that goes is given up when its thread has written
 what it had, or the time for that is over; one that was lost, at once.
 
-The thread that polls does nothing slow, so a slow write to S3 never costs the membership (`max.poll.interval.ms`).
+The client serves one thread at a time and makes others wait for ever while that polls (confluent-kafka 2.16), so the
+thread that polls makes all calls, those that others ask for between two polls or while it waits for partitions to be
+given up. It does nothing slow besides: a slow write to S3 never costs the membership (`max.poll.interval.ms`).
 """
 
 from __future__ import annotations
 
 import contextvars
+import queue
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -35,9 +40,15 @@ from cdc_consumer.kafka.fault import (
 from cdc_consumer.kafka.feed import Feed
 from cdc_consumer.kinesis import Record
 
+T = TypeVar("T")
 POLL_RECORDS_MAX = 2_000
 POLL_SECONDS = 0.1
+SERVE_SECONDS = 0.05
 ANSWER_SECONDS = 10.0
+CALL_SECONDS = 60.0
+"""Longer than the client's own limits, by which it answers; a commit waits for a coordinator for the session's time."""
+GIVE_UP_SECONDS = 10.0
+"""How long a rebalance waits for what was read to become durable."""
 FEEDS_BYTES_MAX = 64 * 1024 * 1024
 """What the feeds of all partitions together may hold; each has its share."""
 FEED_BYTES_MIN = 1024 * 1024
@@ -63,10 +74,14 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Leavers:
-    """Whom to tell that partitions go: `leave` returns when they are flushed or given up, `drop` at once."""
+class Readers:
+    """Whom to tell that partitions go; none of these waits.
 
-    leave: Callable[[Collection[Partition]], None]
+    `ask` them to write what they have, look whether they `have_left`, or tell them to `drop` what is in flight.
+    """
+
+    ask: Callable[[Collection[Partition]], None]
+    have_left: Callable[[Collection[Partition]], bool]
     drop: Callable[[Collection[Partition]], None]
 
 
@@ -91,16 +106,17 @@ class Group:
         self._paused: set[Partition] = set()
         self._fault: BaseException | None = None
         self._done = threading.Event()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self.has_joined = False
 
     @contextmanager
-    def joined(self, topics: Iterable[str], leavers: Leavers) -> Iterator[None]:
+    def joined(self, topics: Iterable[str], readers: Readers) -> Iterator[None]:
         """Be a member while inside; leaving tells the group, which hands our partitions on at once."""
         self._client.subscribe(
             list(topics),
             on_assign=lambda _client, parts: self._gain(list(map(_partition, parts))),
-            on_revoke=lambda _client, parts: self._give_up(list(map(_partition, parts)), leavers.leave),
-            on_lost=lambda _client, parts: self._give_up(list(map(_partition, parts)), leavers.drop),
+            on_revoke=lambda _client, parts: self._give_up(list(map(_partition, parts)), readers),
+            on_lost=lambda _client, parts: self._lose(list(map(_partition, parts)), readers),
         )
         # The thread logs with the fields that are bound here, such as the program's name.
         context = contextvars.copy_context()
@@ -111,6 +127,7 @@ class Group:
         finally:
             self._done.set()
             thread.join(CLOSE_SECONDS)
+            # Leaving gives partitions up once more; nobody reads them any more, so that nothing waits for an answer.
             if not thread.is_alive():
                 self._client.close()
 
@@ -155,7 +172,7 @@ class Group:
         """
         note = TopicPartition(partition.topic, partition.number, upto, identity)
         try:
-            answers = self._client.commit(offsets=[note], asynchronous=False)
+            answers = self._call(lambda: self._client.commit(offsets=[note], asynchronous=False))
         except KafkaException as error:
             raise self._commit_fault(partition, kafka_error(error)) from None
         for answer in answers:
@@ -170,7 +187,7 @@ class Group:
         """
         asked = [TopicPartition(one.topic, one.number) for one in partitions]
         try:
-            answers = self._client.committed(asked, timeout=ANSWER_SECONDS) if asked else []
+            answers = self._call(lambda: self._client.committed(asked, timeout=ANSWER_SECONDS)) if asked else []
         except KafkaException as error:
             raise kafka_fault("read the committed offsets", "all", self._explained(error)) from None
         return {_partition(one): (one.offset, one.metadata or "") for one in answers if one.offset >= 0}
@@ -181,9 +198,37 @@ class Group:
         unsettled = error is not None and error.code() in UNSETTLED
         return TransientFault(fault.what, where=fault.where) if unsettled else fault
 
+    def _call(self, call: Callable[[], T]) -> T:
+        """Have the thread that polls make a call of the client, and wait for its answer.
+
+        Raises:
+            TransientFault: when it gives none in time, or has ended.
+        """
+        answer: Future[T] = Future()
+        self._calls.put((call, answer))
+        deadline = self._clock.monotonic() + CALL_SECONDS
+        while self._clock.monotonic() < deadline and self._fault is None:
+            finished, _ = wait([answer], timeout=1.0)
+            if finished:
+                return answer.result()
+        raise TransientFault("the Kafka client does not answer")
+
+    def _serve(self, wait_seconds: float) -> None:
+        """Make the calls that others ask for; waits a little for one."""
+        try:
+            while True:
+                call, answer = self._calls.get(timeout=wait_seconds) if wait_seconds else self._calls.get_nowait()
+                try:
+                    answer.set_result(call())
+                except BaseException as error:  # noqa: BLE001 - whoever asked gets it
+                    answer.set_exception(error)
+        except queue.Empty:
+            return
+
     def _poll(self) -> None:
         try:
             while not self._done.is_set():
+                self._serve(0.0)
                 self._start_fetching()
                 self._hold_back()
                 self._hand_out(self._client.consume(POLL_RECORDS_MAX, POLL_SECONDS))
@@ -200,9 +245,22 @@ class Group:
         self._client.incremental_assign([])  # nothing is fetched before its thread has said from where
         _log.info("partitions assigned", partitions=sorted(map(str, partitions)))
 
-    def _give_up(self, partitions: list[Partition], tell: Callable[[Collection[Partition]], None]) -> None:
+    def _give_up(self, partitions: list[Partition], readers: Readers) -> None:
+        """Let them be flushed, for as long as is granted; what is not written then is read again by the next worker."""
         _log.info("partitions go", partitions=sorted(map(str, partitions)))
-        tell(partitions)
+        readers.ask(partitions)
+        deadline = self._clock.monotonic() + GIVE_UP_SECONDS
+        while not readers.have_left(partitions) and self._clock.monotonic() < deadline:
+            self._serve(SERVE_SECONDS)
+        readers.drop(partitions)
+        self._forget(partitions)
+
+    def _lose(self, partitions: list[Partition], readers: Readers) -> None:
+        _log.warning("partitions lost", partitions=sorted(map(str, partitions)))
+        readers.drop(partitions)
+        self._forget(partitions)
+
+    def _forget(self, partitions: list[Partition]) -> None:
         with self._lock:
             for partition in partitions:
                 self._feeds.pop(partition, None)
