@@ -91,7 +91,7 @@ def consume(
             while not stop.is_set():
                 group.check()
                 crew.reap()
-                ours = group.ours()
+                ours = group.staying()
                 try:
                     # The client may learn of a new partition before we do.
                     if tools.clock.monotonic() >= survey_due or not ours <= watch.known.keys():

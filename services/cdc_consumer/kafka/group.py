@@ -104,6 +104,7 @@ class Group:
         self._openings: dict[Partition, _Opening] = {}
         self._fetching: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._leaving: set[Partition] = set()
         self._fault: BaseException | None = None
         self._done = threading.Event()
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
@@ -141,9 +142,14 @@ class Group:
             raise self._fault
 
     def ours(self) -> set[Partition]:
-        """The partitions that the group has given us."""
+        """The partitions that the group has given us, those among them that are about to go."""
         with self._lock:
             return set(self._feeds)
+
+    def staying(self) -> set[Partition]:
+        """The partitions that are ours to read."""
+        with self._lock:
+            return self._feeds.keys() - self._leaving
 
     def feed(self, partition: Partition) -> Feed:
         """The feed of a partition that is ours.
@@ -248,10 +254,13 @@ class Group:
     def _give_up(self, partitions: list[Partition], readers: Readers) -> None:
         """Let them be flushed, for as long as is granted; what is not written then is read again by the next worker."""
         _log.info("partitions go", partitions=sorted(map(str, partitions)))
-        readers.ask(partitions)
+        with self._lock:
+            self._leaving.update(partitions)
         deadline = self._clock.monotonic() + GIVE_UP_SECONDS
+        readers.ask(partitions)
         while not readers.have_left(partitions) and self._clock.monotonic() < deadline:
             self._serve(SERVE_SECONDS)
+            readers.ask(partitions)  # again, for a thread that was just about to begin
         readers.drop(partitions)
         self._forget(partitions)
 
@@ -265,6 +274,7 @@ class Group:
             for partition in partitions:
                 self._feeds.pop(partition, None)
                 self._openings.pop(partition, None)
+            self._leaving.difference_update(partitions)
             gone = self._fetching.intersection(partitions)
             self._fetching -= gone
             self._paused -= gone
