@@ -155,7 +155,8 @@ def _usage_problems(arguments: argparse.Namespace) -> list[str]:
         problems = ["--json: goes with --check only"] if arguments.json else []
         return problems + _table_problems(arguments) + _output_problems(arguments.output)
     given = {"--output": arguments.output, "--name": arguments.name, "--freshness-seconds": arguments.freshness_seconds}
-    return [f"{option}: goes with --table only" for option, value in given.items() if value is not None]
+    problems = [f"{option}: goes with --table only" for option, value in given.items() if value is not None]
+    return problems if arguments.check.exists() else [*problems, "--check: there is no such file or folder"]
 
 
 def _table_problems(arguments: argparse.Namespace) -> list[str]:
@@ -163,8 +164,8 @@ def _table_problems(arguments: argparse.Namespace) -> list[str]:
     problems = []
     if parse_source_table(arguments.table) is None:
         problems.append(
-            f"--table: {shown(arguments.table)} names no table; write schema and table, with quotes around a name that "
-            "has capitals or accents, and the whole in the shell's own: --table 'public.\"Usuários\"'"
+            "--table: names no table; write schema and table, with quotes around a name that has capitals or accents, "
+            "and the whole in the shell's own: --table 'public.\"Usuários\"'"
         )
     if name is not None and (not LAKE_NAME.fullmatch(name) or name.startswith(RESERVED_PREFIX)):
         problems.append(f"--name: must match [a-z_][a-z0-9_]* and not start with {RESERVED_PREFIX}")
@@ -180,7 +181,7 @@ def _output_problems(output: Path | None) -> list[str]:
     if output is not None and output.exists():
         problems.append("--output: exists already; --check tells what has changed, then mend it by hand")
     if output is not None and not output.parent.is_dir():
-        problems.append(f"--output: there is no folder {output.parent}")
+        problems.append("--output: there is no such folder")
     return problems
 
 
