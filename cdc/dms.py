@@ -17,6 +17,7 @@ import msgspec
 from cdc.contract import Column, TableContract
 from cdc.dms_number import number
 from cdc.dms_value import normaliser
+from cdc.doubled_name import refuse_doubled_names
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.position import LSN_OF_BACKFILL, Position, parse_lsn
@@ -56,7 +57,7 @@ class _Metadata(msgspec.Struct, rename="kebab"):
 
 _SHAPE = msgspec.json.Decoder(_Shape)
 # With the hook no number passes through a double, which would take its last digits.
-_RECORD = msgspec.json.Decoder(dict[str, dict[str, Any] | None], float_hook=number)
+_RECORD = msgspec.json.Decoder(dict[str, Any], float_hook=number)
 # A number of thousands of digits is a ValueError of Python's own.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -127,12 +128,23 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, fault)
 
 
-def _parsed(payload: bytes | memoryview) -> tuple[_Metadata, dict[str, dict[str, Any] | None]]:
+def _parsed(payload: bytes | memoryview) -> tuple[_Metadata, dict[str, _Row]]:
+    """The metadata and all parts that are objects; one that is a plain value, as a later DMS may add, says nothing."""
+    raw = bytes(payload)
     try:
-        record = _RECORD.decode(payload)
-        return msgspec.convert(record.get("metadata"), _Metadata), record
+        record = _RECORD.decode(raw)
+        parts: dict[str, _Row] = {name: part for name, part in record.items() if isinstance(part, dict)}
+        refuse_doubled_names(raw, len(record) + sum(map(len, parts.values())))
+        metadata = msgspec.convert(parts.get("metadata"), _Metadata)
     except _UNREADABLE:
-        raise RecordFault("not-dms", "the payload is no record of AWS DMS in JSON") from None
+        raise _not_dms() from None
+    if any(isinstance(part, list) for part in record.values()):
+        raise _not_dms()
+    return metadata, parts
+
+
+def _not_dms() -> RecordFault:
+    return RecordFault("not-dms", "the payload is no record of AWS DMS in JSON")
 
 
 def _position(op: Op, metadata: _Metadata, epoch: int) -> Position:
@@ -174,7 +186,7 @@ def _key(data: _Row, contract: TableContract) -> dict[str, Any]:
     return {column.source_name: _value(column, data) for column in columns}
 
 
-def _before(record: Mapping[str, dict[str, Any] | None]) -> dict[str, Any] | None:
+def _before(record: Mapping[str, _Row]) -> _Row | None:
     """The before image: whatever stands beside data and metadata, for BeforeImageSettings may name it as it likes."""
     others = [name for name in record if name not in _OTHERS]
     if len(others) > 1:
