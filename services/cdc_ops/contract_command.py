@@ -209,6 +209,7 @@ def _told(drafted: Draft, output: Path | None) -> str:
         for column in proposed
     ]
     lines += [f"  left out {left_out}" for left_out in drafted.left_out]
+    lines += [f"  mind: {shown(drafted.caution)}"] if drafted.caution else []
     return "\n".join(lines) + "\n"
 
 

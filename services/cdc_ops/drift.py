@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cdc.contract import Column, TableContract
 from cdc.postgres_type import PostgresType
 from cdc_ops.lake_name import shown, source_table
-from cdc_ops.live_table import LiveColumn, LiveTable, NoTable
+from cdc_ops.live_table import Identity, LiveColumn, LiveTable, NoTable
 
 _INTEGERS = ("smallint", "integer", "bigint")
 _FLOATS = ("real", "double precision")
@@ -56,6 +56,7 @@ def drifts(contract: TableContract, live: LiveTable | NoTable, left_out: Collect
         *(_added(column) for column in live.columns if _is_new(column, {*named, *left_out})),
         *(drift for name in named if name in found for drift in _of_type(named[name], found[name])),
         *_of_key(contract, live),
+        *_of_identity(contract, live),
     )
 
 
@@ -141,3 +142,18 @@ def _of_key(contract: TableContract, live: LiveTable) -> Iterator[Drift]:
     if stated != live.key:
         hint = "rows are told apart by the key: give the contract the new one, and rebuild the table"
         yield Drift("key-changed", "", ", ".join(stated), ", ".join(live.key), hint)
+
+
+def _of_identity(contract: TableContract, live: LiveTable) -> Iterator[Drift]:
+    wanted = Identity.FULL if contract.dms_full_images else Identity.KEY
+    if live.identity is Identity.NOTHING and live.key:
+        hint = f"updates and deletes cannot be merged: ALTER TABLE {live.source_name} REPLICA IDENTITY DEFAULT, or FULL"
+        yield Drift("identity-changed", "", wanted.value, f"{live.identity.value} in the log", hint)
+    elif wanted is Identity.FULL and live.identity is not Identity.FULL:
+        hint = (
+            "a null from DMS may stand for an unchanged value, and would be merged as null: remove dms.fullImages from "
+            f"the contract, or ALTER TABLE {live.source_name} REPLICA IDENTITY FULL"
+        )
+        yield Drift(
+            "identity-changed", "", f"{wanted.value} (dms.fullImages)", f"{live.identity.value} in the log", hint
+        )

@@ -9,7 +9,7 @@ import pytest
 from cdc.contract import Column, TableContract
 from cdc.postgres_type import PostgresType, parse_type
 from cdc_ops.drift import Drift, drifts, type_drift
-from cdc_ops.live_table import LiveColumn, LiveTable, NoTable
+from cdc_ops.live_table import Identity, LiveColumn, LiveTable, NoTable
 
 BIGINT, TEXT = PostgresType("bigint"), PostgresType("text")
 CONTRACT = TableContract(
@@ -112,3 +112,20 @@ def test_drift_is_told_on_one_line() -> None:
     told = str(only(drifts(CONTRACT, with_column(LiveColumn("a\nb", "text", TEXT)))))
     assert told.startswith("column added a\\nb: contract none, database text; ")
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("identity", "full_images", "hint"),
+    [
+        (Identity.FULL, True, None), (Identity.KEY, False, None), (Identity.FULL, False, None),
+        # DMS would send null for an unchanged value, and it would be merged as null.
+        (Identity.KEY, True, "remove dms.fullImages"), (Identity.NOTHING, True, "REPLICA IDENTITY"),
+        (Identity.NOTHING, False, 'ALTER TABLE public."T" REPLICA IDENTITY DEFAULT'),
+    ],
+)  # fmt: skip
+def test_a_replica_identity_that_tells_too_little_is_drift(
+    identity: Identity, hint: str | None, *, full_images: bool
+) -> None:
+    found = drifts(replace(CONTRACT, dms_full_images=full_images), replace(LIVE, identity=identity))
+    assert [drift.kind for drift in found] == ([] if hint is None else ["identity-changed"])
+    assert all(hint is not None and hint in drift.hint for drift in found)
