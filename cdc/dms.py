@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from cdc.contract import Column, TableContract
+from cdc.dms_lob import may_be_cut
 from cdc.dms_number import number
 from cdc.dms_value import normaliser
 from cdc.doubled_name import refuse_doubled_names
@@ -183,7 +184,7 @@ def _key(data: _Row, contract: TableContract) -> dict[str, Any]:
     columns = _keys(contract)
     if any(data.get(column.source_name) is None for column in columns):
         raise RecordFault("no-key", "a column of the primary key is null or missing")
-    return {column.source_name: _value(column, data) for column in columns}
+    return {column.source_name: _value(column, data, contract) for column in columns}
 
 
 def _before(record: Mapping[str, _Row]) -> _Row | None:
@@ -210,7 +211,7 @@ def _other_key(before: _Row | None, data: _Row, key: _Row, contract: TableContra
         return None
     if len(stated) < len(columns):
         raise RecordFault("dms-partial-key", "the before image has some columns of the key but not all")
-    old = {column.source_name: _value(column, before) for column in columns}
+    old = {column.source_name: _value(column, before, contract) for column in columns}
     return None if old == key else old
 
 
@@ -228,7 +229,7 @@ def _image(data: _Row, key: _Row, contract: TableContract, *, images_are_full: b
                 hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table",
             )
         if data[column.source_name] is not None:
-            values[column.source_name] = _value(column, data)
+            values[column.source_name] = _value(column, data, contract)
         elif images_are_full or not column.type.can_be_toasted:
             values[column.source_name] = None
         else:
@@ -247,8 +248,16 @@ def _unknown(data: _Row, contract: TableContract) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in known}
 
 
-def _value(column: Column, row: _Row) -> Any:
+def _value(column: Column, row: _Row, contract: TableContract) -> Any:
+    value = row[column.source_name]
+    if isinstance(value, str) and may_be_cut(value, column.type, contract.dms_lob_max_size):
+        raise RecordFault(
+            "dms-cut-off",
+            "a value just as long as LobMaxSize lets through, which may have been cut",
+            where=column.name,
+            hint="set LobMaxSize above the longest value, and dms.lobMaxSize of the contract to the same",
+        )
     try:
-        return normaliser(column.type)(row[column.source_name])
+        return normaliser(column.type)(value)
     except RecordFault as fault:
         raise RecordFault(fault.reason, fault.what, where=column.name) from None
