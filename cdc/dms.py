@@ -224,9 +224,11 @@ def _image(data: _Row, key: _Row, contract: TableContract, *, images_are_full: b
         if column.source_name not in data:
             raise RecordFault(
                 "dms-column-absent",
-                "a column of the contract is absent: IncludeNullAndEmpty is off, or the task leaves the column out",
+                "a column of the contract is absent: IncludeNullAndEmpty is off, the task leaves the column out, or "
+                "the source has dropped it",
                 where=column.name,
-                hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table",
+                hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table; `cdc contract --check` tells "
+                "whether the column is there",
             )
         if data[column.source_name] is not None:
             values[column.source_name] = _value(column, data, contract)

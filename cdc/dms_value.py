@@ -34,7 +34,7 @@ _EXACT = Context(prec=10_000)
 _NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _NUMERIC_OUT = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
-_RANGE_OUT = re.compile(r"empty|[\[(][^\[\]()]*,[^\[\]()]*[\])]", re.ASCII)
+_RANGE_OUT = re.compile(r"empty|[\[(][^\[\](),]*,[^\[\](),]*[\])]", re.ASCII)
 _DAY = r"(?P<day>\d{4}-\d\d-\d\d)"
 _CLOCK = r"(?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?"
 _DATE = re.compile(_DAY + r"(?:[T ]00:00:00(?:\.0+)?Z?)?", re.ASCII)
@@ -44,6 +44,8 @@ _TIMESTAMPTZ = re.compile(_DAY + "[T ]" + _CLOCK + r"(?P<zone>Z|[+-]\d\d(?::?\d\
 _MICROSECOND_DIGITS = 6
 _MILLISECOND_DIGITS = 3
 _REAL_DIGITS = (6, 7, 8, 9)
+_MONEY = PostgresType("numeric", (19, 2))
+"""DMS has NUMERIC(38,4) for money, which has two decimals itself."""
 _EPOCH_DATE = date(1970, 1, 1)
 _TEXT = frozenset({"text", "varchar", "citext", "name", "enum", "inet", "cidr", "macaddr", "macaddr8", "xml"})
 # Not tstzrange: its text has the zone of whatever session wrote it.
@@ -66,12 +68,10 @@ def normaliser(type_: PostgresType) -> Normaliser:
     if type_.name in {"time", "timestamp"}:
         return _clock(type_)
     if type_.name == "char":
-        length = type_.arguments[0] if type_.arguments else 1
-        # Postgres shows a char(n) with all its blanks; DMS may send it without.
-        return lambda value: _text(value).ljust(length)
+        return _char(type_)
     simple: dict[str, Normaliser] = {
         "real": _real, "double precision": _double, "boolean": _boolean, "date": _date, "timestamptz": _timestamptz,
-        "bytea": _bytes, "json": _json, "jsonb": _json, "uuid": _uuid,
+        "money": _numeric(_MONEY), "bytea": _bytes, "json": _json, "jsonb": _json, "uuid": _uuid,
         **dict.fromkeys(_RANGES, _range), **dict.fromkeys(_TEXT, _text),
     }  # fmt: skip
     return simple.get(type_.name, _unknown)
@@ -89,6 +89,17 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise _fault("no text")
     return value
+
+
+def _char(type_: PostgresType) -> Normaliser:
+    """Postgres shows a char(n) with all its blanks; DMS may send it without."""
+
+    def convert(value: Any) -> str:
+        if not type_.arguments and value == "":
+            raise _fault("an empty text, which is a blank in a char(1) and empty in a bpchar: state which")
+        return _text(value).ljust(type_.arguments[0] if type_.arguments else 0)
+
+    return convert
 
 
 def _integer(value: Any) -> int:

@@ -167,6 +167,7 @@ def test_a_numeric_is_written_as_postgres_writes_it() -> None:
         ("numeric(60,2)[]", '"{1.5}"', ["1.50"]),
         # Postgres shows the offsets of old times with seconds.
         ("timestamptz", '"1900-01-01 00:19:32.5+00:19:32"', datetime(1900, 1, 1, 0, 0, 0, 500000, UTC)),
+        ("char", '"a"', "a"), ("char(1)", '""', " "), ("money", "-12.3400", Decimal("-12.34")), ("money", '"1234567.8"', Decimal("1234567.80")),
         ("boolean", '"TRUE"', True), ("boolean", '"False"', False), ("boolean", '"T"', True),
         ("json", r'"\"\\ud800\""', r'"\ud800"'),
         ("int4range", '"[1,10)"', "[1,10)"), ("numrange", '"empty"', "empty"), ("daterange", '"[2024-01-01,)"', "[2024-01-01,)"),
@@ -181,7 +182,7 @@ def test_what_can_be_told_exactly_is_not_set_aside(type_name: str, text: str, ex
 @pytest.mark.parametrize(
     ("type_name", "text"),
     [
-        ("real", "1.1000000238"), ("real", "5E-324"), ("real", "1.123456789012"), ("int4range", '"[1,"'), ("int4range", '"1,10"'),
+        ("real", "1.1000000238"), ("real", "5E-324"), ("money", "1.2345"), ("char", '""'), ("money", '"$1.00"'), ("real", "1.123456789012"), ("int4range", '"[1,"'), ("int4range", '"1,10"'), ("int4range", '"[1,2,3)"'),
         ("numeric[]", '"{1e5}"'), ("numeric[]", '"{1,}"'), ("numeric[]", '"{x}"'), ("tsrange", "7"), ("int4range", '""'), ("tstzrange", '"[,)"'),
         ("json", '"' + "[" * 2000 + '"'), ("json", r'"\"\\ud80\""'), ("json", '"NaN"'), ("json", '"[1,Infinity]"'),
     ],
@@ -198,3 +199,9 @@ def test_a_real_comes_back_from_every_rendering_that_tells_it(value: float) -> N
         assert struct.pack("<f", held("real", text if set(text) & set(".eE") else text + ".0")) == struct.pack(
             "<f", value
         )
+
+
+@pytest.mark.parametrize("sign", [",", "[", "(", "[,"])
+def test_a_long_text_that_is_no_range_is_soon_told(sign: str) -> None:
+    with pytest.raises(RecordFault, match="no range"):
+        normaliser(PostgresType("int4range"))("[" + sign * 1_000_000)
