@@ -172,8 +172,13 @@ def _committed_at(op: Op, metadata: _Metadata) -> datetime:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    name = "timestamp" if op is Op.READ else "commit-timestamp"
-    raise RecordFault("no-commit-time", f"the record has no {name} with zone; it comes with IncludeTransactionDetails")
+    if op is Op.READ:
+        raise RecordFault("no-commit-time", "the record has no timestamp with zone, which DMS gives to every record")
+    raise RecordFault(
+        "no-commit-time",
+        "the record has no commit-timestamp with zone: IncludeTransactionDetails is off",
+        hint="set IncludeTransactionDetails on the DMS endpoint and reload the table",
+    )
 
 
 def _keys(contract: TableContract) -> list[Column]:

@@ -108,6 +108,7 @@ def _column(draft: DraftColumn, key: Sequence[str]) -> Iterator[str]:
     if column.name in key:
         yield "        primaryKey: true"
         yield f"        primaryKeyPosition: {key.index(column.name) + 1}"
+    if column.name in key or not (live.nullable or column.mask == "redact"):
         yield "        required: true"
     if draft.reason:
         yield f"        # PROPOSED: {shown(draft.reason)}. A person must confirm classification and mask."

@@ -66,7 +66,7 @@ WITH RECURSIVE resolved AS (
   WHERE t.typtype = 'd' OR e.typarray = t.oid
 ), base AS (SELECT DISTINCT ON (attnum) * FROM resolved ORDER BY attnum, depth DESC)
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), format_type(b.type, b.modifier), t.typname, t.typtype,
-  n.nspname, x.extname, b.arrays, a.attgenerated <> '', col_description(a.attrelid, a.attnum)
+  n.nspname, x.extname, b.arrays, a.attgenerated <> '', NOT a.attnotnull, col_description(a.attrelid, a.attnum)
 FROM base b JOIN pg_attribute a ON a.attrelid = %(table)s AND a.attnum = b.attnum
 JOIN pg_type t ON t.oid = b.type JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
@@ -88,7 +88,8 @@ class LiveColumn:
     """A column as the source has it now.
 
     `declared` is its type as the source writes it; `type` is what a contract calls it, domains resolved and enums as
-    text, and None where the lake cannot hold it. A `generated` column is not in the stream of changes.
+    text, and None where the lake cannot hold it. A `generated` column is not in the stream of changes. One is
+    `nullable` unless a constraint of the table says otherwise.
     """
 
     name: str
@@ -97,6 +98,7 @@ class LiveColumn:
     generated: bool = False
     is_enum: bool = False
     description: str = ""
+    nullable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def _identity(found: Sequence[tuple[str, list[str]]], key: Sequence[str]) -> Ide
 
 
 def _column(name: str, declared: str, base: str, *rest: Any) -> LiveColumn:
-    type_name, kind, schema, extension, arrays, generated, description = rest
+    type_name, kind, schema, extension, arrays, generated, nullable, description = rest
     type_ = None
     if kind == "e":
         type_ = _in_lake("text", arrays)
@@ -171,7 +173,7 @@ def _column(name: str, declared: str, base: str, *rest: Any) -> LiveColumn:
     elif extension is not None:
         # An extension's type is called the same wherever it was installed; other people's types are not known by name.
         type_ = _in_lake(type_name, arrays)
-    return LiveColumn(name, declared, type_, generated=generated, is_enum=kind == "e", description=description or "")
+    return LiveColumn(name, declared, type_, generated, kind == "e", description or "", nullable)
 
 
 def _in_lake(label: str, arrays: int) -> PostgresType | None:

@@ -12,6 +12,7 @@ from typing import LiteralString
 
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 
 from cdc.contract import TableContract, parse_contract
@@ -269,6 +270,20 @@ def test_a_replica_identity_that_tells_too_little_is_told(
     answer = operator.contract("--check", str(file))
     assert answer.code == int(is_drift), answer.out
     assert ("identity changed" in answer.out) is is_drift
+
+
+def test_what_is_never_null_is_required_until_it_may_be_null(operator: Operator, tmp_path: Path) -> None:
+    operator.sql("CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL, b int, cpf text NOT NULL, senha text NOT NULL)")
+    file = tmp_path / "t.odcs.yaml"
+    assert operator.contract("--table", "public.t", "--output", str(file)).code == 0
+    properties = yaml.safe_load(file.read_text(encoding="utf-8"))["schema"][0]["properties"]
+    # The lake shows nothing of a secret, which is null.
+    assert [entry["name"] for entry in properties if entry.get("required")] == ["id", "a", "cpf"]
+    assert operator.contract("--check", str(file)).code == 0
+    operator.sql("ALTER TABLE t ALTER a DROP NOT NULL, ALTER b SET NOT NULL, ALTER senha DROP NOT NULL")
+    answer = operator.contract("--check", str(file))
+    assert answer.code == 1
+    assert [line.split(":")[0] for line in answer.out.splitlines()[1:]] == ["  - nullability changed a"]
 
 
 def test_an_existing_contract_is_never_overwritten(operator: Operator, tmp_path: Path) -> None:
