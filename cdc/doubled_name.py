@@ -18,9 +18,16 @@ def refuse_doubled_names(document: bytes, members: int) -> None:
         RecordFault: when it does (`doubled-name`).
         ValueError, RecursionError: when it is no JSON that Python reads.
     """
-    # Each member has one `":`; where text holds some too, or blanks stand between, the slow way tells.
-    names = document.count(b'":') - document.count(b'\\":')
-    if names != members or _BLANK_BEFORE_COLON.search(document):
+    if _BLANK_BEFORE_COLON.search(document):
+        json.loads(document, object_pairs_hook=_members)
+    else:
+        refuse_doubled_names_of_compact(document, members)
+
+
+def refuse_doubled_names_of_compact(document: bytes, members: int) -> None:
+    """The same, sooner, for a producer that writes no blank between a name and its colon."""
+    # Each member has one `":`; where text holds some too, or members are nested, the slow way tells.
+    if document.count(b'":') - document.count(b'\\":') != members:
         json.loads(document, object_pairs_hook=_members)
 
 

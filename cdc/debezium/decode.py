@@ -17,7 +17,7 @@ from cdc.contract import TableContract
 from cdc.debezium.flat import Stated, read_flat
 from cdc.debezium.forms import SchemaField, forms_of_modes, forms_of_schema
 from cdc.debezium.placeholder import placeholders
-from cdc.doubled_name import refuse_doubled_names
+from cdc.doubled_name import refuse_doubled_names_of_compact
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Forms
@@ -252,7 +252,7 @@ def _row(body: bytes | memoryview | msgspec.Raw) -> dict[str, Any]:
     raw = bytes(body)
     try:
         row = _ROW.decode(raw)
-        refuse_doubled_names(raw, len(row))
+        refuse_doubled_names_of_compact(raw, len(row))
     except _UNREADABLE:
         raise RecordFault("not-debezium", "the payload is no Debezium change event") from None
     return row
