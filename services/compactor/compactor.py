@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -27,7 +27,7 @@ from compactor.lake.pair import TablePair
 from compactor.merge import Merged, fold_anew, markers, merge
 from compactor.pii_key import read_pii_key
 from compactor.progress import Progress, advanced, with_known
-from compactor.quarantine import quarantine
+from compactor.quarantine import Record, quarantine
 from compactor.settings import CompactorSettings
 
 EPOCH = 1
@@ -125,7 +125,11 @@ class TableCompactor:
         )
         merged = resolved.merged
         progress = advanced(before, batches, self._contract.name, resolved.holds, merged.floor)
-        self._set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
+        aside = _set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
+        # Quarantine before the commit: the offsets must not pass a record that is nowhere.
+        quarantine(self._quarantine, self._contract.name, aside)
+        columns = {column.name for column in self._contract.columns}
+        progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), columns))
         if merged.history:
             self._pair.commit_history(merged.history, progress)
         if merged.history or merged.rows or merged.gone:
@@ -136,13 +140,6 @@ class TableCompactor:
         self._progress = progress
         self._report(merged, resolved.holds)
         return moved
-
-    def _set_aside(self, merged: Merged, rejected: list[Rejected]) -> None:
-        """Quarantine before the commit: the offsets must not pass a record that is nowhere."""
-        records = [(change.origin, change.fault) for change in merged.history if change.origin and change.fault]
-        quarantine(
-            self._quarantine, self._contract.name, records + [(record.origin, record.fault) for record in rejected]
-        )
 
     def _commit_table(self, merged: Merged, index: RowIndex, progress: Progress) -> None:
         states = sorted(merged.rows.items(), key=lambda item: item[0])
@@ -174,6 +171,14 @@ class TableCompactor:
             held_shards=sorted(holds),
             valid_through=valid_through.isoformat() if valid_through else None,
         )
+
+
+def _set_aside(merged: Merged, rejected: Sequence[Rejected]) -> list[Record]:
+    """What a merge keeps out of the lake, each with its faults."""
+    changes: list[Record] = [
+        (change.origin, change.faults) for change in merged.history if change.origin and change.faults
+    ]
+    return changes + [(record.origin, (record.fault,)) for record in rejected]
 
 
 def _update_index(
