@@ -42,8 +42,8 @@ class Counts:
     def properties(self) -> dict[str, str]:
         """The table properties that state them."""
         return {
-            SET_ASIDE_VALUES: msgspec.json.encode(self.values, order="sorted").decode(),
-            QUARANTINED: msgspec.json.encode(self.records, order="sorted").decode(),
+            SET_ASIDE_VALUES: msgspec.json.encode(dict(self.values), order="sorted").decode(),
+            QUARANTINED: msgspec.json.encode(dict(self.records), order="sorted").decode(),
         }
 
 
