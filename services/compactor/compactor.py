@@ -6,7 +6,8 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -18,17 +19,20 @@ from cdc.telemetry import get_log
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Key, Rejected
 from compactor.fold import State
+from compactor.herald import Herald
 from compactor.holds import is_held, resolve
 from compactor.index import NO_POSITIONS, Located, Positions, RowIndex, with_dead
 from compactor.lake.catalog import open_catalog
 from compactor.lake.commit import CommitConflict
 from compactor.lake.faults import reaching
 from compactor.lake.pair import TablePair
+from compactor.lake.status_table import StatusTable
 from compactor.merge import Merged, fold_anew, markers, merge
 from compactor.pii_key import read_pii_key
 from compactor.progress import Progress, advanced, with_known
-from compactor.quarantine import quarantine
+from compactor.quarantine import Record, quarantine
 from compactor.settings import CompactorSettings
+from compactor.statement import Statement, statement
 
 EPOCH = 1
 """The first epoch. Raising it, where LSNs restart, comes with `cdc epoch`."""
@@ -92,6 +96,13 @@ class TableCompactor:
             self._is_loaded = False  # whatever is in memory may not be what is in the lake
             raise
 
+    def statement(self, now: datetime) -> Statement | None:
+        """What can be said of the table now; None while it is not loaded."""
+        if not self._is_loaded:
+            return None
+        seen, properties = self._reader.new_columns, self._pair.table.properties
+        return statement(self._contract.name, self._progress, len(self._index), seen, properties, now)
+
     def _load(self) -> None:
         self._pair.refresh()
         if self._pair.is_cut_off():
@@ -125,7 +136,11 @@ class TableCompactor:
         )
         merged = resolved.merged
         progress = advanced(before, batches, self._contract.name, resolved.holds, merged.floor)
-        self._set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
+        aside = _set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
+        # Quarantine before the commit: the offsets must not pass a record that is nowhere.
+        quarantine(self._quarantine, self._contract.name, aside)
+        columns = {column.name for column in self._contract.columns}
+        progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), columns))
         if merged.history:
             self._pair.commit_history(merged.history, progress)
         if merged.history or merged.rows or merged.gone:
@@ -136,13 +151,6 @@ class TableCompactor:
         self._progress = progress
         self._report(merged, resolved.holds)
         return moved
-
-    def _set_aside(self, merged: Merged, rejected: list[Rejected]) -> None:
-        """Quarantine before the commit: the offsets must not pass a record that is nowhere."""
-        records = [(change.origin, change.fault) for change in merged.history if change.origin and change.fault]
-        quarantine(
-            self._quarantine, self._contract.name, records + [(record.origin, record.fault) for record in rejected]
-        )
 
     def _commit_table(self, merged: Merged, index: RowIndex, progress: Progress) -> None:
         states = sorted(merged.rows.items(), key=lambda item: item[0])
@@ -174,6 +182,14 @@ class TableCompactor:
             held_shards=sorted(holds),
             valid_through=valid_through.isoformat() if valid_through else None,
         )
+
+
+def _set_aside(merged: Merged, rejected: Sequence[Rejected]) -> list[Record]:
+    """What a merge keeps out of the lake, each with its faults."""
+    changes: list[Record] = [
+        (change.origin, change.faults) for change in merged.history if change.origin and change.faults
+    ]
+    return changes + [(record.origin, (record.fault,)) for record in rejected]
 
 
 def _update_index(
@@ -213,6 +229,7 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
         TableCompactor(contract, pair, raw, quarantined, pii_key)
         for contract, pair in zip(settings.tables, pairs, strict=True)
     ]
+    herald = Herald(lambda: StatusTable(catalog, settings.catalog))
     backing_off = {table: BackOff() for table in tables}
     while not stop.is_set():
         began = time.monotonic()
@@ -227,6 +244,8 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
                 if once:
                     raise
                 backing_off[table] = _later(back_off, fault)
+        now = datetime.now(UTC)
+        herald.refresh([told for told in (table.statement(now) for table in tables) if told is not None], now)
         if once and not any(step.has_moved for step in steps):
             return
         if not once and not any(step.has_moved and step.is_behind for step in steps):
