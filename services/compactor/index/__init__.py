@@ -1,4 +1,4 @@
-"""Index: key → where its row lies and how new it is, in arrays that hold ten million keys in a few hundred megabytes."""
+"""Index: key → where its row lies and how new it is, ten million keys in a few hundred megabytes."""
 
 from compactor.index.fingerprint import Fingerprinter, Fingerprints
 from compactor.index.row_index import (
@@ -11,7 +11,10 @@ from compactor.index.row_index import (
     Positions,
     RowIndex,
     by_file,
+    entries_of,
     joined,
+    marks,
+    put_rows,
     with_dead,
 )
 from compactor.index.run import Entries
@@ -29,6 +32,9 @@ __all__ = [
     "Positions",
     "RowIndex",
     "by_file",
+    "entries_of",
     "joined",
+    "marks",
+    "put_rows",
     "with_dead",
 ]

@@ -61,7 +61,7 @@ class Fingerprinter:
     def of_columns(self, columns: Sequence[pa.ChunkedArray | pa.Array]) -> Fingerprints:
         """The fingerprints of keys given by column, without nulls."""
         if self._is_exact:
-            return Fingerprints(_flat(columns[0]).cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64), None)
+            return Fingerprints(_as_words(_flat(columns[0])), None)
         high = np.zeros(len(columns[0]), np.uint64)
         low = np.zeros(len(columns[0]), np.uint64)
         for place, column in enumerate(columns):
@@ -76,14 +76,12 @@ class Fingerprinter:
         return self.of_columns(columns)
 
     def _words(self, array: pa.Array, half: int) -> Words:
-        if pa.types.is_integer(array.type):
-            return array.cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
         if pa.types.is_date32(array.type):
-            return array.cast(pa.int32()).cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
-        if pa.types.is_timestamp(array.type):
-            return array.cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
+            return _as_words(array.cast(pa.int32()))
+        if pa.types.is_integer(array.type) or pa.types.is_timestamp(array.type):
+            return _as_words(array)
         if pa.types.is_boolean(array.type):
-            return array.cast(pa.int8()).cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
+            return _as_words(array.cast(pa.int8()))
         # Everything else by the text that tells it exactly.
         texts = array if pa.types.is_binary(array.type) else array.cast(pa.string())
         return self._hashed(texts.cast(pa.large_binary()), half)
@@ -96,7 +94,7 @@ class Fingerprinter:
         if longest > len(self._coefficients[half]):
             self._coefficients = [self._longer(known, longest) for known in self._coefficients]
         coefficients = self._coefficients[half]
-        words = lengths.astype(np.uint64) * self._seeds[half, -1]
+        words: Words = lengths.astype(np.uint64) * self._seeds[half, -1]
         body = texts.buffers()[2]
         octets = np.frombuffer(body, np.uint8) if body is not None else np.empty(0, np.uint8)
         filled = np.flatnonzero(lengths)
@@ -117,10 +115,15 @@ class Fingerprinter:
 
 
 def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks)
+    array = column
+    if isinstance(column, pa.ChunkedArray):
+        array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _as_words(array: pa.Array) -> Words:
+    words: Words = array.cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
+    return words
 
 
 def _blocks(places: npt.NDArray[np.intp], lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.intp]]:

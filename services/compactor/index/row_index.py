@@ -50,6 +50,7 @@ class Known:
 
 
 UNKNOWN = Known()
+_POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 
 
 class RowIndex:
@@ -79,6 +80,7 @@ class RowIndex:
 
     def prefetch(self, keys: Sequence[Key]) -> None:
         """Look up many keys at once; until the next change of the index, asking for one of them costs nothing."""
+        keys = [key for key in keys if key not in self._seen]
         found = self.find(self._printer.of_keys(keys))
         for key, file, row, epoch, lsn, ordinal, word in zip(
             keys,
@@ -101,7 +103,9 @@ class RowIndex:
             self._seen[key] = Known(Located(self._paths[file], row, position), above, mark == Mark.SET_ASIDE)
 
     def known(self, key: Key) -> Known:
-        """What is known of a key."""
+        """What is known of a key; nothing of the empty one, which stands for the whole table."""
+        if not key:
+            return UNKNOWN
         if key not in self._seen:
             self.prefetch([key])
         return self._seen[key]
@@ -272,7 +276,7 @@ class RowIndex:
             for place, word in enumerate(_words(gone)):
                 if word in self._above:
                     position, mark = self._above.pop(word)
-                    self._mark_one(gone.take(np.array([place])), position, mark)
+                    self._write(gone.take(np.array([place])), marks([(position, mark)]))
 
     def sweep(self, floor: Position, but: Fingerprints) -> None:
         """The rows of `rows_below` are gone."""
@@ -280,28 +284,26 @@ class RowIndex:
         for run in (self._great, self._recent):
             self.remove(run.prints.take(self._swept(run, floor, but)))
 
-    def mark(self, prints: Fingerprints, positions: Sequence[Position], marks: Sequence[Mark]) -> None:
-        """Remember deletes and changes that were set aside, where nothing newer of the key is known."""
+    def mark(self, prints: Fingerprints, entries: Entries) -> None:
+        """Remember deletes and changes set aside (`Mark` in `file`), where nothing newer of the key is known."""
+        if not len(prints):
+            return
         self._seen.clear()
-        found = self.find(prints)
-        words = _words(prints)
-        fresh: dict[tuple[int, int], tuple[int, Position, Mark]] = {}
-        for place, (word, position, mark) in enumerate(zip(words, positions, marks, strict=True)):
-            is_live = found.entries.file[place] >= 0
-            if is_live:
-                known = self._above.get(word, (_position(found.entries, place), mark))[0]
-                if position > _position(found.entries, place) and position >= known:
-                    self._above[word] = position, mark
-                continue
-            before = fresh[word][1] if word in fresh else _position(found.entries, place)
-            if position >= before:
-                fresh[word] = place, position, mark
-        if fresh:
-            places = np.array([place for place, _, _ in fresh.values()])
-            self._write(prints.take(places), _marks([(position, mark) for _, position, mark in fresh.values()]))
-
-    def _mark_one(self, prints: Fingerprints, position: Position, mark: Mark) -> None:
-        self._write(prints, _marks([(position, mark)]))
+        keys = (prints.high,) if prints.low is None else (prints.low, prints.high)
+        order = np.lexsort((entries.ordinals(), entries.lsn, entries.epoch, *keys))
+        prints, entries = prints.take(order), entries.take(order)
+        newest = np.ones(len(prints), np.bool_)
+        newest[:-1] = ~prints.repeats()[1:]
+        prints, entries = prints.take(newest), entries.take(newest)
+        known = self.find(prints)
+        is_live = known.entries.file >= 0
+        fresh = ~is_live & ~_is_older(entries, known.entries)
+        self._write(prints.take(fresh), entries.take(fresh))
+        for place in np.flatnonzero(is_live & _is_older(known.entries, entries)).tolist():
+            word = _words(prints.take(np.array([place])))[0]
+            position = _position(entries, place)
+            if word not in self._above or position >= self._above[word][0]:
+                self._above[word] = position, Mark(int(entries.file[place]))
 
     def _write(self, prints: Fingerprints, entries: Entries) -> None:
         """Overwrite entries in place; new keys go to the recent run, and with it sometimes to the great one."""
@@ -347,9 +349,28 @@ def joined(prints: Sequence[Fingerprints], entries: Sequence[Entries]) -> tuple[
     )
 
 
-def with_dead(index: RowIndex, gone: Mapping[str, Positions]) -> dict[str, Positions]:
+def with_dead(index: RowIndex, gone: Iterable[Mapping[str, Positions]]) -> dict[str, Positions]:
     """All deleted positions of every file in which some more rows are gone."""
-    return {path: np.union1d(index.dead(path), rows).astype(np.int64) for path, rows in gone.items() if len(rows)}
+    more: dict[str, list[Positions]] = {}
+    for part in gone:
+        for path, rows in part.items():
+            more.setdefault(path, []).append(rows)
+    return {path: np.unique(np.concatenate([index.dead(path), *rows])) for path, rows in more.items()}
+
+
+def entries_of(index: RowIndex, path: str, places: npt.NDArray[np.int64], rows: pa.Table) -> Entries:
+    """The entries of some rows of a known file."""
+    return index.entries_in(path, places, {name: rows[name].to_numpy() for name in _POSITION})
+
+
+def put_rows(index: RowIndex, rows: pa.Table, added: Iterable[tuple[str, int]], key: Sequence[str]) -> None:
+    """Tell the index of new data files, whose rows are these, in this order."""
+    start = 0
+    for path, records in added:
+        part = rows.slice(start, records)
+        index.add_file(path, records, NO_POSITIONS)
+        index.put(index.prints_of([part[name] for name in key]), entries_of(index, path, np.arange(records), part))
+        start += records
 
 
 def by_file(located: Iterable[Located]) -> dict[str, Positions]:
@@ -360,7 +381,8 @@ def by_file(located: Iterable[Located]) -> dict[str, Positions]:
     return {path: np.unique(np.asarray(rows, np.int64)) for path, rows in places.items()}
 
 
-def _marks(marks: Sequence[tuple[Position, Mark]]) -> Entries:
+def marks(marks: Sequence[tuple[Position, Mark]]) -> Entries:
+    """The entries of some marks."""
     ordinals = np.array([position.ordinal for position, _ in marks], np.int64)
     return Entries(
         np.array([mark for _, mark in marks], np.int32),
@@ -376,8 +398,19 @@ def _position(entries: Entries, place: int) -> Position:
     return Position(int(entries.epoch[place]), int(entries.lsn[place]), ordinal)
 
 
+def _is_older(some: Entries, others: Entries) -> npt.NDArray[np.bool_]:
+    """Where the position of one is older than that of the other."""
+    same_epoch = some.epoch == others.epoch
+    older: npt.NDArray[np.bool_] = (some.epoch < others.epoch) | (same_epoch & (some.lsn < others.lsn))
+    if some.ordinal is not None or others.ordinal is not None:
+        older |= same_epoch & (some.lsn == others.lsn) & (some.ordinals() < others.ordinals())
+    return older
+
+
 def _is_below(entries: Entries, floor: Position) -> npt.NDArray[np.bool_]:
-    below = (entries.epoch < floor.epoch) | ((entries.epoch == floor.epoch) & (entries.lsn < floor.lsn))
+    below: npt.NDArray[np.bool_] = (entries.epoch < floor.epoch) | (
+        (entries.epoch == floor.epoch) & (entries.lsn < floor.lsn)
+    )
     if floor.ordinal:
         same = (entries.epoch == floor.epoch) & (entries.lsn == floor.lsn)
         below |= same & (entries.ordinals() < floor.ordinal)

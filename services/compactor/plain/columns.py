@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdc.contract import Column
+from cdc.debezium.forms import form_of_mode
 from cdc.errors import RecordFault
 from cdc.form import Form, Kind
 from cdc.postgres_type import PostgresType
@@ -67,31 +68,27 @@ _Convert = Callable[[Sequence[Any]], tuple[pa.Array, Mask | None]]
 
 def _fast(type_: PostgresType, form: Form | None) -> tuple[Any, _Convert] | None:
     kind = _publishers_kind(type_) if form is None else form.kind
-    if type_.name in INTEGER_BITS and kind is Kind.INTEGER:
-        bits = INTEGER_BITS[type_.name]
-        low, high = (0, (1 << 32) - 1) if type_.name == "oid" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-        return int, lambda values: _within(pa.array(values, pa.int64()), low, high)
-    if type_.name == "boolean" and kind is Kind.BOOLEAN:
-        return bool, lambda values: (pa.array(values, pa.bool_()), None)
-    if type_.name == "double precision" and kind in {Kind.FLOAT, Kind.DOUBLE}:
-        return float, _doubles
-    if type_.name == "date" and kind is Kind.DAYS:
-        return int, _dates
-    if type_.name == "timestamp" and kind is Kind.MICROSECONDS:
-        return int, _timestamps
-    if type_.name == "timestamptz" and kind is Kind.ZONED_TIMESTAMP:
-        return str, _zoned
-    if type_.is_decimal and kind is Kind.TEXT:
+    if kind is Kind.INTEGER and type_.name in INTEGER_BITS:
+        return int, _integers(type_.name)
+    if kind is Kind.TEXT and type_.is_decimal:
         return str, _decimals(type_)
     if kind is Kind.TEXT and type_.is_text:
         return str, lambda values: (pa.array(values, pa.string()), None)
-    return None
+    return _BY_NAME_AND_KIND.get((type_.name, kind))
 
 
 def _publishers_kind(type_: PostgresType) -> Kind:
-    from cdc.debezium.forms import form_of_mode  # noqa: PLC0415
-
     return form_of_mode(type_, PUBLISHER).kind
+
+
+def _integers(name: str) -> _Convert:
+    bits = INTEGER_BITS[name]
+    low, high = (0, (1 << 32) - 1) if name == "oid" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return lambda values: _within(pa.array(values, pa.int64()), low, high)
+
+
+def _booleans(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+    return pa.array(values, pa.bool_()), None
 
 
 def _within(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Mask | None]:
@@ -105,7 +102,7 @@ def _within(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Mask | None
 
 def _where(array: pa.Array, good: pa.Array) -> tuple[pa.Array, Mask | None]:
     """The array with null where it is not good; nulls are good."""
-    bad = pc.invert(pc.fill_null(good, True))  # noqa: FBT003
+    bad = pc.invert(pc.fill_null(good, True))
     mask = bad.to_numpy(zero_copy_only=False)
     if not mask.any():
         return array, None
@@ -130,9 +127,7 @@ def _timestamps(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
 
 def _zoned(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
     texts = pa.array(values, pa.string())
-    is_plain = pc.and_(
-        pc.match_substring_regex(texts, _ZONED), pc.invert(pc.match_substring_regex(texts, _YEAR_0))
-    )
+    is_plain = pc.and_(pc.match_substring_regex(texts, _ZONED), pc.invert(pc.match_substring_regex(texts, _YEAR_0)))
     texts, bad = _where(texts, is_plain)
     return texts.cast(pa.timestamp("us", "UTC")), bad
 
@@ -148,6 +143,16 @@ def _decimals(type_: PostgresType) -> _Convert:
         return texts.cast(arrow_type), bad
 
     return convert
+
+
+_BY_NAME_AND_KIND: dict[tuple[str, Kind], tuple[Any, _Convert]] = {
+    ("boolean", Kind.BOOLEAN): (bool, _booleans),
+    ("double precision", Kind.FLOAT): (float, _doubles),
+    ("double precision", Kind.DOUBLE): (float, _doubles),
+    ("date", Kind.DAYS): (int, _dates),
+    ("timestamp", Kind.MICROSECONDS): (int, _timestamps),
+    ("timestamptz", Kind.ZONED_TIMESTAMP): (str, _zoned),
+}
 
 
 def _one_by_one(convert: Callable[[Any], Any], arrow_type: pa.DataType) -> _Convert:

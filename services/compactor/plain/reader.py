@@ -36,7 +36,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlainRows:
-    """Plain changes by column: `rows` in history's schema (without `cdc_unchanged`), and the place of each one's line."""
+    """Plain changes by column: `rows` in history's schema (without `cdc_unchanged`), and the places of their lines."""
 
     rows: pa.Table
     places: npt.NDArray[np.intp]
@@ -241,5 +241,5 @@ class PlainReader:
 def _unchanged(values: Sequence[Any], stand_ins: tuple[Any, ...], count: int) -> npt.NDArray[np.bool_] | np.bool_:
     """Which values say "unchanged"."""
     if not any(stand_in in values for stand_in in stand_ins):
-        return np.bool_(False)  # noqa: FBT003
+        return np.bool_(False)
     return np.fromiter((value in stand_ins for value in values), np.bool_, count)

@@ -34,7 +34,12 @@ class PlainMerge:
 
 
 def separate(
-    plain: PlainRows, prints: Fingerprints, index: RowIndex, slow: Fingerprints, floor: Position | None, donors: set[int]
+    plain: PlainRows,
+    prints: Fingerprints,
+    index: RowIndex,
+    slow: Fingerprints,
+    floor: Position | None,
+    donors: set[int],
 ) -> Mask:
     """Which plain changes must be folded one by one: those of a key of which one is slow, late, or under a truncate.
 
@@ -46,9 +51,7 @@ def separate(
     found = index.find(prints)
     newest = found.entries
     is_known = newest.lsn >= 0
-    late = is_known & (
-        (epochs < newest.epoch) | ((epochs == newest.epoch) & (lsns <= newest.lsn))
-    )
+    late = is_known & ((epochs < newest.epoch) | ((epochs == newest.epoch) & (lsns <= newest.lsn)))
     troubled = late | found.is_above
     if floor is not None:
         troubled |= (epochs < floor.epoch) | ((epochs == floor.epoch) & (lsns <= floor.lsn))
@@ -83,11 +86,8 @@ def settle(plain: PlainRows, prints: Fingerprints, index: RowIndex) -> PlainMerg
         row_prints=winner_prints.take(~is_delete),
         deleted=winner_prints.take(dead),
         deleted_at=[
-            Position(epoch, lsn)
-            for epoch, lsn in zip(epochs[dead].tolist(), lsns[newest][dead].tolist(), strict=True)
+            Position(epoch, lsn) for epoch, lsn in zip(epochs[dead].tolist(), lsns[newest][dead].tolist(), strict=True)
         ],
         gone=index.live_places(winner_prints),
         duplicates=int(doubled.sum()),
     )
-
-
