@@ -73,38 +73,49 @@ ANY = st.one_of(
 INTEGERS = st.integers(-40_000, 2**33)
 
 
-def values(name: str, modes: ProducerModes) -> st.SearchStrategy[Any]:
+def fitting(name: str) -> st.SearchStrategy[Any]:
     if name in {"bigint", "smallint", "integer", "oid"}:
-        fitting: st.SearchStrategy[Any] = INTEGERS
-    else:
-        fitting = FITTING.get(name, FITTING.get(name.partition("(")[0], st.text(max_size=8)))
-    return st.one_of(fitting, fitting, fitting, st.none(), ANY, st.sampled_from(placeholders(parsed(name), modes)))
+        return INTEGERS
+    return FITTING.get(name, FITTING.get(name.partition("(")[0], st.text(max_size=8)))
+
+
+def odd(name: str, modes: ProducerModes) -> st.SearchStrategy[Any]:
+    unchanged = st.sampled_from(placeholders(parsed(name), modes))
+    return st.one_of(fitting(name), st.none(), ANY, unchanged, unchanged)
 
 
 @st.composite
 def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
+    """Changes of which most have one thing that is odd: a row of nothing but oddities would never be plain."""
     made = []
-    fields = {"id": st.one_of(INTEGERS, INTEGERS, INTEGERS, ANY)} | {
-        f"Coluna {n}": values(name, modes) for n, name in enumerate(TYPES)
-    }
-    # Few columns at a time are anything: a row of nothing but oddities would never be plain.
-    calm = dict.fromkeys(fields) | {"Coluna 16": 'a ":" b'}
+    names = {"id": "bigint"} | {f"Coluna {n}": name for n, name in enumerate(TYPES)}
+    texts = [name for name in names if names[name] in {"text", "jsonb", "uuid"}]
     for number in range(draw(st.integers(1, 6))):
-        odd = draw(st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True))
-        row = {**calm, "id": number} | {name: draw(fields[name]) for name in odd}
-        if draw(st.integers(0, 9)) == 0:
+        row: dict[str, Any] = dict.fromkeys(names) | {"Coluna 16": 'a ":" b', "id": number}
+        row |= {name: draw(fitting(names[name])) for name in draw(st.lists(st.sampled_from(texts), max_size=2))}
+        source: dict[str, Any] = {
+            "version": draw(st.sampled_from([PUBLISHER_VERSION, "3.6.3.Final"])), "schema": "public", "table": "T",
+            "lsn": 100 + number, "ts_us": 1_710_074_096_789_012, "ts_ms": 5,
+        }  # fmt: skip
+        what = draw(
+            st.sampled_from(["nothing", "value", "value", "value", "text", "key", "source", "missing", "new", "twice"])
+        )
+        if what in {"value", "text", "key"}:
+            name = {"value": draw(st.sampled_from(sorted(names))), "text": draw(st.sampled_from(texts)), "key": "id"}[
+                what
+            ]
+            row[name] = draw(odd(names[name], modes))
+        elif what == "source":
+            source |= {"lsn": draw(st.sampled_from([1, 7, None, -1, 0, 2**63]))}
+            source |= {"ts_us": draw(st.sampled_from([0, -(10**17), 10**18, None]))}
+        elif what == "missing":
             row.pop(draw(st.sampled_from(sorted(row))))
-        if draw(st.integers(0, 9)) == 0:
+        elif what == "new":
             row["Coluna nova"] = draw(ANY)
         op = draw(st.sampled_from("rcuud"))
-        source = {
-            "version": draw(st.sampled_from([PUBLISHER_VERSION, "3.6.3.Final"])), "schema": "public", "table": "T",
-            "lsn": draw(st.sampled_from([1, 7, None, -1, 2**63])) if number % 5 == 0 else 100 + number,
-            "ts_us": draw(st.sampled_from([0, 1_710_074_096_789_012, -(10**17), 10**18, None])), "ts_ms": 5,
-        }  # fmt: skip
         event = {"before": row if op == "d" else None, "after": None if op == "d" else row, "source": source, "op": op}
         text = json.dumps(event, ensure_ascii=draw(st.booleans()))
-        if draw(st.integers(0, 9)) == 0:
+        if what == "twice":
             text = text.replace('"id"', '"id":7,"id"', 1)
         made.append(Line("s/0", "b", RawLine("0", str(number), 0, "2024-03-10T15:34:56Z", msgspec.Raw(text.encode("utf-8", "surrogatepass")))))  # fmt: skip
     return made

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdc.contract import Column, TableContract
+from cdc.contract import TableContract
 from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
 from cdc.debezium.forms import forms_of_modes
 from cdc.debezium.placeholder import placeholders
@@ -85,6 +85,8 @@ class _Dialect:
         names = {f"c{place}": column.source_name for place, column in enumerate(contract.columns)}
         row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False, rename=names)
         self.decoder = msgspec.json.Decoder(row)
+        key = [field for field, column in zip(fields, contract.columns, strict=True) if column.name in contract.key]
+        self.key_decoder = msgspec.json.Decoder(msgspec.defstruct("Key", key, gc=False, rename=names))
         self.lines: list[int] = []
         self.tuples: list[tuple[Any, ...]] = []
         self.ops: list[str] = []
@@ -96,6 +98,9 @@ class _Dialect:
             some.clear()
 
 
+_Delete = tuple[int, tuple[Any, ...], int, int, _Dialect]
+
+
 class PlainReader:
     """Reads the plain changes of one table; `history` is the Arrow schema of its history."""
 
@@ -105,14 +110,13 @@ class PlainReader:
         self._schema = pa.schema([field for field in history if field.name != "cdc_unchanged"])
         self._ours = _Dialect(contract, history, None, pii_key)
         self._stated = _Dialect(contract, history, forms_of_modes(contract, contract.producer), pii_key)
-        self._keys: list[Column] = [contract.column(name) for name in contract.key]
-        self._key_places = [contract.columns.index(column) for column in self._keys]
+        self._key_places = [place for place, column in enumerate(contract.columns) if column.name in contract.key]
 
     def read(self, lines: Sequence[Line]) -> tuple[PlainRows, list[int]]:
         """The plain changes of some lines, and the places of the lines that are not plain, in their order."""
         self._ours.clear()
         self._stated.clear()
-        deletes: list[tuple[int, list[Any], int, int, _Dialect]] = []
+        deletes: list[_Delete] = []
         others: list[int] = []
         envelope = msgspec.json.Decoder(_Envelope).decode
         columns = len(self._contract.columns)
@@ -133,7 +137,7 @@ class PlainReader:
                     continue
                 dialect = self._ours if source.version.endswith(PUBLISHER_VERSION) else self._stated
                 if message.op == "d":
-                    key = self._key_of(bytes(message.before))
+                    key = _key_of(bytes(message.before), dialect)
                     if key is None:
                         others.append(place)
                     else:
@@ -168,12 +172,6 @@ class PlainReader:
             others,
         )
 
-    def _key_of(self, before: bytes) -> list[Any] | None:
-        row = msgspec.json.decode(before)
-        if not isinstance(row, dict) or before.count(_MEMBER) - before.count(_QUOTED_MEMBER) != len(row):
-            return None
-        return [row.get(column.source_name) for column in self._keys]
-
     def _rows(self, dialect: _Dialect, others: list[int]) -> PlainRows:
         places = np.asarray(dialect.lines, np.intp)
         bad = np.zeros(len(places), np.bool_)
@@ -191,9 +189,7 @@ class PlainReader:
             arrays.append(array)
         return self._stamped(arrays, dialect.ops, dialect.lsns, dialect.times, places, bad, others)
 
-    def _deleted(
-        self, deletes: list[tuple[int, list[Any], int, int, _Dialect]], dialect: _Dialect, others: list[int]
-    ) -> PlainRows:
+    def _deleted(self, deletes: list[_Delete], dialect: _Dialect, others: list[int]) -> PlainRows:
         places = np.asarray([delete[0] for delete in deletes], np.intp)
         bad = np.zeros(len(places), np.bool_)
         keys: dict[int, pa.Array] = {}
@@ -236,6 +232,14 @@ class PlainReader:
             return rows
         others.extend(places[bad].tolist())
         return rows.take(~bad)
+
+
+def _key_of(before: bytes, dialect: _Dialect) -> tuple[Any, ...] | None:
+    """The key that a deleted row had, in the order of the contract's columns; None when a column stands twice."""
+    row = msgspec.json.decode(before, type=dict[str, msgspec.Raw])
+    if before.count(_MEMBER) - before.count(_QUOTED_MEMBER) != len(row):
+        return None
+    return msgspec.structs.astuple(dialect.key_decoder.decode(before))
 
 
 def _unchanged(values: Sequence[Any], stand_ins: tuple[Any, ...], count: int) -> npt.NDArray[np.bool_] | np.bool_:
