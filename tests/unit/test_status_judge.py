@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 
@@ -153,3 +156,10 @@ def test_a_long_verification_tells_how_far_it_is_now_and_then() -> None:
     tell("s/0", 1280)
     tell("s/0", 1344)
     assert out.getvalue() == "verifying s/0: 1,280 batches\n"
+
+
+def test_the_schema_in_docs_is_that_of_the_document() -> None:
+    documented = json.loads((Path(__file__).resolve().parents[2] / "docs" / "status.schema.json").read_text())
+    stated = json.loads(msgspec.json.encode(msgspec.json.schema(Report)))
+    assert documented == {"$schema": documented["$schema"], "title": documented["title"], **stated}
+    jsonschema.validate(json.loads(msgspec.json.encode(report())), documented)
