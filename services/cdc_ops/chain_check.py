@@ -72,7 +72,14 @@ def past_the_end(ended: int, link: Link) -> list[Finding]:
     """A batch that goes on past the closed end of its shard."""
     if link.upto <= ended:
         return []
-    return [Finding("after-end", link.path, f"the shard was closed at {ended}", "two streams share one name: find out")]
+    return [
+        Finding(
+            "after-end",
+            link.path,
+            f"the shard was closed at {ended}",
+            "find out who wrote it; do not delete it: it may hold records",
+        )
+    ]
 
 
 def missing_children(shard: str, record: BatchRecord, known: Collection[str]) -> list[Finding]:

@@ -33,7 +33,7 @@ def judge(
     for reason, pile in quarantine.items():
         least = "" if pile.is_counted_whole else "at least "
         notes.append(
-            Finding("quarantine", reason, f"{least}{pile.objects} objects lie in the quarantine", "see docs/status.md")
+            Finding("quarantine", reason, f"objects in the quarantine: {least}{pile.objects}", "see docs/status.md")
         )
     return tuple(problems), tuple(notes)
 

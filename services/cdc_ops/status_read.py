@@ -207,7 +207,7 @@ def _table(
         source_lsn=str(progress.proven.lsn) if valid_through is not None else None,
         last_proof_at=last_proof(view.properties),
         is_cut_off=view.is_cut_off,
-        held_columns=held_columns(view.properties),
+        held_columns=held_columns(view.properties, contract),
         set_aside=progress.counts.values,
         quarantined=progress.counts.records,
         table=Files(**asdict(view.table)),

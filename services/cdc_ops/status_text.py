@@ -25,7 +25,7 @@ def status_text(report: Report) -> str:
         lines += ["", "leases", *_aligned((lease.shard, _lease(lease)) for lease in report.leases)]
     lines += _findings("notes", report.notes)
     lines += _findings("problems", report.problems)
-    lines += ["", "fine" if report.is_fine else f"{len(report.problems)} problem(s)"]
+    lines += ["", "fine" if report.is_fine else _many(len(report.problems), "problem")]
     return "".join(f"{shown(line)}\n" for line in lines)
 
 
@@ -55,7 +55,8 @@ def _merging(merging: Merging, now: datetime) -> str:
     if merging.batches_waiting:
         least = "" if merging.is_counted_whole else "at least "
         since = f", the oldest since {_age(merging.waiting_since, now, '')}" if merging.waiting_since else ""
-        parts.append(f"waiting: {merging.batches_waiting} batches, {least}{merging.records_waiting} records{since}")
+        records = f"{least}{_many(merging.records_waiting, 'record')}"
+        parts.append(f"waiting: {_many(merging.batches_waiting, 'batch')}, {records}{since}")
     else:
         parts.append("nothing waits")
     if merging.held_before is not None:
@@ -75,9 +76,11 @@ def _shard(shard: ShardStatus, now: datetime) -> list[tuple[str, str]]:
         lines.append(("closed", f"followed by {', '.join(shard.children) or 'none'}"))
     seen = shard.verification
     if seen is not None:
-        told = f"{seen.batches:,} batches, {seen.overlaps:,} overlaps"
+        told = f"{_many(seen.batches, 'batch')}, {_many(seen.overlaps, 'overlap')}"
         if seen.objects is not None and seen.bytes is not None:
-            told += f", {seen.objects:,} objects of {_bytes(seen.bytes)} with {seen.records:,} records"
+            told += (
+                f", {_many(seen.objects, 'object')} of {_bytes(seen.bytes)} with {_many(seen.records or 0, 'record')}"
+            )
             told += f"; {seen.quarantined:,} quarantined, {seen.left_out:,} left out, {seen.empty:,} empty"
         lines.append(("verified", told))
     return lines
@@ -87,7 +90,7 @@ def _quarantine(piles: Mapping[str, Pile]) -> list[tuple[str, str]]:
     if not piles:
         return [("empty", "")]
     return [
-        (reason, f"{'' if pile.is_counted_whole else 'at least '}{pile.objects:,} objects, {_bytes(pile.bytes)}")
+        (reason, f"{'' if pile.is_counted_whole else 'at least '}{_many(pile.objects, 'object')}, {_bytes(pile.bytes)}")
         for reason, pile in piles.items()
     ]
 
@@ -118,6 +121,11 @@ def _aligned(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items())) or "none"
+
+
+def _many(count: int, noun: str) -> str:
+    plural = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{plural}"
 
 
 def _short(number: str) -> str:

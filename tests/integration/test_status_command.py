@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,13 +15,14 @@ import pytest
 
 from cdc import aws as clients
 from cdc.objects import S3Objects
-from cdc.settings import S3Location
+from cdc.settings import S3Location, load
 from cdc_consumer.lease import Lease
 from cdc_consumer.lease_table import DynamoLeaseTable
 from cdc_ops.cli import main
-from compactor.cli import main as compactor_main
+from compactor.compactor import run
 from compactor.lake.catalog import open_catalog
 from compactor.lake.status_table import StatusTable
+from compactor.settings import CompactorSettings
 from sandbox.aws import Aws
 from tests.compactor_world import CONTRACT, NAMES
 from tests.conftest import PII_KEY
@@ -57,7 +59,7 @@ def fill(name: str) -> None:
     shard = ShardWriter(store)
     proof = datetime.now(UTC) - timedelta(seconds=5)  # the command looks at the real clock
     shard.batch([created(1), created(2), b"{}"], table=name, evidence=proof)
-    assert compactor_main(["run", "--once"]) == 0
+    run(load(CompactorSettings, os.environ), threading.Event(), once=True)
     shard.batch([created(3)], table=name, evidence=proof)
     tip = {"read_to_tip_at": datetime.now(UTC).isoformat(), "upto": "4"}
     store.put(f"_tips/{shard.stream}/{shard.shard}.json", json.dumps(tip).encode())

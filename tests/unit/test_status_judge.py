@@ -126,9 +126,9 @@ def test_the_text_tells_people_what_they_ask_first() -> None:
         "  table files     3 data, 2 delete, 45.6 MB; 12 dead rows; 20 snapshots, metadata 34.0 kB",
         "  commits         history and table agree",
         "  last proof      never",
-        "    verified         4 batches, 1 overlaps, 4 objects of 400 B with 40 records; 1 quarantined, 2 left out, 3 empty",
+        "    verified         4 batches, 1 overlap, 4 objects of 400 B with 40 records; 1 quarantined, 2 left out, 3 empty",
         "  not-json  3 objects, 12.3 kB",
-        "  no-key    at least 1 objects, 9 B",
+        "  no-key    at least 1 object, 9 B",
     ):
         assert line in text.splitlines()
     assert "waiting: 2 batches, at least 5 records, the oldest since 30 s; held back before 5" in text
@@ -138,7 +138,7 @@ def test_the_text_tells_people_what_they_ask_first() -> None:
 def test_problems_stand_last_with_what_to_do() -> None:
     gap = Finding("gap", "9~5", "no batch has it", "restore it")
     text = status_text(report(is_fine=False, problems=(gap,)))
-    assert text.endswith("problems\n  gap: 9~5: no batch has it\n    restore it\n\n1 problem(s)\n")
+    assert text.endswith("problems\n  gap: 9~5: no batch has it\n    restore it\n\n1 problem\n")
 
 
 def test_names_cannot_move_the_cursor_of_a_terminal() -> None:
