@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
-import msgspec
 from pydantic import Field
 
-from cdc import aws
 from cdc.contract import ContractsSetting
-from cdc.objects import S3Objects
-from cdc.program import EXIT_FATAL
 from cdc.settings import S3Setting, Settings, describe, load
-from cdc_consumer.lease_table import DynamoLeaseTable
-from cdc_ops.report import LeaseStatus
-from cdc_ops.status_read import Sources, read_status
-from cdc_ops.status_text import status_text
-from compactor.lake.view import look, open_catalog_to_read
 
-THREADS = 8
-TOLD_SECONDS = 2.0
 _DESCRIPTION = """\
 Tells how complete and how sound the lake is: rows, freshness, what waits, what was set aside, files, and what is wrong.
 It needs no permission to write, and makes nothing."""
@@ -85,36 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         CdcError: when something cannot be read.
     """
     settings = load(StatusSettings, os.environ)
-    catalog = open_catalog_to_read(settings.catalog)
-    client = aws.s3()
-    sources = Sources(
-        look=lambda name: look(catalog, settings.catalog, name),
-        raw=S3Objects(client, settings.raw),
-        quarantine=S3Objects(client, settings.quarantine),
-        leases=(lambda: read_leases(settings.leases)) if settings.leases else None,
-    )
-    with ThreadPoolExecutor(THREADS) as threads:
-        tell = progress(sys.stderr, time.monotonic)
-        report = read_status(settings.tables, sources, datetime.now(UTC), threads, arguments.verify, tell)
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n" if arguments.json else status_text(report))
-    return 0 if report.is_fine else EXIT_FATAL
+    # Loading pyiceberg takes a second or two, which the other commands need not wait for.
+    from cdc_ops.status_run import tell_status  # noqa: PLC0415
 
-
-def read_leases(table: str) -> tuple[LeaseStatus, ...]:
-    """Who reads which shard, as the consumers' lease table says."""
-    leases = DynamoLeaseTable(aws.dynamodb(), table).leases()
-    return tuple(LeaseStatus(key, lease.owner, lease.checkpoint) for key, lease in sorted(leases.items()))
-
-
-def progress(out: TextIO, monotonic: Callable[[], float]) -> Callable[[str, int], None]:
-    """Tells now and then how far a long verification has come."""
-    told_at = monotonic()
-
-    def tell(shard: str, batches: int) -> None:
-        nonlocal told_at
-        if monotonic() - told_at >= TOLD_SECONDS:
-            told_at = monotonic()
-            out.write(f"verifying {shard}: {batches:,} batches\n")
-            out.flush()
-
-    return tell
+    return tell_status(settings, arguments.verify, as_json=arguments.json)

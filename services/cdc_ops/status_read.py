@@ -88,7 +88,9 @@ def read_status(
         tables.append(_table(contract, view, merged, merging, now))
     told = []
     for shard in map(_shard, sorted(ids)):
-        status = _shard_status(shard, read[shard.id])
+        # The batch that closed a shard may be past the time that raw is kept: then the tables still know of it.
+        was_closed = any(known.evidence[shard.id].closed for known in progress.values() if shard.id in known.evidence)
+        status = _shard_status(shard, read[shard.id], was_closed=was_closed)
         if level is not None:
             verification, wrong = verify_shard(sources.raw, shard, level, threads, tell)
             status = msgspec.structs.replace(status, verification=verification)
@@ -216,14 +218,14 @@ def _table(
     )
 
 
-def _shard_status(shard: Shard, read: _Read) -> ShardStatus:
+def _shard_status(shard: Shard, read: _Read, *, was_closed: bool) -> ShardStatus:
     newest = read.newest
     return ShardStatus(
         shard=shard.id,
         upto=str(read.links[-1].upto) if read.links else None,
         last_arrived_at=newest.arrived_at if newest is not None else None,
         read_to_tip_at=read.tip.read_to_tip_at if read.tip is not None else None,
-        is_closed=newest is not None and newest.closed,
+        is_closed=was_closed or (newest is not None and newest.closed),
         children=tuple(f"{shard.stream}/{child}" for child in newest.children) if newest is not None else (),
     )
 

@@ -50,13 +50,14 @@ class _Totals:
 
 
 @dataclass(slots=True)
-class _Sizes:
+class Sizes:
     """Sizes of objects, by one listing for each folder instead of one request for each object."""
 
     store: SizedStore
     folders: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def of(self, refs: Iterable[ObjectRef]) -> dict[str, int]:
+        """The sizes of those objects that are there."""
         found = {}
         for ref in refs:
             folder = ref.path.rpartition("/")[0] + "/"
@@ -64,8 +65,12 @@ class _Sizes:
                 while len(self.folders) >= FOLDERS_MAX:
                     self.folders.pop(next(iter(self.folders)))
                 self.folders[folder] = dict(self.store.sizes(folder))
-            if ref.path in self.folders[folder]:
-                found[ref.path] = self.folders[folder][ref.path]
+            # A batch may be younger than the listing that is remembered: what it lacks is looked for by itself.
+            listed = self.folders[folder]
+            if ref.path not in listed:
+                listed |= dict(self.store.sizes(ref.path))
+            if ref.path in listed:
+                found[ref.path] = listed[ref.path]
         return found
 
 
@@ -80,7 +85,7 @@ def verify_shard(
         CdcError: when the store does not answer.
     """
     cover, findings, more = Cover(), list[Finding](), 0
-    totals, sizes, ended = _Totals(), _Sizes(store), None
+    totals, sizes, ended = _Totals(), Sizes(store), None
     for links in _chunks(_links(store, shard, findings), CHUNK):
         found: list[Finding] = []
         for link in links:
@@ -139,4 +144,7 @@ def _read(store: ObjectStore, link: Link) -> BatchRecord | Finding:
 
 
 def _check(store: ObjectStore, ref: ObjectRef) -> list[Finding]:
-    return wrong_content(ref, store.get(ref.path))
+    try:
+        return wrong_content(ref, store.get(ref.path))
+    except FatalFault as fault:
+        return [Finding("missing-object", ref.path, fault.what, fault.hint)]

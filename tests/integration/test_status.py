@@ -194,6 +194,20 @@ def test_a_held_shard_is_told_with_what_it_waits_before(world: World) -> None:
     assert [merging.held_before for merging in table.shards] == [None, "2"]
 
 
+def test_a_closed_shard_is_not_missed_by_readers_once_raw_no_longer_has_its_end(world: World) -> None:
+    parent, child = world.shard(0), world.shard(1)
+    put(parent, world.contract, change("c", 5, 1, "a", "x"), seconds=5, closed=True, children=(child.shard,))
+    put(child, world.contract, change("c", 15, 2, "a", "x"), seconds=15)
+    world.merge()
+    tip = json.dumps({"read_to_tip_at": at(-3600).isoformat(), "upto": "1"}).encode()
+    world.raw.put(f"_tips/{parent.stream}/{parent.shard}.json", tip)
+    for path in [path for path in world.raw.objects if parent.shard in path and "_tips" not in path]:
+        del world.raw.objects[path]
+    report = status_of(world, NOW)
+    assert report.is_fine, report.problems
+    assert [shard.is_closed for shard in report.shards] == [True, False]
+
+
 def test_properties_that_cannot_be_read_are_a_problem_and_the_rest_is_told(merged: World) -> None:
     table = merged.pair().table.table
     with table.transaction() as transaction:

@@ -140,3 +140,14 @@ def test_every_problem_of_the_settings_is_named_at_once(
     assert main(["status"]) == 2
     told = capsys.readouterr().err
     assert all(name in told for name in ("CDC_TABLES", "CDC_RAW", "CDC_QUARANTINE"))
+
+
+def test_a_table_cdc_status_that_cannot_be_written_stops_no_merge(
+    environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("compactor.compactor.StatusTable", refused)
+    fill(environment)
+    assert open_catalog("lake").load_table(("lake", environment)).scan().to_arrow().num_rows == 2

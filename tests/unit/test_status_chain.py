@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import FatalFault
+from cdc.raw import BatchRecord
 from cdc_ops.chain_check import Cover, Range, missing_children
 from cdc_ops.report import Finding, Level, Verification
-from cdc_ops.verify import FINDINGS_MAX, verify_shard
+from cdc_ops.verify import FINDINGS_MAX, Sizes, verify_shard
 from compactor.chain import Link, Shard, follow, read_record
 from tests.raw_zone import MemoryObjects, ShardWriter, event
 from tests.status_world import batches, raw_objects, rewrite
@@ -57,6 +59,10 @@ def chain() -> tuple[MemoryObjects, ShardWriter]:
     for lsn in range(4):
         shard.batch([event("c", lsn, {"id": lsn})])
     return store, shard
+
+
+def record_of(store: MemoryObjects, path: str) -> BatchRecord:
+    return msgspec.json.decode(store.objects[path], type=BatchRecord)
 
 
 def verified(store: MemoryObjects, level: Level) -> tuple[Verification, list[Finding]]:
@@ -118,6 +124,16 @@ def test_a_truncated_object_is_seen_by_its_size_and_a_flipped_bit_by_its_checksu
         ("wrong-size", first),
         ("wrong-content", second),
     ]
+
+
+def test_an_object_that_is_younger_than_the_remembered_listing_is_not_called_missing() -> None:
+    store, shard = chain()
+    sizes = Sizes(store)
+    refs = [record_of(store, path).objects[0] for path in batches(store)]
+    assert len(sizes.of(refs)) == 4
+    shard.batch([event("c", 9, {"id": 9})])
+    (young,) = record_of(store, batches(store)[-1]).objects
+    assert sizes.of([young]) == {young.path: young.bytes}
 
 
 def test_a_batch_past_the_closed_end_is_seen() -> None:

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from cdc_ops.report import Files, Finding, LeaseStatus, Merging, Pile, Report, ShardStatus, TableStatus, Verification
-from cdc_ops.status_command import TOLD_SECONDS, progress
 from cdc_ops.status_judge import judge
+from cdc_ops.status_run import TOLD_SECONDS, progress
 from cdc_ops.status_text import status_text
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
