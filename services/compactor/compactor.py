@@ -104,7 +104,7 @@ class TableCompactor:
         if not self._is_loaded:
             return None
         seen, properties = self._reader.new_columns, self._pair.table.properties
-        return statement(self._contract.name, self._progress, len(self._index), seen, properties, now)
+        return statement(self._contract, self._progress, len(self._index), seen, properties, now)
 
     def _load(self) -> None:
         self._pair.refresh()

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
-from compactor.counts import Counts
+from cdc.contract import TableContract
 from compactor.progress import Progress
 
 LAST_PROOF = "cdc.last-proof"
 """The table property with the time (ISO 8601) at which a reconciliation last found the table equal to the source."""
-HELD_COLUMNS = "cdc.held-columns"
+_HELD_COLUMNS, _COLUMNS_SEEN = "cdc.held-columns", "cdc.columns-seen"
 REFRESH_MIN = timedelta(minutes=1)
 """A statement that says something new is written at most so often."""
 REFRESH_IDLE = timedelta(minutes=10)
@@ -41,17 +42,22 @@ class Statement:
 
 
 def statement(
-    table: str, progress: Progress, rows: int, new_columns: Iterable[str], properties: Mapping[str, str], now: datetime
+    contract: TableContract,
+    progress: Progress,
+    rows: int,
+    new_columns: Iterable[str],
+    properties: Mapping[str, str],
+    now: datetime,
 ) -> Statement:
     """What can be said of a table now; `new_columns` were seen since the start, `properties` are the table's own."""
-    counts: Counts = progress.counts
+    counts = progress.counts
     return Statement(
-        table_name=table,
+        table_name=contract.name,
         refreshed_at=now,
         valid_through=progress.valid_through,
         source_lsn=progress.proven.lsn if progress.valid_through is not None else None,
         row_count=rows,
-        held_columns=_json(sorted({*held_columns(properties), *new_columns})),
+        held_columns=_json(sorted({*held_columns(properties, contract), *new_columns})),
         held_shards=_json(sorted(progress.holds)),
         set_aside=_json(dict(counts.values)),
         quarantined=sum(counts.records.values()),
@@ -60,16 +66,25 @@ def statement(
     )
 
 
-def held_columns(properties: Mapping[str, str]) -> tuple[str, ...]:
-    """The source's names of columns that are held back, as a table's properties state them; what is no such statement
-    tells nothing.
+def held_columns(properties: Mapping[str, str], contract: TableContract) -> tuple[str, ...]:
+    """The source's names of columns that arrive but stand in no contract, as a table's properties state them.
+
+    What is no such statement tells nothing.
     """
+    stated = _decoded(properties.get(_HELD_COLUMNS))
+    seen = _decoded(properties.get(_COLUMNS_SEEN))
+    followed = seen.get("seen") if isinstance(seen, dict) else None
+    names = {*(stated or ()), *(followed if isinstance(followed, dict) else ())}
+    return tuple(sorted(names - {column.source_name for column in contract.columns}))
+
+
+def _decoded(text: str | None) -> dict[str, Any] | list[Any] | None:
     try:
-        stated = msgspec.json.decode(properties.get(HELD_COLUMNS) or "{}")
+        stated = msgspec.json.decode(text or "{}")
     except msgspec.DecodeError:
-        return ()
-    names = stated if isinstance(stated, dict | list) else ()
-    return tuple(sorted(name for name in names if isinstance(name, str)))
+        return None
+    is_names = isinstance(stated, dict | list) and all(isinstance(name, str) for name in stated)
+    return stated if is_names else None
 
 
 def last_proof(properties: Mapping[str, str]) -> datetime | None:

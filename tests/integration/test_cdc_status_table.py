@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pyiceberg.catalog import Catalog
 
+from cdc.contract import parse_contract
 from compactor.lake.catalog import open_catalog
 from compactor.lake.commit import CommitConflict
 from compactor.lake.status_table import StatusTable
@@ -17,7 +18,7 @@ from compactor.progress import Progress
 from compactor.statement import Statement, statement
 from sandbox.aws import Aws
 from sandbox.reports import open_lake
-from tests.compactor_world import World, change, put
+from tests.compactor_world import CONTRACT, World, change, put
 from tests.raw_zone import event
 
 pytestmark = pytest.mark.slow
@@ -25,7 +26,8 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def told(seconds: float, table: str = "t") -> Statement:
-    return statement(table, Progress(), 3, ("cor",), {}, NOW + timedelta(seconds=seconds))
+    contract = parse_contract(CONTRACT.format(name=table))
+    return statement(contract, Progress(), 3, ("cor",), {}, NOW + timedelta(seconds=seconds))
 
 
 @pytest.fixture

@@ -86,3 +86,21 @@ def test_what_lies_behind_a_held_change_is_counted_once_when_its_turn_comes(worl
     world.merge()
     assert counted(world)[1] == {"not-debezium": 2, "value-not-held": 1}
     assert json.loads(world.pair().table.properties["cdc.holds"]) == {}
+
+
+def test_of_two_compactors_neither_counts_twice(world: World) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+    world.merge()
+    first = world.compactor
+    second = world.restart()
+    second.step()
+    put(shard, world.contract, damaged(6, 3), b"{}")
+    first.step()
+    second.step()  # planned against the old head: it must notice, load and find nothing new
+    world.merge()
+    put(shard, world.contract, b"{}")
+    second.step()
+    first.step()
+    first.step()
+    assert counted(world)[1] == {"value-not-held": 1, "not-debezium": 2}

@@ -7,17 +7,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import REGISTRY
 
+from cdc.contract import parse_contract
 from cdc.errors import RecordFault
 from compactor.counts import Counts
 from compactor.herald import Herald
 from compactor.progress import Progress, ShardEvidence
 from compactor.statement import Statement, held_columns, is_due, statement
+from tests.compactor_world import CONTRACT
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TABLE = parse_contract(CONTRACT.format(name="t"))
 
 
 def told(seconds: float = 0, rows: int = 3, progress: Progress | None = None) -> Statement:
-    return statement("t", progress or Progress(), rows, (), {}, NOW + timedelta(seconds=seconds))
+    return statement(TABLE, progress or Progress(), rows, (), {}, NOW + timedelta(seconds=seconds))
 
 
 def test_a_statement_says_what_the_table_and_its_progress_say() -> None:
@@ -27,7 +30,7 @@ def test_a_statement_says_what_the_table_and_its_progress_say() -> None:
         holds={"s/1": 5},
     )
     properties = {"cdc.held-columns": '{"cor": {"first": [1, 2, 0]}}', "cdc.last-proof": "2026-11-20T00:00:00+00:00"}
-    assert statement("t", progress, 3, {"apelido"}, properties, NOW) == Statement(
+    assert statement(TABLE, progress, 3, {"apelido"}, properties, NOW) == Statement(
         "t", NOW, NOW - timedelta(seconds=1), 7, 3, '["apelido","cor"]', '["s/1"]', '{"saldo":{"value-not-held":1}}', 1,
         '{"value-not-held":1}', datetime(2026, 11, 20, tzinfo=UTC),
     )  # fmt: skip
@@ -37,13 +40,15 @@ def test_nothing_proven_is_told_as_nothing() -> None:
     assert (told().valid_through, told().source_lsn, told().last_proof_at) == (None, None, None)
 
 
-@pytest.mark.parametrize("stated", ["", "[", "7", '"cor"', "[1]"])
+@pytest.mark.parametrize("stated", ["", "[", "7", '"cor"', "[1]", '{"seen": 7}', "[[]]"])
 def test_what_is_no_statement_of_held_columns_tells_none(stated: str) -> None:
-    assert held_columns({"cdc.held-columns": stated}) == ()
+    assert held_columns({"cdc.held-columns": stated.replace("seen", "nome"), "cdc.columns-seen": stated}, TABLE) == ()
 
 
-def test_held_columns_are_read_as_a_map_or_as_a_list() -> None:
-    assert held_columns({"cdc.held-columns": '["b", "a"]'}) == held_columns({"cdc.held-columns": '{"a": 1, "b": 2}'})
+def test_held_columns_are_those_that_the_contract_does_not_name() -> None:
+    assert held_columns({"cdc.held-columns": '["b", "nome", "a"]'}, TABLE) == ("a", "b")
+    assert held_columns({"cdc.held-columns": '{"a": {}, "b": 2}'}, TABLE) == ("a", "b")
+    assert held_columns({"cdc.columns-seen": '{"seen": {"cor": {}, "bio": {}}, "waiting": {}}'}, TABLE) == ("cor",)
 
 
 def test_news_is_written_after_a_minute_and_mere_time_after_ten() -> None:
