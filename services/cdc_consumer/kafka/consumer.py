@@ -68,7 +68,7 @@ def consume(
     worker = str(uuid.uuid4())
     names = tuple(dict.fromkeys(names))
     leases = GroupLeases(group)
-    watch = Watch(topics, tools)
+    watch = Watch(topics, tools.announce)
     crew = Crew(leases, tools, until_caught_up=until_caught_up)
     report = FaultReport(tools.clock.monotonic, where="all")
     finish = Finish(watch, leases, crew, tools)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from cdc.errors import FatalFault
@@ -11,7 +11,6 @@ from cdc_consumer.kafka.group import Partition
 from cdc_consumer.kafka.topics import Topics
 from cdc_consumer.kinesis import Shard, Stream
 from cdc_consumer.lease import lease_key
-from cdc_consumer.shard import Tools
 
 _log = get_log(__name__)
 
@@ -28,9 +27,9 @@ class Known:
 class Watch:
     """The partitions of all topics, as they were seen last."""
 
-    def __init__(self, topics: Topics, tools: Tools) -> None:
+    def __init__(self, topics: Topics, announce: Callable[[Stream, Shard], None]) -> None:
         self._topics = topics
-        self._tools = tools
+        self._announce = announce
         self._streams: dict[str, Stream] = {}
         self.known: dict[Partition, Known] = {}
 
@@ -53,7 +52,7 @@ class Watch:
                 partition = Partition(name, int(shard.id))
                 if partition not in self.known:
                     # Before it is read: who reads raw must know of all that is still to come.
-                    self._tools.announce(stream, shard)
+                    self._announce(stream, shard)
                     self.known[partition] = Known(lease_key(stream.identity, shard.id), stream, shard)
                     _log.info("partition found", stream=stream.identity, shard=shard.id)
 
