@@ -116,7 +116,7 @@ def large(numbers: Iterable[int]) -> list[bytes]:
 
 
 def gaps() -> float:
-    return metrics.GAPS._value.get()
+    return float(metrics.GAPS._value.get())
 
 
 def test_what_the_topic_dropped_unread_is_a_gap_in_the_chain(scene: MockScene) -> None:
