@@ -114,6 +114,27 @@ def test_two_workers_rebalance_while_records_flow_and_one_is_killed(scene: Kafka
     assert len(raw.chains) == PARTITIONS
 
 
+def test_a_worker_that_hangs_is_replaced_and_finds_its_way_back(scene: KafkaScene) -> None:
+    first = scene.consumer()
+    scene.write(*map(event, range(30)))
+    wait_until(lambda: len(scene.assigned(first)) == PARTITIONS, PATIENCE_SECONDS, "the first worker has all")
+    first.signal(signal.SIGSTOP)
+    scene.write(*map(event, range(30, 60)))
+    second = scene.consumer()
+    wait_until(lambda: read_raw(scene).events == scene.events(), PATIENCE_SECONDS, "the second worker has read all")
+    first.signal(signal.SIGCONT)
+
+    def is_back() -> bool:
+        told = [line["event"] for line in scene.log(first)]
+        return "partitions lost" in told and "partitions assigned" in told[told.index("partitions lost") :]
+
+    wait_until(is_back, PATIENCE_SECONDS, "the first worker is in the group again", poll_seconds=0.2)
+    scene.write(*map(event, range(60, 90)))
+    wait_until(lambda: read_raw(scene).events == scene.events(), PATIENCE_SECONDS, "all is read")
+    assert [worker.stop(PATIENCE_SECONDS) for worker in (first, second)] == [0, 0]
+    assert read_raw(scene).events == scene.events()
+
+
 def test_after_sigterm_the_next_one_takes_over_at_once(scene: KafkaScene) -> None:
     """Neither batch nor membership would be done by themselves before this test's patience is."""
     long = {"CDC_LEASE_SECONDS": "1000", "CDC_BATCH_AGE_SECONDS": "3600"}

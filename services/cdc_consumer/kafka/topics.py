@@ -87,6 +87,7 @@ class KafkaTopics:
             # The client answers by itself after its own, shorter time.
             return future.result(2 * ANSWER_SECONDS)
         except (KafkaException, TimeoutError) as error:
+            self._admin.poll(0)  # what it complains of, and what it logs, is handed out only here
             raise self._fault(verb, topic, error) from None
 
     def _fault(self, verb: str, topic: str, error: Exception) -> Exception:
