@@ -135,15 +135,15 @@ def test_a_worker_that_hangs_is_replaced_and_finds_its_way_back(scene: KafkaScen
     assert read_raw(scene).events == scene.events()
 
 
-def test_after_sigterm_the_next_one_takes_over_at_once(scene: KafkaScene) -> None:
-    """Neither batch nor membership would be done by themselves before this test's patience is."""
-    long = {"CDC_LEASE_SECONDS": "1000", "CDC_BATCH_AGE_SECONDS": "3600"}
+def test_after_sigterm_the_next_one_goes_on(scene: KafkaScene) -> None:
+    """No batch would be written by itself before this test's patience is over."""
+    slow = {"CDC_BATCH_AGE_SECONDS": "3600"}
     scene.write(*map(event, range(30)))
-    process = scene.consumer(**long)
+    process = scene.consumer(**slow)
     wait_until(lambda: len(scene.assigned(process)) == PARTITIONS, PATIENCE_SECONDS, "the worker has all")
     assert process.stop(PATIENCE_SECONDS) == 0, process.command.log.read_text(encoding="utf-8")
     scene.write(*map(event, range(30, 60)))
-    scene.catch_up(**long)
+    scene.catch_up(**slow)
     assert read_raw(scene).events == scene.events()
 
 
