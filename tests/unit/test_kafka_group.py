@@ -14,7 +14,8 @@ from confluent_kafka import TopicPartition
 from cdc.errors import FatalFault, LeaseLost
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.kafka.fault import Complaints
-from cdc_consumer.kafka.group import Group, Partition, Readers, arrived_at
+from cdc_consumer.kafka.group import Group, Partition, Readers
+from cdc_consumer.kafka.message import arrived_at
 from cdc_consumer.kafka.streams import GroupLeases
 from cdc_consumer.kafka.watch import Watch
 from cdc_consumer.kinesis import Shard, Stream

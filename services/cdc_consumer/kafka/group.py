@@ -5,22 +5,18 @@ from once its thread has said from where, and never from where the group or the 
 us are read on during a rebalance (assignor cooperative-sticky). One that goes is given up when its thread has written
 what it had, or the time for that is over; one that was lost, at once.
 
-The client serves one thread at a time and makes others wait for ever while that polls (confluent-kafka 2.16), so the
-thread that polls makes all calls, those that others ask for between two polls or while it waits for partitions to be
-given up. It does nothing slow besides: a slow write to S3 never costs the membership (`max.poll.interval.ms`).
+The thread that polls makes all calls of the client (calls.py): those that others ask for between two polls, or while it
+waits for partitions to be given up. It does nothing slow besides, so a slow write to S3 never costs the membership
+(`max.poll.interval.ms`).
 """
 
 from __future__ import annotations
 
 import contextvars
-import queue
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -28,6 +24,7 @@ from cdc.errors import FatalFault, LeaseLost, TransientFault
 from cdc.telemetry import get_log
 from cdc_consumer.backoff import FaultReport
 from cdc_consumer.clock import Clock
+from cdc_consumer.kafka.calls import Calls
 from cdc_consumer.kafka.fault import (
     LOG_TRUNCATED,
     OFFSET_GONE,
@@ -38,25 +35,20 @@ from cdc_consumer.kafka.fault import (
     kafka_fault,
 )
 from cdc_consumer.kafka.feed import Feed
+from cdc_consumer.kafka.message import record_of
 from cdc_consumer.kinesis import Record
 
-T = TypeVar("T")
 POLL_RECORDS_MAX = 2_000
 POLL_SECONDS = 0.1
 SERVE_SECONDS = 0.05
 ANSWER_SECONDS = 10.0
-CALL_SECONDS = 60.0
-"""Longer than the client's own limits, by which it answers; a commit waits for a coordinator for the session's time."""
 GIVE_UP_SECONDS = 10.0
 """How long a rebalance waits for what was read to become durable."""
 FEEDS_BYTES_MAX = 64 * 1024 * 1024
 """What the feeds of all partitions together may hold; each has its share."""
 FEED_BYTES_MIN = 1024 * 1024
 REOPEN_SECONDS = 0.5
-CLOSE_SECONDS = 10.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_MILLISECONDS_MAX = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+CLOSE_SECONDS = 15.0
 _LOST_LOG = "the topic's log ends before what was read from it"
 
 _log = get_log(__name__)
@@ -107,7 +99,7 @@ class Group:
         self._leaving: set[Partition] = set()
         self._fault: BaseException | None = None
         self._done = threading.Event()
-        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._calls = Calls(clock, is_served=lambda: self._fault is None)
         self.has_joined = False
 
     @contextmanager
@@ -178,7 +170,7 @@ class Group:
         """
         note = TopicPartition(partition.topic, partition.number, upto, identity)
         try:
-            answers = self._call(lambda: self._client.commit(offsets=[note], asynchronous=False))
+            answers = self._calls.ask(lambda: self._client.commit(offsets=[note], asynchronous=False))
         except KafkaException as error:
             raise self._commit_fault(partition, kafka_error(error)) from None
         for answer in answers:
@@ -193,7 +185,7 @@ class Group:
         """
         asked = [TopicPartition(one.topic, one.number) for one in partitions]
         try:
-            answers = self._call(lambda: self._client.committed(asked, timeout=ANSWER_SECONDS)) if asked else []
+            answers = self._calls.ask(lambda: self._client.committed(asked, timeout=ANSWER_SECONDS)) if asked else []
         except KafkaException as error:
             raise kafka_fault("read the committed offsets", "all", self._explained(error)) from None
         return {_partition(one): (one.offset, one.metadata or "") for one in answers if one.offset >= 0}
@@ -204,37 +196,10 @@ class Group:
         unsettled = error is not None and error.code() in UNSETTLED
         return TransientFault(fault.what, where=fault.where) if unsettled else fault
 
-    def _call(self, call: Callable[[], T]) -> T:
-        """Have the thread that polls make a call of the client, and wait for its answer.
-
-        Raises:
-            TransientFault: when it gives none in time, or has ended.
-        """
-        answer: Future[T] = Future()
-        self._calls.put((call, answer))
-        deadline = self._clock.monotonic() + CALL_SECONDS
-        while self._clock.monotonic() < deadline and self._fault is None:
-            finished, _ = wait([answer], timeout=1.0)
-            if finished:
-                return answer.result()
-        raise TransientFault("the Kafka client does not answer")
-
-    def _serve(self, wait_seconds: float) -> None:
-        """Make the calls that others ask for; waits a little for one."""
-        try:
-            while True:
-                call, answer = self._calls.get(timeout=wait_seconds) if wait_seconds else self._calls.get_nowait()
-                try:
-                    answer.set_result(call())
-                except BaseException as error:  # noqa: BLE001 - whoever asked gets it
-                    answer.set_exception(error)
-        except queue.Empty:
-            return
-
     def _poll(self) -> None:
         try:
             while not self._done.is_set():
-                self._serve(0.0)
+                self._calls.serve(0.0)
                 self._start_fetching()
                 self._hold_back()
                 self._hand_out(self._client.consume(POLL_RECORDS_MAX, POLL_SECONDS))
@@ -259,7 +224,7 @@ class Group:
         deadline = self._clock.monotonic() + GIVE_UP_SECONDS
         readers.ask(partitions)
         while not readers.have_left(partitions) and self._clock.monotonic() < deadline:
-            self._serve(SERVE_SECONDS)
+            self._calls.serve(SERVE_SECONDS)
             readers.ask(partitions)  # again, for a thread that was just about to begin
         readers.drop(partitions)
         self._forget(partitions)
@@ -363,19 +328,6 @@ class Group:
 
     def _explained(self, error: KafkaException) -> KafkaError | None:
         return self._complaints.explain(kafka_error(error))
-
-
-def record_of(message: Message) -> Record:
-    """A message as a record. Its key and headers are not needed: the value says all that a change event is."""
-    kind_and_time = message.timestamp()
-    offset, value = message.offset(), message.value()
-    assert offset is not None
-    return Record(seq=str(offset + 1), arrived_at=arrived_at(kind_and_time[1]), data=value or b"")
-
-
-def arrived_at(milliseconds: int) -> datetime:
-    """The record's timestamp; what is no time, as in a topic of before Kafka 0.10, is the same at every try."""
-    return _EPOCH + _MILLISECOND * min(max(milliseconds, 0), _MILLISECONDS_MAX)
 
 
 def _partition(part: TopicPartition) -> Partition:
