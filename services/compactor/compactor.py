@@ -14,6 +14,7 @@ from cdc import aws
 from cdc.contract import TableContract
 from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
+from cdc.raw import schema_path
 from cdc.telemetry import get_log
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Key, Rejected
@@ -68,7 +69,7 @@ class TableCompactor:
         self._pair = pair
         self._raw = raw
         self._quarantine = quarantined
-        self._reader = ChangeReader(contract, pii_key, EPOCH)
+        self._reader = ChangeReader(contract, pii_key, EPOCH, self._avro_schema)
         self._index = RowIndex()
         self._progress = Progress()
         self._new_columns: set[str] = set()
@@ -136,6 +137,9 @@ class TableCompactor:
         self._progress = progress
         self._report(merged, resolved.holds)
         return moved
+
+    def _avro_schema(self, stream: str, schema_id: int) -> str:
+        return self._raw.get(schema_path(stream, schema_id)).decode()
 
     def _set_aside(self, merged: Merged, rejected: list[Rejected]) -> None:
         """Quarantine before the commit: the offsets must not pass a record that is nowhere."""

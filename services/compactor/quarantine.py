@@ -53,6 +53,7 @@ def _day(arrived_at: str) -> str:
 
 
 def _line(origin: Origin, fault: RecordFault) -> bytes:
+    schema = {} if origin.line.schema_id is None else {"schema_id": origin.line.schema_id}
     return msgspec.json.encode(
         {
             "shard": origin.line.shard,
@@ -63,5 +64,6 @@ def _line(origin: Origin, fault: RecordFault) -> bytes:
             "column": fault.where,
             "detail": fault.what,
             "payload": base64.b64encode(bytes(origin.line.event)).decode(),
+            **schema,
         }
     )
