@@ -14,6 +14,7 @@ from cdc.debezium.forms import SchemaField
 
 _STATED = "__debezium.source.column.name"
 _NOT_AVRO = re.compile(r"[^A-Za-z0-9_]")
+_NOT_PLAIN = re.compile(r"^[0-9]|[^A-Za-z0-9]")
 
 
 def source_names(fields: Iterable[SchemaField], columns: Iterable[str]) -> Mapping[str, str]:
@@ -44,10 +45,16 @@ def _adjusted(names: set[str], columns: list[str], adjust: Callable[[str], str])
 
 def _with_underscores(name: str) -> str:
     """As `field.name.adjustment.mode=avro` does it."""
-    text = _NOT_AVRO.sub("_", name)
+    text = _NOT_AVRO.sub(lambda match: "_" * len(_units(match[0])), name)
     return f"_{text}" if text[:1].isdecimal() else text
 
 
 def _with_unicode(name: str) -> str:
     """As `field.name.adjustment.mode=avro_unicode` does it."""
-    return _NOT_AVRO.sub(lambda match: f"_u{ord(match[0]):04x}", name)
+    return _NOT_PLAIN.sub(lambda match: "".join(f"_u{unit:04x}" for unit in _units(match[0])), name)
+
+
+def _units(character: str) -> list[int]:
+    """A character as Java counts it: in units of UTF-16."""
+    octets = character.encode("utf-16-be")
+    return [int.from_bytes(octets[start : start + 2], "big") for start in range(0, len(octets), 2)]
