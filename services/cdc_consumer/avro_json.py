@@ -29,8 +29,6 @@ _DIGITS_MAX = 131_072 + 16_383
 _UNSCALED_BYTES_MAX = _DIGITS_MAX * 5 // 12
 _EXACT = Context(prec=_DIGITS_MAX, Emax=999_999, Emin=-999_999)
 _FLOAT_DIGITS = range(6, 10)
-_BASE64 = {"bytes"}
-_AS_IT_IS = frozenset({"boolean", "int32", "int64", "string"})
 
 
 class AvroToJson:
@@ -42,7 +40,7 @@ class AvroToJson:
         Raises:
             RecordFault: `avro-schema`, when the schema is none that values can be read by.
         """
-        self._write = _writer(connect_schema(text))
+        self._write = _Writers().of(connect_schema(text))
         try:
             self._schema = fastavro.parse_schema(_without_logic(json.loads(text)))
         except Exception:  # noqa: BLE001 - fastavro documents no list of what it raises for a schema
@@ -64,32 +62,38 @@ class AvroToJson:
         return msgspec.json.encode(self._write(value))
 
 
-def _writer(field: SchemaField) -> Write:
-    """The function that makes of a value, as fastavro gives it, what msgspec writes as the right JSON."""
-    write = _present(field)
-    return write if write is _same else lambda value: None if value is None else write(value)
+class _Writers:
+    """The functions that make of values, as fastavro gives them, what msgspec writes as the right JSON.
 
+    A type that a schema has in many places is one object, and so is its function: a schema is never unfolded.
+    """
 
-def _present(field: SchemaField) -> Write:
-    if field.name == CONNECT_DECIMAL and field.type == "bytes":
-        return _decimal(field)
-    if field.type in _AS_IT_IS:
-        return _same
-    simple: dict[str, Write] = {"bytes": _octets, "float": _float, "double": _double}
-    return simple[field.type] if field.type in simple else _composite(field)
+    def __init__(self) -> None:
+        self._of_fields: dict[int, Write] = {}
 
+    def of(self, field: SchemaField) -> Write:
+        write = self._of_present(field)
+        return write if write is _same else lambda value: None if value is None else write(value)
 
-def _composite(field: SchemaField) -> Write:
-    if field.items is not None:
-        item = _writer(field.items)
-        return lambda values: [item(value) for value in values]
-    if field.values is not None:
-        inner = _writer(field.values)
-        return lambda members: {name: inner(value) for name, value in members.items()}
-    members = [(member.field or "", _writer(member)) for member in field.fields or ()]
-    if field.name == VARIABLE_SCALE_DECIMAL and {name for name, _ in members} == {"scale", "value"}:
-        return _variable_scale
-    return lambda record: {name: write(record[name]) for name, write in members}
+    def _of_present(self, field: SchemaField) -> Write:
+        if field.name == CONNECT_DECIMAL and field.type == "bytes":
+            return _decimal(field)
+        if field.items is not None:
+            item = self.of(field.items)
+            return lambda values: [item(value) for value in values]
+        if field.values is not None:
+            inner = self.of(field.values)
+            return lambda members: {name: inner(value) for name, value in members.items()}
+        return _PLAIN[field.type] if field.type in _PLAIN else self._of_record(field)
+
+    def _of_record(self, field: SchemaField) -> Write:
+        fields = field.fields or []
+        if field.name == VARIABLE_SCALE_DECIMAL and {member.field for member in fields} == {"scale", "value"}:
+            return _variable_scale
+        if id(fields) not in self._of_fields:
+            members = [(member.field or "", self.of(member)) for member in fields]
+            self._of_fields[id(fields)] = lambda record: {name: write(record[name]) for name, write in members}
+        return self._of_fields[id(fields)]
 
 
 def _same(value: Any) -> Any:
@@ -121,6 +125,12 @@ def _packs_to(number: float, octets: bytes) -> bool:
         return struct.pack("<f", number) == octets
     except OverflowError:  # rounded up past the greatest float
         return False
+
+
+_PLAIN: dict[str, Write] = {
+    **dict.fromkeys(("boolean", "int32", "int64", "string"), _same),
+    "bytes": _octets, "float": _float, "double": _double,
+}  # fmt: skip
 
 
 def _decimal(field: SchemaField) -> Write:
