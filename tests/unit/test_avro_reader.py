@@ -35,9 +35,9 @@ class Clock:
 
 
 def reader(
-    registry: MemoryRegistry, store: MemoryObjects | None = None, clock: Callable[[], float] = Clock()
-) -> AvroReader:  # noqa: B008 - not changed
-    return AvroReader(registry, store or MemoryObjects(), clock)
+    registry: MemoryRegistry, store: MemoryObjects | None = None, clock: Callable[[], float] = lambda: 1000.0
+) -> AvroReader:
+    return AvroReader(registry, MemoryObjects() if store is None else store, clock)
 
 
 def reason(read: Callable[[], object]) -> str:

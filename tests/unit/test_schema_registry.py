@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -71,7 +72,7 @@ def test_credentials_are_sent_and_a_refusal_is_fatal(double: RegistryDouble) -> 
     "more", [{"schemaType": "JSON"}, {"references": [{"name": "a", "subject": "a", "version": 1}]}]
 )
 def test_what_is_no_avro_schema_that_stands_alone_is_a_fault_of_the_record(
-    double: RegistryDouble, more: dict[str, str]
+    double: RegistryDouble, more: dict[str, Any]
 ) -> None:
     double.add(SCHEMA, **more)
     with pytest.raises(RecordFault) as caught:
