@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, TypeGuard
 
 from cdc.debezium.forms import SchemaField
 
@@ -18,29 +20,33 @@ _NOT_PLAIN = re.compile(r"^[0-9]|[^A-Za-z0-9]")
 
 
 def source_names(fields: Iterable[SchemaField], columns: Iterable[str]) -> Mapping[str, str]:
-    """The contract's columns by the fields that stand for them under another name.
+    """The columns by the fields that stand for them under another name; `columns` are those of the contract.
 
-    What the schema states counts first. Else a field stands for the one column whose name Debezium would have changed
-    to the field's; where that holds for several columns, or the column has a field of its own name, nothing is taken
-    for it: the column is then missing, loudly.
+    What the schema states counts first. Else a field that is no column itself stands for the one column whose name
+    Debezium would have changed to the field's; where that holds for several columns, or the column has a field of its
+    own name, nothing is taken for it: the column is then missing, loudly.
     """
-    fields = list(fields)
-    present = {field.field for field in fields}
-    sought = [column for column in columns if column not in present]
+    columns = set(columns)
     stated = {field.field: (field.parameters or {}).get(_STATED) for field in fields if field.field is not None}
-    found = {name: column for name, column in stated.items() if column in sought and column is not None}
-    if len(set(found.values())) < len(found):
-        return {}
+    found = _unambiguous({name: column for name, column in stated.items() if _is_adjusted(column, name)}, stated.keys())
+    names = {name for name in stated if name not in columns and name not in found and stated[name] is None}
     for adjust in (_with_underscores, _with_unicode):
-        left = [column for column in sought if column not in found.values()]
-        found |= _adjusted({name for name in stated if name not in found and not stated[name]}, left, adjust)
+        left = columns - (stated.keys() - found.keys()) - set(found.values())
+        adjusted = {column: adjust(column) for column in left}
+        counts = Counter(adjusted.values())
+        found |= {name: column for column, name in adjusted.items() if name in names and counts[name] == 1}
+        names -= found.keys()
     return found
 
 
-def _adjusted(names: set[str], columns: list[str], adjust: Callable[[str], str]) -> dict[str, str]:
-    adjusted = {column: adjust(column) for column in columns}
-    counts = Counter(adjusted.values())
-    return {name: column for column, name in adjusted.items() if name in names and counts[name] == 1}
+def _is_adjusted(column: Any, name: str) -> TypeGuard[str]:
+    return isinstance(column, str) and column != name and name in {_with_underscores(column), _with_unicode(column)}
+
+
+def _unambiguous(found: Mapping[str, str], present: AbstractSet[str]) -> dict[str, str]:
+    """Those that no two fields claim, nor a field of that very name."""
+    counts = Counter(found.values())
+    return {name: column for name, column in found.items() if counts[column] == 1 and column not in present}
 
 
 def _with_underscores(name: str) -> str:

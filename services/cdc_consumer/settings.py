@@ -26,8 +26,11 @@ class RegistryLocation:
 def _registry(value: object) -> RegistryLocation | None:
     if isinstance(value, RegistryLocation) or value is None:
         return value
-    urls = [urlsplit(part.strip()) for part in str(value).split(",")]
-    if not all(url.scheme in {"http", "https"} and _has_host(url) and not (url.query or url.fragment) for url in urls):
+    try:
+        urls = [urlsplit(part.strip()) for part in str(value).split(",")]
+    except ValueError:  # such as a bracket that is never closed
+        urls = []
+    if not urls or not all(_is_plain(url) for url in urls):
         raise ValueError("must look like https://user:password@host:port")
     logins = {f"{unquote(url.username)}:{unquote(url.password or '')}" for url in urls if url.username is not None}
     if len(logins) > 1:
@@ -36,11 +39,12 @@ def _registry(value: object) -> RegistryLocation | None:
     return RegistryLocation(",".join(bare), SecretStr(logins.pop()) if logins else None)
 
 
-def _has_host(url: SplitResult) -> bool:
+def _is_plain(url: SplitResult) -> bool:
     try:
-        return bool(url.hostname) and (url.port is None or url.port > 0)
+        has_host = bool(url.hostname) and (url.port is None or url.port > 0)
     except ValueError:  # a port that is no number
         return False
+    return url.scheme in {"http", "https"} and has_host and not url.query and not url.fragment
 
 
 RegistrySetting = Annotated[RegistryLocation | None, BeforeValidator(_registry)]
