@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 
 from cdc.contract import Column, TableContract
+from cdc.dms_lob import may_be_cut
 from cdc.dms_number import number
 from cdc.dms_value import normaliser
+from cdc.doubled_name import refuse_doubled_names
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.position import LSN_OF_BACKFILL, Position, parse_lsn
@@ -56,7 +58,7 @@ class _Metadata(msgspec.Struct, rename="kebab"):
 
 _SHAPE = msgspec.json.Decoder(_Shape)
 # With the hook no number passes through a double, which would take its last digits.
-_RECORD = msgspec.json.Decoder(dict[str, dict[str, Any] | None], float_hook=number)
+_RECORD = msgspec.json.Decoder(dict[str, Any], float_hook=number)
 # A number of thousands of digits is a ValueError of Python's own.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -127,12 +129,23 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, fault)
 
 
-def _parsed(payload: bytes | memoryview) -> tuple[_Metadata, dict[str, dict[str, Any] | None]]:
+def _parsed(payload: bytes | memoryview) -> tuple[_Metadata, dict[str, _Row]]:
+    """The metadata and all parts that are objects; one that is a plain value, as a later DMS may add, says nothing."""
+    raw = bytes(payload)
     try:
-        record = _RECORD.decode(payload)
-        return msgspec.convert(record.get("metadata"), _Metadata), record
+        record = _RECORD.decode(raw)
+        parts: dict[str, _Row] = {name: part for name, part in record.items() if isinstance(part, dict)}
+        refuse_doubled_names(raw, len(record) + sum(map(len, parts.values())))
+        metadata = msgspec.convert(parts.get("metadata"), _Metadata)
     except _UNREADABLE:
-        raise RecordFault("not-dms", "the payload is no record of AWS DMS in JSON") from None
+        raise _not_dms() from None
+    if any(isinstance(part, list) for part in record.values()):
+        raise _not_dms()
+    return metadata, parts
+
+
+def _not_dms() -> RecordFault:
+    return RecordFault("not-dms", "the payload is no record of AWS DMS in JSON")
 
 
 def _position(op: Op, metadata: _Metadata, epoch: int) -> Position:
@@ -159,8 +172,13 @@ def _committed_at(op: Op, metadata: _Metadata) -> datetime:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    name = "timestamp" if op is Op.READ else "commit-timestamp"
-    raise RecordFault("no-commit-time", f"the record has no {name} with zone; it comes with IncludeTransactionDetails")
+    if op is Op.READ:
+        raise RecordFault("no-commit-time", "the record has no timestamp with zone, which DMS gives to every record")
+    raise RecordFault(
+        "no-commit-time",
+        "the record has no commit-timestamp with zone: IncludeTransactionDetails is off",
+        hint="set IncludeTransactionDetails on the DMS endpoint and reload the table",
+    )
 
 
 def _keys(contract: TableContract) -> list[Column]:
@@ -171,10 +189,10 @@ def _key(data: _Row, contract: TableContract) -> dict[str, Any]:
     columns = _keys(contract)
     if any(data.get(column.source_name) is None for column in columns):
         raise RecordFault("no-key", "a column of the primary key is null or missing")
-    return {column.source_name: _value(column, data) for column in columns}
+    return {column.source_name: _value(column, data, contract) for column in columns}
 
 
-def _before(record: Mapping[str, dict[str, Any] | None]) -> dict[str, Any] | None:
+def _before(record: Mapping[str, _Row]) -> _Row | None:
     """The before image: whatever stands beside data and metadata, for BeforeImageSettings may name it as it likes."""
     others = [name for name in record if name not in _OTHERS]
     if len(others) > 1:
@@ -198,7 +216,7 @@ def _other_key(before: _Row | None, data: _Row, key: _Row, contract: TableContra
         return None
     if len(stated) < len(columns):
         raise RecordFault("dms-partial-key", "the before image has some columns of the key but not all")
-    old = {column.source_name: _value(column, before) for column in columns}
+    old = {column.source_name: _value(column, before, contract) for column in columns}
     return None if old == key else old
 
 
@@ -211,12 +229,14 @@ def _image(data: _Row, key: _Row, contract: TableContract, *, images_are_full: b
         if column.source_name not in data:
             raise RecordFault(
                 "dms-column-absent",
-                "a column of the contract is absent: IncludeNullAndEmpty is off, or the task leaves the column out",
+                "a column of the contract is absent: IncludeNullAndEmpty is off, the task leaves the column out, or "
+                "the source has dropped it",
                 where=column.name,
-                hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table",
+                hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table; `cdc contract --check` tells "
+                "whether the column is there",
             )
         if data[column.source_name] is not None:
-            values[column.source_name] = _value(column, data)
+            values[column.source_name] = _value(column, data, contract)
         elif images_are_full or not column.type.can_be_toasted:
             values[column.source_name] = None
         else:
@@ -235,8 +255,16 @@ def _unknown(data: _Row, contract: TableContract) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in known}
 
 
-def _value(column: Column, row: _Row) -> Any:
+def _value(column: Column, row: _Row, contract: TableContract) -> Any:
+    value = row[column.source_name]
+    if isinstance(value, str) and may_be_cut(value, column.type, contract.dms_lob_max_size):
+        raise RecordFault(
+            "dms-cut-off",
+            "a value just as long as LobMaxSize lets through, which may have been cut",
+            where=column.name,
+            hint="set LobMaxSize above the longest value, and dms.lobMaxSize of the contract to the same",
+        )
     try:
-        return normaliser(column.type)(row[column.source_name])
+        return normaliser(column.type)(value)
     except RecordFault as fault:
         raise RecordFault(fault.reason, fault.what, where=column.name) from None
