@@ -127,7 +127,7 @@ class AvroReader:
         since = self._asked_since.setdefault(schema_id, now)
         if now - since < LAG_SECONDS:
             raise TransientFault(f"the schema registry does not know schema {schema_id} yet")
-        del self._asked_since[schema_id]
+        self._asked_since.pop(schema_id, None)  # another shard may have been first
 
 
 def _unknown(schema_id: int) -> RecordFault:
