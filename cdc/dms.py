@@ -82,7 +82,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
 
     Raises:
         RecordFault: when the record is none of DMS's, or its key or position cannot be told. What else is wrong with a
-            change becomes its `fault`.
+            change becomes its `faults`.
     """
     metadata, record = _parsed(payload)
     if metadata.record_type == "control":
@@ -96,7 +96,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     key = _key(data, contract)
     position, committed_at = _position(op, metadata, epoch), _committed_at(op, metadata)
 
-    def event(op: Op, before: _Row | None, after: _Row | None, fault: RecordFault | None = None) -> ChangeEvent:
+    def event(op: Op, before: _Row | None, after: _Row | None, faults: tuple[RecordFault, ...] = ()) -> ChangeEvent:
         return ChangeEvent(
             metadata.schema_name,
             metadata.table_name,
@@ -106,7 +106,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
             frozenset(),
             position,
             committed_at,
-            fault=fault,
+            faults=faults,
         )
 
     if op is Op.DELETE:
@@ -120,13 +120,12 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
             old_key = _other_key(before, data, key, contract)
             # Under REPLICA IDENTITY FULL there is a before image of every update; an empty one says it is not full.
             images_are_full = contract.dms_full_images and before != {}
-        after = _image(data, key, contract, images_are_full=images_are_full)
-        fault = None
     except RecordFault as raised:
-        after, fault = {**_unknown(data, contract), **key}, raised
+        return (event(op, None, {**_unknown(data, contract), **key}, (raised,)),)
+    after, faults = _image(data, key, contract, images_are_full=images_are_full)
     if old_key is None:
-        return (event(op, None, after, fault),)
-    return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, fault)
+        return (event(op, None, after, faults),)
+    return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, faults)
 
 
 def _parsed(payload: bytes | memoryview) -> tuple[_Metadata, dict[str, _Row]]:
@@ -220,33 +219,40 @@ def _other_key(before: _Row | None, data: _Row, key: _Row, contract: TableContra
     return None if old == key else old
 
 
-def _image(data: _Row, key: _Row, contract: TableContract, *, images_are_full: bool) -> dict[str, Any]:
-    """The row's values in Debezium's forms."""
+def _image(
+    data: _Row, key: _Row, contract: TableContract, *, images_are_full: bool
+) -> tuple[dict[str, Any], tuple[RecordFault, ...]]:
+    """The row's values in Debezium's forms, and the faults of the columns that have none."""
     values = {**_unknown(data, contract), **key}
+    faults: list[RecordFault] = []
     for column in contract.columns:
         if column.source_name in values:
             continue
-        if column.source_name not in data:
-            raise RecordFault(
-                "dms-column-absent",
-                "a column of the contract is absent: IncludeNullAndEmpty is off, the task leaves the column out, or "
-                "the source has dropped it",
-                where=column.name,
-                hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table; `cdc contract --check` tells "
-                "whether the column is there",
-            )
-        if data[column.source_name] is not None:
-            values[column.source_name] = _value(column, data, contract)
-        elif images_are_full or not column.type.can_be_toasted:
-            values[column.source_name] = None
-        else:
-            raise RecordFault(
-                "dms-ambiguous-null",
-                "a null that may stand for an unchanged TOASTed value; dms.fullImages of the contract is not stated",
-                where=column.name,
-                hint="set REPLICA IDENTITY FULL and test_decoding, then dms.fullImages; see docs/dms.md",
-            )
-    return values
+        try:
+            values[column.source_name] = _image_value(column, data, contract, images_are_full=images_are_full)
+        except RecordFault as fault:
+            faults.append(fault)
+    return values, tuple(faults)
+
+
+def _image_value(column: Column, data: _Row, contract: TableContract, *, images_are_full: bool) -> Any:
+    if column.source_name not in data:
+        raise RecordFault(
+            "dms-column-absent",
+            "a column of the contract is absent: IncludeNullAndEmpty is off, the task leaves the column out, or "
+            "the source has dropped it",
+            where=column.name,
+            hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table; `cdc contract --check` tells "
+            "whether the column is there",
+        )
+    if data[column.source_name] is None and not images_are_full and column.type.can_be_toasted:
+        raise RecordFault(
+            "dms-ambiguous-null",
+            "a null that may stand for an unchanged TOASTed value; dms.fullImages of the contract is not stated",
+            where=column.name,
+            hint="set REPLICA IDENTITY FULL and test_decoding, then dms.fullImages; see docs/dms.md",
+        )
+    return None if data[column.source_name] is None else _value(column, data, contract)
 
 
 def _unknown(data: _Row, contract: TableContract) -> dict[str, Any]:

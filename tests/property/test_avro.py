@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 from base64 import b64encode
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from hypothesis import given
@@ -28,6 +28,7 @@ def decimal_octets(number: int) -> bytes:
     return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
 
 
+EXACT = Context(prec=60)
 SCALED: Any = {"type": "bytes", "connect.name": DECIMAL, "connect.parameters": {"scale": "3"}}
 PLAIN: list[tuple[Any, st.SearchStrategy[tuple[Any, Any]]]] = [
     ("long", st.integers(-(2**63), 2**63 - 1).map(lambda n: (n, n))),
@@ -35,7 +36,7 @@ PLAIN: list[tuple[Any, st.SearchStrategy[tuple[Any, Any]]]] = [
     ("bytes", st.binary(max_size=20).map(lambda octets: (octets, b64encode(octets).decode()))),
     ("double", st.floats(allow_nan=False, allow_infinity=False).map(lambda n: (n, n))),
     ("float", st.floats(allow_nan=False, allow_infinity=False, width=32).map(lambda n: (n, n))),
-    (SCALED, st.integers(-(10**30), 10**30).map(lambda n: (decimal_octets(n), f"{Decimal(n).scaleb(-3):f}"))),
+    (SCALED, st.integers(-(10**30), 10**30).map(lambda n: (decimal_octets(n), f"{Decimal(n).scaleb(-3, EXACT):f}"))),
 ]
 """Types, with values and what they are in JSON."""
 ONE = st.sampled_from(PLAIN).flatmap(lambda pair: st.tuples(st.just(pair[0]), pair[1]))

@@ -119,6 +119,15 @@ def test_null_against_absent(
         assert event.row[column] is None
 
 
+def test_every_column_at_fault_is_told() -> None:
+    row = {name: value for name, value in ROW.items() if name != "attributes"} | {"name": None}
+    event = only(record("update", row, 7))
+    assert {(fault.where, fault.reason) for fault in event.faults} == {
+        ("name", "dms-ambiguous-null"),
+        ("attributes", "dms-column-absent"),
+    }
+
+
 def test_a_null_of_a_type_that_is_never_toasted_is_null() -> None:
     event = only(record("update", {**ROW, "age": None}, 7))
     assert (event.fault, event.row["age"]) == (None, None)
