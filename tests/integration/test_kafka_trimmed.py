@@ -56,10 +56,10 @@ class MockScene:
     quarantine: MemoryObjects = field(default_factory=MemoryObjects)
     topics: StatedTopics = field(default_factory=StatedTopics)
 
-    def write(self, *payloads: bytes) -> None:
+    def write(self, *payloads: bytes, partition: int = 0) -> None:
         producer = Producer({"bootstrap.servers": self.server, "log_level": 0})
         for payload in payloads:
-            producer.produce(TOPIC, payload, partition=0)
+            producer.produce(TOPIC, payload, partition=partition)
             producer.poll(0)
         assert producer.flush(PATIENCE_SECONDS) == 0
 
@@ -150,6 +150,17 @@ def test_what_was_dropped_before_the_first_worker_came_is_none(scene: MockScene)
     raw = read_raw(scene)
     assert sorted(seq for _, seq in raw.events) == list(range(oldest + 1, 151))
     assert gaps() == before
+
+
+def test_what_was_dropped_after_the_partition_was_seen_empty_is_a_gap(scene: MockScene) -> None:
+    before = gaps()
+    scene.write(event(0), partition=1)  # which makes the topic
+    scene.catch_up()
+    assert scene.chain() == []
+    scene.write(*large(range(150)))
+    scene.catch_up()
+    assert gaps() == before + 1
+    assert scene.chain()[0][0] == scene.oldest()
 
 
 def test_a_log_that_ends_before_what_was_read_ends_the_program(scene: MockScene) -> None:

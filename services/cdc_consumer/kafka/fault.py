@@ -19,7 +19,7 @@ _DENIED = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION,
 })  # fmt: skip
-_MISSING = frozenset({
+MISSING = frozenset({
     KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION,
 })  # fmt: skip
 _UNFIT = frozenset({
@@ -29,7 +29,7 @@ _UNFIT = frozenset({
 _HINTS = {
     _DENIED: "check the CDC_KAFKA_* of security, and that the user may Describe, DescribeConfigs and Read the topics "
     "and Read the group that CDC_LEASES names",
-    _MISSING: "check the topics' names in CDC_SOURCE; cdc-consumer makes none",
+    MISSING: "check the topics' names in CDC_SOURCE; cdc-consumer makes none",
     _UNFIT: "check that the brokers are Kafka 2.8 or later, CDC_LEASE_SECONDS against their "
     "group.min.session.timeout.ms and group.max.session.timeout.ms, and that no other program is in the group "
     "that CDC_LEASES names",

@@ -51,7 +51,7 @@ class Feed:
         self.is_open = False
 
     def open(self, after: int) -> int:
-        """Go on after a sequence number (0: at the oldest record); returns the number of this opening."""
+        """Go on after a sequence number (0: from the beginning); returns the number of this opening."""
         with self._changed:
             self._items.clear()
             self._bytes = 0

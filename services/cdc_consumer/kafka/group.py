@@ -27,6 +27,7 @@ from cdc_consumer.clock import Clock
 from cdc_consumer.kafka.calls import Calls
 from cdc_consumer.kafka.fault import (
     LOG_TRUNCATED,
+    MISSING,
     OFFSET_GONE,
     PARTITION_EOF,
     UNSETTLED,
@@ -254,9 +255,8 @@ class Group:
                 # Assigned anew rather than sought: that also wakes a partition that the client has stopped on an error.
                 if partition in self._fetching:
                     self._client.incremental_unassign([TopicPartition(partition.topic, partition.number)])
-                # The oldest record is asked for by its word: its number may change before the question is answered.
-                offset = opening.after or -2
-                self._client.incremental_assign([TopicPartition(partition.topic, partition.number, offset)])
+                # By its number also where that is 0, so that what is gone from the beginning shows as out of range.
+                self._client.incremental_assign([TopicPartition(partition.topic, partition.number, opening.after)])
                 self._fetching.add(partition)
                 self._paused.discard(partition)
 
@@ -303,9 +303,10 @@ class Group:
             raise _log_lost(partition)
         else:
             fault = kafka_fault("fetch", str(partition), self._complaints.explain(error))
-            if isinstance(fault, FatalFault):
+            # A broker may not know a topic for a moment, as after its start; the next survey tells whether it is gone.
+            if isinstance(fault, FatalFault) and error.code() not in MISSING:
                 raise fault
-            self._report.add("read", fault)
+            self._report.add("read", TransientFault(fault.what, where=fault.where))
 
     def _find_again(self, partition: Partition, feed: Feed) -> None:
         """The partition does not have the record at our position: go on where it begins now, as a loss."""
