@@ -19,7 +19,7 @@ class Decoder:
         self._key = tuple(contract.column(name).source_name for name in contract.key)
 
     def decode(self, payload: bytes | memoryview | msgspec.Raw, epoch: int) -> tuple[ChangeEvent, ...]:
-        """The change events of one message: one, or the two of a key change that came as one, or none where nothing changed.
+        """The change events of one message: one, or the two of a key change in one, or none where nothing changed.
 
         Raises:
             RecordFault: when the message is no change event, or lacks what a merge needs.

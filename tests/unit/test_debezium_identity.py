@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,7 @@ def test_a_delete_whose_key_debezium_made_up_is_refused(zero: object) -> None:
         {"id": 0, "u": "", "v": None, "big": "", "vb": None, "by": ""},
         {"id": 0, "u": "c", "v": "v", "big": "b", "vb": "FQ==", "by": "AQ=="},
         OF_INDEX,
+        {"id": 0, "u": "", "v": None, "big": "1970-01-01T00:00:00.000000Z", "vb": None, "by": ""},
     ],
 )
 def test_a_delete_whose_key_the_log_has_is_merged(before: dict[str, Any]) -> None:
@@ -90,3 +92,13 @@ def test_a_delete_whose_key_the_log_has_is_merged(before: dict[str, Any]) -> Non
 def test_a_read_with_the_words_of_the_placeholder_is_the_row_s_own_text() -> None:
     (event,) = events(None, {**WHOLE, "big": PLACEHOLDER}, "r")
     assert (event.unchanged, event.row["big"]) == (frozenset(), PLACEHOLDER)
+
+
+def test_a_zero_in_a_composite_key_is_no_reason_to_refuse_a_delete() -> None:
+    """With REPLICA IDENTITY DEFAULT a column with a default has it in the image before."""
+    contract = contract_of("t", "id bigint, line int, status text, v text")
+    keyed = replace(contract, key=("id", "line"))
+    body = message("d", before={"id": 5, "line": 0, "status": "new", "v": None}, after=None)
+    found, rejected = read([body], keyed)
+    assert rejected == []
+    assert [(change.key, change.op) for change in found] == [((5, 0), "d")]
