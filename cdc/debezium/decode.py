@@ -110,18 +110,15 @@ class Decoder:
     @staticmethod
     def _unwrapped(payload: bytes | memoryview | msgspec.Raw) -> tuple[_Envelope, bytes | None]:
         """The envelope, and the schema where there is one: it and the payload are then all that the message has."""
-        try:
-            envelope = _ENVELOPE.decode(payload)
-            if envelope.op is not None or envelope.source is not None or not bytes(envelope.payload):
-                return envelope, None
-            body = envelope.payload
-            schema = bytes(envelope.schema)
-            if schema in _NONE:
-                return _ENVELOPE.decode(body), None
-            inner = _ENVELOPE.decode(body)
-        except _UNREADABLE:
-            raise RecordFault("not-debezium", "the payload is no Debezium change event") from None
-        inner.payload = body
+        envelope = _envelope(payload)
+        body = bytes(envelope.payload)
+        if envelope.op is not None or envelope.source is not None or not body.startswith(b"{"):
+            return envelope, None
+        schema = bytes(envelope.schema)
+        inner = _envelope(body)
+        if schema in _NONE:
+            return inner, None
+        inner.payload = envelope.payload
         return inner, schema
 
     def _read_schema(self, schema: bytes) -> Forms:
@@ -194,6 +191,14 @@ class Decoder:
     def _doubtful(after: Mapping[str, Any], nulled: frozenset[str]) -> frozenset[str]:
         """The nulls that may stand for a value."""
         return frozenset(name for name in nulled if name in after and after[name] is None) if nulled else nulled
+
+
+def _envelope(body: bytes | memoryview | msgspec.Raw) -> _Envelope:
+    """The envelope; one without anything where the body is none, as a flattened row with a column `source` is."""
+    try:
+        return _ENVELOPE.decode(body)
+    except _UNREADABLE:
+        return _Envelope()
 
 
 def _nulled(forms: Forms, *, may_lack: bool) -> frozenset[str]:

@@ -187,6 +187,17 @@ def test_a_flattened_event_with_a_position_is_merged(changed: dict[str, Any], op
     assert not [name for name in found.row if name.startswith("__")]
 
 
+@pytest.mark.parametrize("own", [{"source": "s"}, {"op": 5}, {"op": "c", "source": "s"}, {"payload": "p"}])
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_a_flattened_row_may_have_columns_named_like_the_parts_of_an_envelope(
+    own: dict[str, Any], *, is_wrapped: bool
+) -> None:
+    row = FLAT | own
+    body: dict[str, Any] = {"schema": {"type": "struct", "fields": []}, "payload": row} if is_wrapped else row
+    found = decode(json.dumps(body).encode(), TABLE, 1)
+    assert {name: found.row[name] for name in own} == own
+
+
 @pytest.mark.parametrize("lacking", ["__op", "__lsn", "__source_ts_ms"])
 def test_a_flattened_event_without_a_position_is_refused_with_a_hint(lacking: str) -> None:
     for without in ({lacking}, {name for name in FLAT if name.startswith("__")}):
