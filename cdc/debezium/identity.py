@@ -33,7 +33,7 @@ def is_whole(before: Image, after: Image, key: Collection[str]) -> bool:
     in the image after; with FULL both at once is rare, and then the image is not relied on.
     """
     told = {name for name, value in before.items() if name not in key and not is_filler(value)}
-    changed = any(name in after and after[name] != before[name] for name in told)
+    changed = any(name in before and name in after and after[name] != before[name] for name in told.union(key))
     others = before.keys() - told - set(key)
     appeared = any(not is_filler(after.get(name)) for name in others)
     return bool(told) and not (changed and appeared)
