@@ -39,6 +39,11 @@ def is_whole(before: Image, after: Image, key: Collection[str]) -> bool:
     return bool(told) and not (changed and appeared)
 
 
+def is_made_up(key: Collection[Any]) -> bool:
+    """Whether Debezium may have made up all of an old key."""
+    return all(map(is_filler, key))
+
+
 def check_old_key(before: Image, key: Collection[str]) -> None:
     """Refuse an old key that is made up: with USING INDEX the log lacks what the index lacks.
 
@@ -48,7 +53,7 @@ def check_old_key(before: Image, key: Collection[str]) -> None:
     """
     others = [value for name, value in before.items() if name not in key]
     is_partial = any(is_filler(value) for value in others) and not all(is_filler(value) for value in others)
-    if is_partial and all(is_filler(before.get(name)) for name in key):
+    if is_partial and is_made_up([before.get(name) for name in key]):
         raise RecordFault("no-key", "the log may lack a column of the old primary key", hint=_HINT)
 
 
@@ -67,7 +72,7 @@ def moves(event: ChangeEvent, key: Collection[str]) -> tuple[ChangeEvent, ...]:
     try:
         check_old_key(before, key)
     except RecordFault as fault:
-        return (replace(event, fault=fault),)
+        return (replace(event, faults=(*event.faults, fault)),)
     nothing = frozenset[str]()
     return (
         replace(event, op=Op.DELETE, after=None, unchanged=nothing, doubtful=nothing),

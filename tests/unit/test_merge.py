@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
+import pyarrow as pa
+
 from compactor.change import Change, Key
-from compactor.index import Located, RowIndex
+from compactor.index import Located, Mark, RowIndex, marks
 from compactor.merge import Merged, merge
 from tests.golden_debezium import contract_of
 from tests.unit.test_fold import change
@@ -53,14 +55,14 @@ def rows(merged: Merged) -> dict[Key, object]:
 
 def test_the_delete_and_the_create_of_one_key_at_one_position_are_no_doubles_in_any_order() -> None:
     for order in permutations([INSERT, AWAY, BACK, AWAY, BACK, INSERT]):
-        merged = merge(order, RowIndex(), History(), CONTRACT, None)
+        merged = merge(order, RowIndex([pa.int64()]), History(), CONTRACT, None)
         assert rows(merged) == {(1,): "c"}
         assert merged.duplicates == 3
 
 
 def test_the_create_is_merged_after_its_delete_was_and_no_second_time() -> None:
-    index = RowIndex()
-    index.mark((1,), AWAY.position, is_set_aside=False)
+    index = RowIndex([pa.int64()])
+    index.mark(index.prints_of_keys([(1,)]), marks([(AWAY.position, Mark.DELETED)]))
     merged = merge([BACK], index, History([INSERT, AWAY]), CONTRACT, None)
     assert (rows(merged), merged.duplicates) == ({(1,): "c"}, 0)
     again = merge([BACK, AWAY], index, History([INSERT, AWAY, BACK]), CONTRACT, None)
