@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -115,11 +115,11 @@ class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Transaction(msgspec.Struct, forbid_unknown_fields=True):
-    status: str
+    status: Literal["BEGIN", "END"]
     id: str
+    event_count: int | None  # no default: a flattened row of a table with an id and a status must not pass for one
+    data_collections: Any
     ts_ms: int | None = None
-    event_count: int | None = None
-    data_collections: Any = None
 
 
 class _Notification(msgspec.Struct, forbid_unknown_fields=True):
@@ -187,6 +187,11 @@ def route(data: bytes, tables: Tables, from_avro: Callable[[bytes], JsonValue] =
 def _route(data: bytes, tables: Tables) -> Route:
     line = one_line(data)  # first, so that bytes of another encoding are called what they are
     envelope = _decode(data)
+    if envelope is None:
+        flattened = _flattened(_bodies(data), line, tables)
+        if flattened is None:
+            raise RecordFault("not-routable", "the payload is JSON but no change event")
+        return flattened
     # The wrapper of schemas.enable=true has nothing beside it, so a column of that name cannot be taken for it.
     if envelope.payload is not None and envelope.source is None and envelope.metadata is None:
         envelope = envelope.payload
@@ -194,13 +199,12 @@ def _route(data: bytes, tables: Tables) -> Route:
         return _debezium(envelope, envelope.source, line, tables)
     if envelope.metadata is not None:
         return _dms(envelope.metadata, line, tables)
-    if envelope.op == _OPS_MESSAGE:
-        return LeftOut("message")
     bodies = _bodies(data)
     return _flattened(bodies, line, tables) or LeftOut(_housekeeping(bodies))
 
 
-def _decode(data: bytes) -> _Envelope:
+def _decode(data: bytes) -> _Envelope | None:
+    """The envelope; None where the payload is JSON but no envelope, as of a flattened row with a column `source`."""
     if data.count(b"{") + data.count(b"[") > DEPTH_MAX and _depth(data) > DEPTH_MAX:
         raise RecordFault("too-deep", f"the payload is nested deeper than {DEPTH_MAX}")
     try:
@@ -210,7 +214,7 @@ def _decode(data: bytes) -> _Envelope:
             _JSON.decode(data)
         except _UNREADABLE:
             raise RecordFault("not-json", "the payload is not JSON") from None
-        raise RecordFault("not-routable", "the payload is JSON but no change event") from None
+        return None
 
 
 def _depth(data: bytes) -> int:
