@@ -16,8 +16,9 @@ from cdc.raw import START, Tip, tip_path
 from cdc.telemetry import get_log
 from cdc_consumer import metrics
 from cdc_consumer.backoff import FaultReport, pause_seconds, persist
-from cdc_consumer.batch import Batch, Closing, Filed, Place, build, file_record
+from cdc_consumer.batch import Batch, Closing, OpenBatch, Place, build
 from cdc_consumer.clock import Clock
+from cdc_consumer.filing import file_record
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
 from cdc_consumer.kinesis import IteratorExpired, Record, Reply, Shard, ShardGone, Stream, Streams
@@ -33,7 +34,7 @@ READ_SECONDS_AT_TIP = 1.0
 TIP_SECONDS = 60.0
 """How often the tip is noted: it proves that the consumer lives, and each one is a request to pay."""
 BATCH_RECORDS_MAX = 100_000
-"""Records in a batch, those counted that are left out: they cost no bytes in raw but some in memory."""
+"""Records in a batch, those counted that are left out: a shard that has only such moves on as well."""
 
 _log = get_log(__name__)
 
@@ -86,9 +87,8 @@ class ShardReader:
         self._lossy = False
         self._iterator: str | None = None
         self._failures = 0
-        self._filed: list[Filed] = []
-        self._filed_bytes = 0
-        self._filed_since = 0.0
+        self._open_batch = OpenBatch()
+        self._open_since = 0.0
         self._tip_due = 0.0
 
     def run(self, *, until_caught_up: bool) -> Outcome:
@@ -119,7 +119,7 @@ class ShardReader:
             caught_up = until_caught_up and at_tip
             if caught_up or self._is_due():
                 self._write()
-            if at_tip and not self._filed and not self._lossy:
+            if at_tip and not self._open_batch.records and not self._lossy:
                 self._note_tip(asked_at)
             if caught_up:
                 return Outcome.CAUGHT_UP
@@ -171,7 +171,7 @@ class ShardReader:
 
     def _open(self) -> None:
         """Get an iterator past the last record read, whether that is written yet or not."""
-        last = self._filed[-1].seq if self._filed else self._after
+        last = self._open_batch.last.seq if self._open_batch.last else self._after
         after = None if int(last) == START else last
         self._iterator = self._tools.streams.iterator(self._stream, self._shard, after)
 
@@ -183,14 +183,13 @@ class ShardReader:
             self._leave_gap(int(records[0].seq))
         for record in records:
             filed = file_record(self._shard, record, self._tools.tables)
-            size = len(filed.line) + 1 if filed.line else 0  # a line is ended by a line feed
-            if self._filed_bytes and self._filed_bytes + size > self._tools.batch_bytes:
+            size_bytes = self._open_batch.size_bytes
+            if size_bytes and size_bytes + filed.size_bytes > self._tools.batch_bytes:
                 self._write()
-            if not self._filed:
-                self._filed_since = self._clock.monotonic()
-            self._filed.append(filed)
-            self._filed_bytes += size
-            if len(self._filed) >= BATCH_RECORDS_MAX:
+            if not self._open_batch.records:
+                self._open_since = self._clock.monotonic()
+            self._open_batch.add(filed)
+            if self._open_batch.records >= BATCH_RECORDS_MAX:
                 self._write()
         self._read_until = records[-1].arrived_at
         metrics.READ_RECORDS.inc(len(records))
@@ -211,10 +210,10 @@ class ShardReader:
         self._after = str(first - 1)
 
     def _is_due(self) -> bool:
-        return bool(self._filed) and self._age_seconds() >= self._tools.batch_age_seconds
+        return bool(self._open_batch.records) and self._age_seconds() >= self._tools.batch_age_seconds
 
     def _age_seconds(self) -> float:
-        return self._clock.monotonic() - self._filed_since
+        return self._clock.monotonic() - self._open_since
 
     def _pause_seconds(self, reply: Reply | None) -> float:
         if reply is None:
@@ -222,20 +221,23 @@ class ShardReader:
             pause = max(pause, READ_SECONDS)
         else:
             pause = READ_SECONDS if reply.behind_milliseconds else READ_SECONDS_AT_TIP
-        if self._filed:
+        if self._open_batch.records:
             pause = min(pause, max(READ_SECONDS, self._tools.batch_age_seconds - self._age_seconds()))
         return pause
 
     def _write(self) -> None:
         """Write what was read, if anything, and checkpoint."""
-        if not self._filed:
+        last = self._open_batch.last
+        if last is None:
             return
-        batch = build(Place(self._stream.identity, self._shard, self._after), self._filed, self._tools.tables.values())
-        self._writer.write(batch)
-        last = self._filed[-1]
+        batch = self._writer.write(self._build())
         with metrics.CHECKPOINT_SECONDS.time():
             self._persist("checkpoint", lambda: self._lease.checkpoint(last.seq, last.arrived_at))
         self._count(batch)
+
+    def _build(self, closing: Closing | None = None) -> Batch:
+        place = Place(self._stream.identity, self._shard, self._after)
+        return build(place, self._open_batch, self._tools.tables.values(), closing)
 
     def _close(self, reply: Reply) -> None:
         """Write the last batch of a closed shard, which names its children, and end its lease."""
@@ -245,10 +247,7 @@ class ShardReader:
         closing = Closing(ending, tuple(sorted(listed | set(reply.children))))
         if self._lossy:
             self._leave_gap(max(int(ending or START), int(self._after) + 2))
-        batch = build(
-            Place(self._stream.identity, self._shard, self._after), self._filed, self._tools.tables.values(), closing
-        )
-        self._writer.write(batch)
+        batch = self._writer.write(self._build(closing))
         self._end(closing.children)
         self._count(batch)
 
@@ -269,7 +268,7 @@ class ShardReader:
     def _count(self, batch: Batch) -> None:
         """Begin the next batch after this one, which is durable."""
         record = batch.record
-        self._after, self._filed, self._filed_bytes = record.upto, [], 0
+        self._after, self._open_batch = record.upto, OpenBatch()
         metrics.WRITTEN_BATCHES.inc()
         metrics.EMPTY_RECORDS.inc(record.empty)
         for item in record.objects:

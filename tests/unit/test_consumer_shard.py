@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cdc.errors import FatalFault, LeaseLost, TransientFault
+from cdc.objects import OtherContent
 from cdc_consumer.clock import Clock
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
@@ -124,7 +125,7 @@ class FaultyObjects(MemoryObjects):
     def put_new(self, path: str, body: bytes) -> None:
         self.before(path)
         if self.objects.setdefault(path, body) != body:
-            raise FatalFault("other content", where=path)
+            raise OtherContent("other content", where=path)
         self.after(path)
 
     def put(self, path: str, body: bytes) -> None:
