@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -61,8 +62,7 @@ class Batch:
     left_out: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """A record that was read: its number, and when it arrived."""
 
     seq: str
@@ -100,7 +100,8 @@ class OpenBatch:
         self.last = Read(filed.seq, filed.arrived_at)
         _grow(self.tables, self.last, filed.tables)
         _grow(self.quarantine, self.last, filed.quarantine)
-        self.left_out.update(filed.left_out)
+        for reason, records in filed.left_out.items():
+            self.left_out[reason] += records
         self.empty += filed.empty
         if filed.commit is not None and (self.commit is None or filed.commit > self.commit):
             self.commit = filed.commit

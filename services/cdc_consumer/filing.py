@@ -10,7 +10,8 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +22,8 @@ from cdc_consumer.routing import Commit, Empty, LeftOut, Tables, ToQuarantine, T
 _ENCODER = msgspec.json.Encoder()
 _SUBS = tuple(b"%d" % sub for sub in range(1000))
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 
 class Lines(NamedTuple):
     """Lines of one destination: how many, and their bytes, each line ended by a line feed."""
@@ -29,21 +32,20 @@ class Lines(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Filed:
+class Filed(NamedTuple):
     """What became of a record: lines by lake table, lines by reason of the quarantine, and counts of the rest.
 
-    `commit` is the latest heartbeat of the source in it.
+    `commit` is the latest heartbeat of the source in it, `size_bytes` that of all lines.
     """
 
     seq: str
     arrived_at: datetime
-    tables: Mapping[str, Lines]
-    quarantine: Mapping[str, Lines]
-    left_out: Mapping[str, int]
-    empty: int
-    commit: Commit | None
-    size_bytes: int
+    tables: Mapping[str, Lines] = _NOTHING
+    quarantine: Mapping[str, Lines] = _NOTHING
+    left_out: Mapping[str, int] = _NOTHING
+    empty: int = 0
+    commit: Commit | None = None
+    size_bytes: int = 0
 
 
 class _QuarantineLine(msgspec.Struct, frozen=True):
@@ -104,10 +106,8 @@ def file_record(shard: str, record: Record, tables: Tables) -> Filed:
     """Decide where a record goes, or each of the payloads in it, and make the lines that they become there."""
     aggregate = split(record.data)
     if aggregate is None:
-        piles = _Piles()
-        piles.add(_SUBS[0], record.data, tables)
-    else:
-        piles = _sorted_together(aggregate, tables) or _sorted_singly(aggregate, tables)
+        return _file_plain(shard, record, tables)
+    piles = _sorted_together(aggregate, tables) or _sorted_singly(aggregate, tables)
     arrived_at = _text(record.arrived_at)
     kept = {
         table: Lines(len(pile.subs), _raw_lines(shard, record.seq, arrived_at, pile))
@@ -119,6 +119,22 @@ def file_record(shard: str, record: Record, tables: Tables) -> Filed:
     }
     size_bytes = sum(len(body) for _, body in (*kept.values(), *set_aside.values()))
     return Filed(record.seq, record.arrived_at, kept, set_aside, piles.left_out, piles.empty, piles.commit, size_bytes)
+
+
+def _file_plain(shard: str, record: Record, tables: Tables) -> Filed:
+    """The same for a record that is one payload."""
+    seq, arrived_at = record.seq, record.arrived_at
+    match route(record.data, tables):
+        case ToTable(table, line):
+            body = _raw_lines(shard, seq, _text(arrived_at), _Pile([_SUBS[0]], [line]))
+            return Filed(seq, arrived_at, tables={table: Lines(1, body)}, size_bytes=len(body))
+        case ToQuarantine(reason, payload):
+            body = _quarantine_lines(shard, seq, _text(arrived_at), reason, _Pile([_SUBS[0]], [payload]))
+            return Filed(seq, arrived_at, quarantine={reason: Lines(1, body)}, size_bytes=len(body))
+        case LeftOut(reason, commit):
+            return Filed(seq, arrived_at, left_out={reason: 1}, commit=commit)
+        case Empty():
+            return Filed(seq, arrived_at, empty=1)
 
 
 def _sorted_together(aggregate: Split, tables: Tables) -> _Piles | None:
@@ -166,11 +182,18 @@ def _sub_texts(count: int) -> list[bytes]:
 
 def _raw_lines(shard: str, seq: str, arrived_at: str, pile: _Pile) -> bytes:
     """The lines as msgspec would encode them from RawLine, with the parts that all of them share made once."""
-    head = _ENCODER.encode({"shard": shard, "seq": seq})[:-1] + b',"sub":'
+    head = _head(shard, seq)
     middle = b',"arrived_at":"' + arrived_at.encode("ascii") + b'","event":'
-    return b"".join(
-        [head + sub + middle + payload + b"}\n" for sub, payload in zip(pile.subs, pile.payloads, strict=True)]
-    )
+    end_and_head = b"}\n" + head
+    pieces = [b"}\n"] * (2 * len(pile.subs) + 1)
+    pieces[0:-1:2] = [end_and_head + sub + middle for sub in pile.subs]
+    pieces[0] = head + pile.subs[0] + middle
+    pieces[1::2] = pile.payloads
+    return b"".join(pieces)
+
+
+def _head(shard: str, seq: str) -> bytes:
+    return b"".join((b'{"shard":', _ENCODER.encode(shard), b',"seq":', _ENCODER.encode(seq), b',"sub":'))
 
 
 def _quarantine_lines(shard: str, seq: str, arrived_at: str, reason: str, pile: _Pile) -> bytes:
@@ -183,4 +206,4 @@ def _quarantine_lines(shard: str, seq: str, arrived_at: str, reason: str, pile: 
 
 
 def _text(arrived_at: datetime) -> str:
-    return arrived_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return arrived_at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
