@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,15 +25,13 @@ from cdc_consumer.filing import file_record
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
 from cdc_consumer.kinesis import IteratorExpired, Record, Reply, Shard, ShardGone, Stream, Streams
+from cdc_consumer.pace import PAGES_AT_ONCE, READ_SECONDS, seconds_between_reads
 from cdc_consumer.resume import find_resume, may_have_lost
 from cdc_consumer.routing import Tables
 from cdc_consumer.writer import BatchWriter
 
 T = TypeVar("T")
-READ_SECONDS = 0.25
-"""Between two reads while behind: a shard takes 5 a second from all its readers together (AWS docs: "Quotas")."""
-READ_SECONDS_AT_TIP = 1.0
-"""Between two reads at the tip, as AWS advises."""
+PAGE_WAIT_SECONDS = 1.0
 TIP_SECONDS = 60.0
 """How often the tip is noted: it proves that the consumer lives, and each one is a request to pay."""
 BATCH_RECORDS_MAX = 100_000
@@ -50,7 +51,10 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the threads of all shards share: the edges, the tables, the limits of a batch, time and chance."""
+    """What the threads of all shards share: the edges, the tables, the limits of a batch, time and chance.
+
+    `pages` is asked for leave before a page is read that may be large.
+    """
 
     streams: Streams
     raw: ObjectStore
@@ -60,11 +64,21 @@ class Tools:
     batch_age_seconds: float
     clock: Clock
     chance: Callable[[], float]
+    pages: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(PAGES_AT_ONCE))
 
     def announce(self, stream: Stream, shard: Shard) -> None:
         """Let readers of raw know that a shard exists, by a tip without a time, unless it has one."""
         tip = Tip(read_to_tip_at=None, upto=str(START))
         self.raw.put_if_absent(tip_path(stream.identity, shard.id), msgspec.json.encode(tip))
+
+
+class _Page(NamedTuple):
+    """What is left to know of a page once its records are filed: they may be large, and are let go."""
+
+    size_bytes: int
+    at_tip: bool
+    at_end: bool
+    children: tuple[str, ...]
 
 
 class ShardReader:
@@ -89,6 +103,7 @@ class ShardReader:
         self._failures = 0
         self._open_batch = OpenBatch()
         self._open_since = 0.0
+        self._at_tip = False
         self._tip_due = 0.0
 
     def run(self, *, until_caught_up: bool) -> Outcome:
@@ -102,28 +117,26 @@ class ShardReader:
         if self._resume():
             return Outcome.SHARD_END
         while not self._halt.ending:
-            asked_at = self._clock.utc()
+            began, asked_at = self._clock.monotonic(), self._clock.utc()
             try:
-                reply = self._read()
+                page = self._read_page()
             except ShardGone:
                 self._write()
                 return Outcome.GONE
-            if reply is not None:
-                self._file(reply.records)
-                if reply.iterator is None:
-                    self._close(reply)
-                    return Outcome.SHARD_END
-            at_tip = reply is not None and reply.behind_milliseconds == 0
-            if at_tip:
+            if page is not None and page.at_end:
+                self._close(page.children)
+                return Outcome.SHARD_END
+            self._at_tip = page is not None and page.at_tip
+            if self._at_tip:
                 self._read_until = asked_at
-            caught_up = until_caught_up and at_tip
+            caught_up = until_caught_up and self._at_tip
             if caught_up or self._is_due():
                 self._write()
-            if at_tip and not self._open_batch.records and not self._lossy:
+            if self._at_tip and not self._open_batch.records and not self._lossy:
                 self._note_tip(asked_at)
             if caught_up:
                 return Outcome.CAUGHT_UP
-            self._halt.rest(self._pause_seconds(reply))
+            self._rest_until(began + self._pause_seconds(page))
         self._halt.check()
         self._write()
         return Outcome.STOPPED
@@ -142,6 +155,37 @@ class ShardReader:
             return False
         self._end(found.ended.children)
         return True
+
+    def _read_page(self) -> _Page | None:
+        """Read the next records and file them; None when the stream does not answer for now."""
+        with self._leave():
+            reply = None if self._halt.ending else self._read()
+            if reply is None:
+                return None
+            self._file(reply.records)
+            return _Page(
+                size_bytes=sum(len(record.data) for record in reply.records),
+                at_tip=reply.behind_milliseconds == 0,
+                at_end=reply.iterator is None,
+                children=reply.children,
+            )
+
+    @contextmanager
+    def _leave(self) -> Iterator[None]:
+        """Wait until there is room for a page; a shard at its tip gives a small one."""
+        if self._at_tip:
+            yield
+            return
+        while not self._tools.pages.acquire(timeout=PAGE_WAIT_SECONDS):
+            if self._halt.ending:
+                yield
+                return
+            if self._is_due():
+                self._write()
+        try:
+            yield
+        finally:
+            self._tools.pages.release()
 
     def _read(self) -> Reply | None:
         """The next records, or None when the stream does not answer for now."""
@@ -210,20 +254,27 @@ class ShardReader:
         self._after = str(first - 1)
 
     def _is_due(self) -> bool:
-        return bool(self._open_batch.records) and self._age_seconds() >= self._tools.batch_age_seconds
+        return self._clock.monotonic() >= self._due()
 
-    def _age_seconds(self) -> float:
-        return self._clock.monotonic() - self._open_since
+    def _due(self) -> float:
+        """When the open batch is old enough to be written."""
+        return self._open_since + self._tools.batch_age_seconds if self._open_batch.records else math.inf
 
-    def _pause_seconds(self, reply: Reply | None) -> float:
-        if reply is None:
-            pause = pause_seconds(self._failures, self._tools.chance())
-            pause = max(pause, READ_SECONDS)
-        else:
-            pause = READ_SECONDS if reply.behind_milliseconds else READ_SECONDS_AT_TIP
-        if self._open_batch.records:
-            pause = min(pause, max(READ_SECONDS, self._tools.batch_age_seconds - self._age_seconds()))
-        return pause
+    def _pause_seconds(self, page: _Page | None) -> float:
+        """From the beginning of the last read to that of the next."""
+        if page is None:
+            return max(READ_SECONDS, pause_seconds(self._failures, self._tools.chance()))
+        return seconds_between_reads(behind=not page.at_tip, read_bytes=page.size_bytes)
+
+    def _rest_until(self, moment: float) -> None:
+        """Rest; a batch that gets old enough meanwhile is written."""
+        while not self._halt.ending:
+            if self._is_due():
+                self._write()
+            pause = min(moment, self._due()) - self._clock.monotonic()
+            if pause <= 0:
+                return
+            self._halt.rest(pause)
 
     def _write(self) -> None:
         """Write what was read, if anything, and checkpoint."""
@@ -239,12 +290,12 @@ class ShardReader:
         place = Place(self._stream.identity, self._shard, self._after)
         return build(place, self._open_batch, self._tools.tables.values(), closing)
 
-    def _close(self, reply: Reply) -> None:
+    def _close(self, children: tuple[str, ...]) -> None:
         """Write the last batch of a closed shard, which names its children, and end its lease."""
         shards = self._persist("list shards", lambda: self._tools.streams.shards(self._stream))
-        listed = {child.id for child in shards if self._shard in child.parents}
+        listed = {shard.id for shard in shards if self._shard in shard.parents}
         ending = next((shard.ending for shard in shards if shard.id == self._shard), None)
-        closing = Closing(ending, tuple(sorted(listed | set(reply.children))))
+        closing = Closing(ending, tuple(sorted(listed | set(children))))
         if self._lossy:
             self._leave_gap(max(int(ending or START), int(self._after) + 2))
         batch = self._writer.write(self._build(closing))

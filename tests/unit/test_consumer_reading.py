@@ -1,0 +1,128 @@
+"""How a shard is read: at a bounded pace, with a bounded number of pages in memory, aggregates included."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+
+import pytest
+
+from cdc_consumer.pace import READ_SECONDS
+from cdc_consumer.shard import Outcome
+from tests.kpl import aggregate
+from tests.shard_world import World, event
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class Room(threading.Semaphore):
+    """Room for so many pages; `asked` tells that somebody wants some."""
+
+    def __init__(self, pages: int) -> None:
+        super().__init__(pages)
+        self.asked = threading.Event()
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002
+        self.asked.set()
+        return super().acquire(blocking, timeout)
+
+
+def raw_places(world: World) -> list[tuple[str, int]]:
+    """Sequence number and place of every line in raw, in the order of the chain."""
+    bodies = [world.raw.objects[ref["path"]] for record in world.chain() for ref in record.get("objects", ())]
+    lines = [json.loads(line) for body in bodies for line in gzip.decompress(body).splitlines()]
+    return [(line["seq"], line["sub"]) for line in lines]
+
+
+def test_aggregates_among_plain_records_lose_nothing_to_a_bad_one(world: World) -> None:
+    bad = bytearray(aggregate([event(7), event(8)]))
+    bad[9] ^= 1
+    world.streams.add(event(1), aggregate([event(2), b"{", b"", event(4)]), bytes(bad), event(9))
+    assert world.work() is Outcome.CAUGHT_UP
+    numbers = [one.seq for one in world.streams.records_]
+    assert raw_places(world) == [(numbers[0], 0), (numbers[1], 0), (numbers[1], 3), (numbers[3], 0)]
+    assert sum(record.get("quarantined", 0) for record in world.chain()) == 2
+    assert sum(record.get("empty", 0) for record in world.chain()) == 1
+    assert {path.split("/")[0] for path in world.quarantine.objects} == {"not-json", "aggregate-checksum"}
+
+
+def test_a_batch_never_ends_inside_of_an_aggregate(world: World) -> None:
+    world.batch_bytes = 1000
+    world.streams.add(*(aggregate([event(3 * pack + sub, 200) for sub in range(3)]) for pack in range(4)))
+    world.work()
+    assert [len(record["objects"]) for record in world.chain()] == [1] * 4
+    assert [record["objects"][0]["records"] for record in world.chain()] == [3] * 4
+
+
+def test_after_a_large_page_a_shard_is_not_asked_while_it_would_refuse(world: World) -> None:
+    world.streams.page = 10
+    world.streams.add(*(event(number, MIB) for number in range(1, 26)))
+    world.work()
+    first, second, third = world.streams.calls
+    assert second - first >= 5
+    assert third - second >= 5
+
+
+def test_a_batch_that_gets_old_while_the_shard_must_not_be_asked_is_written_then(world: World) -> None:
+    world.streams.page = 4
+    world.streams.add(*(event(number, 7 * MIB) for number in range(1, 8)))
+    world.batch_bytes = 1000 * MIB
+    written_at: list[float] = []
+    world.raw.before = lambda path: written_at.append(world.time.seconds) if "_batches" in path else None
+    world.work()
+    assert world.streams.calls[1] - world.streams.calls[0] >= 14
+    assert written_at[0] == 10
+
+
+def test_small_pages_are_read_at_the_pace_of_the_calls(world: World) -> None:
+    world.streams.add(*map(event, range(1, 11)))
+    world.work()
+    assert world.streams.calls == [0, READ_SECONDS, 2 * READ_SECONDS, 3 * READ_SECONDS]
+
+
+def test_a_shard_that_is_behind_waits_until_there_is_room_for_a_page(world: World) -> None:
+    world.pages = room = Room(0)
+    world.streams.add(event(1))
+    outcomes: list[Outcome] = []
+    worker = threading.Thread(target=lambda: outcomes.append(world.work()))
+    worker.start()
+    room.asked.wait()
+    assert not world.streams.calls
+    room.release()
+    worker.join()
+    assert outcomes == [Outcome.CAUGHT_UP]
+    assert world.pages.acquire(blocking=False)
+    assert world.check() == [1]
+
+
+def test_who_waits_for_room_can_be_stopped(world: World) -> None:
+    world.pages = room = Room(0)
+    outcomes: list[Outcome] = []
+    worker = threading.Thread(target=lambda: outcomes.append(world.work(until_caught_up=False)))
+    worker.start()
+    room.asked.wait()
+    world.halt.ask(8)
+    worker.join()
+    assert outcomes == [Outcome.STOPPED]
+    assert not world.streams.calls
+
+
+def test_a_shard_at_its_tip_needs_no_leave(world: World) -> None:
+    world.pages = threading.Semaphore(1)
+    rests: list[bool] = []
+
+    def look() -> None:
+        rests.append(world.pages.acquire(blocking=False))
+        if len(rests) > 3:
+            world.halt.ask(8)
+
+    world.time.then = look
+    world.work(until_caught_up=False)
+    assert rests[0]  # given back after the first page
+    assert len(world.streams.calls) == 4
