@@ -21,6 +21,7 @@ from cdc_consumer.crew import Crew
 from cdc_consumer.held_lease import renewing
 from cdc_consumer.kinesis import KinesisStreams
 from cdc_consumer.lease_table import DynamoLeaseTable, LeaseTable
+from cdc_consumer.memory import hold_memory_flat
 from cdc_consumer.outlook import Outlook
 from cdc_consumer.routing import tables_by_source
 from cdc_consumer.settings import ConsumerSettings
@@ -35,6 +36,7 @@ def run(settings: ConsumerSettings, stop: threading.Event, *, until_caught_up: b
     Raises:
         FatalFault: when going on could lose or falsify data, or what the settings name is not there.
     """
+    hold_memory_flat()
     try:
         kinesis, s3, dynamodb = cdc.aws.kinesis(), cdc.aws.s3(), cdc.aws.dynamodb()
     except AwsError as error:

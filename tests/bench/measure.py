@@ -29,9 +29,8 @@ def best_cpu_seconds(works: Mapping[str, Callable[[], object]], repetitions: int
     return best
 
 
-def resident_bytes(process_id: int) -> tuple[int, int]:
-    """The memory of a process now, and at its highest (Linux, /proc)."""
+def resident_bytes(process_id: int) -> int:
+    """The memory that a process has now (Linux, /proc), 0 when it is about to end."""
     status = Path(f"/proc/{process_id}/status").read_text(encoding="ascii")
-    lines = dict(line.split(":", 1) for line in status.splitlines())
-    now, highest = (int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-    return now, highest
+    resident = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(resident[0]) * 1024 if resident else 0
