@@ -95,7 +95,6 @@ class ShardReader:
         self._report = FaultReport(self._clock.monotonic, f"{stream.identity}/{shard}")
         self._writer = BatchWriter(tools.raw, tools.quarantine, halt, tools.chance, self._report)
         self._log = _log.bind(stream=stream.identity, shard=shard)
-        self._behind = metrics.BEHIND_MILLISECONDS.labels(stream=stream.identity, shard=shard)
         self._after = str(START)
         self._read_until: datetime | None = None
         self._lossy = False
@@ -114,6 +113,13 @@ class ShardReader:
             TransientFault: when what was read could not be written in the time given to stop.
             FatalFault: when going on could lose or falsify data.
         """
+        try:
+            return self._live(until_caught_up=until_caught_up)
+        finally:
+            # Who reads the shard now tells how far behind it is.
+            metrics.BEHIND_MILLISECONDS.remove(self._stream.identity, self._shard)
+
+    def _live(self, *, until_caught_up: bool) -> Outcome:
         if self._resume():
             return Outcome.SHARD_END
         while not self._halt.ending:
@@ -162,9 +168,12 @@ class ShardReader:
             reply = None if self._halt.ending else self._read()
             if reply is None:
                 return None
+            size_bytes = sum(len(record.data) for record in reply.records)
+            metrics.READ_RECORDS.inc(len(reply.records))
+            metrics.READ_BYTES.inc(size_bytes)
             self._file(reply.records)
             return _Page(
-                size_bytes=sum(len(record.data) for record in reply.records),
+                size_bytes=size_bytes,
                 at_tip=reply.behind_milliseconds == 0,
                 at_end=reply.iterator is None,
                 children=reply.children,
@@ -204,7 +213,8 @@ class ShardReader:
             return None
         self._failures = 0
         self._iterator = reply.iterator
-        self._behind.set(reply.behind_milliseconds)
+        behind = metrics.BEHIND_MILLISECONDS.labels(stream=self._stream.identity, shard=self._shard)
+        behind.set(reply.behind_milliseconds)
         return reply
 
     def _heed_retention(self) -> None:
@@ -236,8 +246,6 @@ class ShardReader:
             if self._open_batch.records >= BATCH_RECORDS_MAX:
                 self._write()
         self._read_until = records[-1].arrived_at
-        metrics.READ_RECORDS.inc(len(records))
-        metrics.READ_BYTES.inc(sum(len(record.data) for record in records))
 
     def _leave_gap(self, first: int) -> None:
         """Let the next batch begin right before what the stream still has, so that the chain shows the gap."""
@@ -282,8 +290,7 @@ class ShardReader:
         if last is None:
             return
         batch = self._writer.write(self._build())
-        with metrics.CHECKPOINT_SECONDS.time():
-            self._persist("checkpoint", lambda: self._lease.checkpoint(last.seq, last.arrived_at))
+        self._checkpoint(lambda: self._lease.checkpoint(last.seq, last.arrived_at))
         self._count(batch)
 
     def _build(self, closing: Closing | None = None) -> Batch:
@@ -303,7 +310,7 @@ class ShardReader:
         self._count(batch)
 
     def _end(self, children: tuple[str, ...]) -> None:
-        self._persist("checkpoint", lambda: self._lease.end(children))
+        self._checkpoint(lambda: self._lease.end(children))
         self._log.info("shard end", children=list(children))
 
     def _note_tip(self, asked_at: datetime) -> None:
@@ -312,6 +319,10 @@ class ShardReader:
         tip = Tip(read_to_tip_at=asked_at, upto=self._after)
         self._writer.write_tip(Place(self._stream.identity, self._shard, self._after), tip)
         self._tip_due = self._clock.monotonic() + TIP_SECONDS
+
+    def _checkpoint(self, action: Callable[[], None]) -> None:
+        with metrics.CHECKPOINT_SECONDS.time():
+            self._persist("checkpoint", action)
 
     def _persist(self, operation: str, action: Callable[[], T]) -> T:
         return persist(operation, action, rest=self._halt.rest_writing, chance=self._tools.chance, report=self._report)
@@ -324,6 +335,7 @@ class ShardReader:
         metrics.EMPTY_RECORDS.inc(record.empty)
         for item in record.objects:
             metrics.WRITTEN_RECORDS.labels(table=item.table).inc(item.records)
+            metrics.WRITTEN_BYTES.labels(table=item.table).inc(item.bytes)
         for lost in batch.quarantine:
             metrics.QUARANTINED_RECORDS.labels(reason=lost.reason).inc(lost.records)
         for reason, records in batch.left_out.items():

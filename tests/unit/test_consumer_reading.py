@@ -7,11 +7,12 @@ import json
 import threading
 
 import pytest
+from prometheus_client import REGISTRY
 
 from cdc_consumer.pace import READ_SECONDS
 from cdc_consumer.shard import Outcome
 from tests.kpl import aggregate
-from tests.shard_world import World, event
+from tests.shard_world import SHARD, STREAM, World, event
 
 MIB = 1024 * 1024
 
@@ -50,6 +51,47 @@ def test_aggregates_among_plain_records_lose_nothing_to_a_bad_one(world: World) 
     assert sum(record.get("quarantined", 0) for record in world.chain()) == 2
     assert sum(record.get("empty", 0) for record in world.chain()) == 1
     assert {path.split("/")[0] for path in world.quarantine.objects} == {"not-json", "aggregate-checksum"}
+
+
+def test_what_is_read_and_written_is_counted(world: World) -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"cdc_consumer_{name}", labels) or 0
+
+    def counts() -> dict[str, float]:
+        return {
+            "read": value("read_records_total"),
+            "read bytes": value("read_bytes_total"),
+            "batches": value("written_batches_total"),
+            "written": value("written_records_total", table="usuarios"),
+            "written bytes": value("written_bytes_total", table="usuarios"),
+            "quarantined": value("quarantined_records_total", reason="not-json"),
+            "left out": value("left_out_records_total", reason="heartbeat"),
+            "empty": value("empty_records_total"),
+            "puts": value("put_seconds_count"),
+            "checkpoints": value("checkpoint_seconds_count"),
+        }
+
+    behind: list[float | None] = []
+    lag = {"stream": STREAM.identity, "shard": SHARD}
+    world.time.then = lambda: behind.append(REGISTRY.get_sample_value("cdc_consumer_behind_milliseconds", lag))
+    world.streams.add(aggregate([event(1), event(2), b"{"]), b"", b'{"ts_ms":1}', event(3))
+    before = counts()
+    world.work()
+    (record,) = world.chain()
+    assert {name: count - before[name] for name, count in counts().items()} == {
+        "read": 4,
+        "read bytes": sum(len(one.data) for one in world.streams.records_),
+        "batches": 1,
+        "written": 3,
+        "written bytes": record["objects"][0]["bytes"],
+        "quarantined": 1,
+        "left out": 1,
+        "empty": 1,
+        "puts": 4,  # raw object, quarantine object, batch record, tip
+        "checkpoints": 1,
+    }
+    assert behind == [5000]
+    assert REGISTRY.get_sample_value("cdc_consumer_behind_milliseconds", lag) is None
 
 
 def test_a_batch_never_ends_inside_of_an_aggregate(world: World) -> None:
