@@ -11,16 +11,16 @@ import contextlib
 import ctypes
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h of glibc
-_ARENAS = 2
 _LARGE_BYTES = 256 * 1024
 
 
 def hold_memory_flat() -> None:
     """Let large blocks go back to the system when they are freed; to be called before threads are started.
 
-    Nothing happens where the C library is another one.
+    One arena is enough: the interpreter's lock keeps threads from racing for it. Nothing happens where the C library
+    is another one.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
