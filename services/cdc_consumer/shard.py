@@ -32,6 +32,7 @@ from cdc_consumer.writer import BatchWriter
 
 T = TypeVar("T")
 PAGE_WAIT_SECONDS = 1.0
+"""How often who waits for room looks whether there is something else to do."""
 TIP_SECONDS = 60.0
 """How often the tip is noted: it proves that the consumer lives, and each one is a request to pay."""
 BATCH_RECORDS_MAX = 100_000
@@ -142,7 +143,11 @@ class ShardReader:
                 self._note_tip(asked_at)
             if caught_up:
                 return Outcome.CAUGHT_UP
-            self._rest_until(began + self._pause_seconds(page))
+            until = began + self._pause_seconds(page)
+            if self._at_tip:
+                # A batch that is due is written after one more read, so that it can be known to reach to the tip.
+                until = min(until, max(began + READ_SECONDS, self._due()))
+            self._rest_until(until)
         self._halt.check()
         self._write()
         return Outcome.STOPPED
@@ -276,7 +281,7 @@ class ShardReader:
 
     def _rest_until(self, moment: float) -> None:
         """Rest; a batch that gets old enough meanwhile is written."""
-        while not self._halt.ending:
+        while not self._halt.ending and self._clock.monotonic() < moment:
             if self._is_due():
                 self._write()
             pause = min(moment, self._due()) - self._clock.monotonic()

@@ -122,6 +122,20 @@ def test_a_batch_that_gets_old_while_the_shard_must_not_be_asked_is_written_then
     assert written_at[0] == 10
 
 
+def test_a_shard_with_new_records_at_every_read_still_notes_its_tip(world: World) -> None:
+    def arrive() -> None:
+        if world.time.seconds > 200:
+            world.halt.ask(8)
+        world.streams.add(event(len(world.streams.records_) + 1))
+
+    tips: list[float] = []
+    world.raw.before = lambda path: tips.append(world.time.seconds) if "_tips" in path else None
+    world.time.then = arrive
+    world.work(until_caught_up=False)
+    assert len(tips) == 4  # at the start, and each minute
+    assert world.check() == list(range(1, len(world.streams.records_)))
+
+
 def test_small_pages_are_read_at_the_pace_of_the_calls(world: World) -> None:
     world.streams.add(*map(event, range(1, 11)))
     world.work()

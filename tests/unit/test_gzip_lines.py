@@ -67,4 +67,4 @@ def test_other_lines_are_not() -> None:
 
 
 def test_a_gzip_bomb_in_the_place_of_an_object_is_not_unpacked() -> None:
-    assert not same_lines(gzip.compress(b"\x00" * 200_000_000, 1), packed(b"a\n"))
+    assert not same_lines(gzip.compress(b"\x00" * 50_000_000, 1), packed(b"a\n"))
