@@ -7,7 +7,7 @@ one; whatever is out of the ordinary is looked at by itself.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cdc_consumer.aggregate import Split, split
+from cdc_consumer.avro import JsonValue, without_registry
 from cdc_consumer.kinesis import Record
 from cdc_consumer.routing import Commit, Empty, LeftOut, Tables, ToQuarantine, ToTable, route, route_together
 
 _ENCODER = msgspec.json.Encoder()
 _SUBS = tuple(b"%d" % sub for sub in range(1000))
 
+FromAvro = Callable[[bytes], JsonValue]
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -77,11 +79,11 @@ class _Piles:
     empty: int = 0
     commit: Commit | None = None
 
-    def add(self, sub: bytes, payload: bytes, tables: Tables) -> None:
+    def add(self, sub: bytes, payload: bytes, tables: Tables, from_avro: FromAvro) -> None:
         """Put a payload where `route` sends it."""
-        match route(payload, tables):
-            case ToTable(table, line):
-                self.keep(table, sub, line)
+        match route(payload, tables, from_avro):
+            case ToTable(table, line, schema_id):
+                self.keep(table, sub, _with_schema(line, schema_id))
             case ToQuarantine(reason):
                 self.set_aside(reason, sub, payload)
             case LeftOut(reason, commit):
@@ -102,12 +104,15 @@ class _Piles:
         pile.payloads.append(payload)
 
 
-def file_record(shard: str, record: Record, tables: Tables) -> Filed:
-    """Decide where a record goes, or each of the payloads in it, and make the lines that they become there."""
+def file_record(shard: str, record: Record, tables: Tables, from_avro: FromAvro = without_registry) -> Filed:
+    """Decide where a record goes, or each of the payloads in it, and make the lines that they become there.
+
+    `from_avro` makes JSON of a value in Avro; what it raises is raised here.
+    """
     aggregate = split(record.data)
     if aggregate is None:
-        return _file_plain(shard, record, tables)
-    piles = _sorted_together(aggregate, tables) or _sorted_singly(aggregate, tables)
+        return _file_plain(shard, record, tables, from_avro)
+    piles = _sorted_together(aggregate, tables, from_avro) or _sorted_singly(aggregate, tables, from_avro)
     arrived_at = _text(record.arrived_at)
     kept = {
         table: Lines(len(pile.subs), _raw_lines(shard, record.seq, arrived_at, pile))
@@ -121,12 +126,12 @@ def file_record(shard: str, record: Record, tables: Tables) -> Filed:
     return Filed(record.seq, record.arrived_at, kept, set_aside, piles.left_out, piles.empty, piles.commit, size_bytes)
 
 
-def _file_plain(shard: str, record: Record, tables: Tables) -> Filed:
+def _file_plain(shard: str, record: Record, tables: Tables, from_avro: FromAvro) -> Filed:
     """The same for a record that is one payload."""
     seq, arrived_at = record.seq, record.arrived_at
-    match route(record.data, tables):
-        case ToTable(table, line):
-            body = _raw_lines(shard, seq, _text(arrived_at), _Pile([_SUBS[0]], [line]))
+    match route(record.data, tables, from_avro):
+        case ToTable(table, line, schema_id):
+            body = _raw_lines(shard, seq, _text(arrived_at), _Pile([_SUBS[0]], [_with_schema(line, schema_id)]))
             return Filed(seq, arrived_at, tables={table: Lines(1, body)}, size_bytes=len(body))
         case ToQuarantine(reason, payload):
             body = _quarantine_lines(shard, seq, _text(arrived_at), reason, _Pile([_SUBS[0]], [payload]))
@@ -137,7 +142,7 @@ def _file_plain(shard: str, record: Record, tables: Tables) -> Filed:
             return Filed(seq, arrived_at, empty=1)
 
 
-def _sorted_together(aggregate: Split, tables: Tables) -> _Piles | None:
+def _sorted_together(aggregate: Split, tables: Tables, from_avro: FromAvro) -> _Piles | None:
     """The piles of an aggregate that is in order as a whole, or None when each payload must be looked at."""
     payloads = aggregate.payloads
     if aggregate.damaged or not payloads:
@@ -156,19 +161,19 @@ def _sorted_together(aggregate: Split, tables: Tables) -> _Piles | None:
         return piles
     for name, sub, payload in zip(names, subs, payloads, strict=True):
         if name is None:
-            piles.add(sub, payload, tables)
+            piles.add(sub, payload, tables, from_avro)
         else:
             piles.keep(name, sub, payload)
     return piles
 
 
-def _sorted_singly(aggregate: Split, tables: Tables) -> _Piles:
+def _sorted_singly(aggregate: Split, tables: Tables, from_avro: FromAvro) -> _Piles:
     piles = _Piles()
     subs = _sub_texts(len(aggregate.payloads))
     for place, (sub, payload) in enumerate(zip(subs, aggregate.payloads, strict=True)):
         reason = aggregate.damaged.get(place)
         if reason is None:
-            piles.add(sub, payload, tables)
+            piles.add(sub, payload, tables, from_avro)
         else:
             piles.set_aside(reason, sub, payload)
     return piles
@@ -190,6 +195,11 @@ def _raw_lines(shard: str, seq: str, arrived_at: str, pile: _Pile) -> bytes:
     pieces[0] = head + pile.subs[0] + middle
     pieces[1::2] = pile.payloads
     return b"".join(pieces)
+
+
+def _with_schema(line: bytes, schema_id: int | None) -> bytes:
+    """What stands in a raw line from the event on."""
+    return line if schema_id is None else line + b',"schema_id":%d' % schema_id
 
 
 def _head(shard: str, seq: str) -> bytes:

@@ -18,10 +18,11 @@ from cdc.objects import ObjectStore
 from cdc.raw import START, Tip, tip_path
 from cdc.telemetry import get_log
 from cdc_consumer import metrics
+from cdc_consumer.avro import JsonValue, without_registry
 from cdc_consumer.backoff import FaultReport, pause_seconds, persist
 from cdc_consumer.batch import Batch, Closing, OpenBatch, Place, build
 from cdc_consumer.clock import Clock
-from cdc_consumer.filing import file_record
+from cdc_consumer.filing import Filed, file_record
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
 from cdc_consumer.kinesis import IteratorExpired, Record, Reply, Shard, ShardGone, Stream, Streams
@@ -65,6 +66,7 @@ class Tools:
     batch_age_seconds: float
     clock: Clock
     chance: Callable[[], float]
+    from_avro: Callable[[bytes, str], JsonValue] = without_registry
     pages: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(PAGES_AT_ONCE))
 
     def announce(self, stream: Stream, shard: Shard) -> None:
@@ -241,7 +243,7 @@ class ShardReader:
         if self._lossy:
             self._leave_gap(int(records[0].seq))
         for record in records:
-            filed = file_record(self._shard, record, self._tools.tables)
+            filed = self._filed_record(record)
             size_bytes = self._open_batch.size_bytes
             if size_bytes and size_bytes + filed.size_bytes > self._tools.batch_bytes:
                 self._write()
@@ -251,6 +253,18 @@ class ShardReader:
             if self._open_batch.records >= BATCH_RECORDS_MAX:
                 self._write()
         self._read_until = records[-1].arrived_at
+
+    def _filed_record(self, record: Record) -> Filed:
+        """Where a record goes; one in Avro waits while the schema registry is away, and is never passed over."""
+
+        def file_once() -> Filed:
+            self._halt.check()
+            return file_record(self._shard, record, self._tools.tables, self._from_avro)
+
+        return self._persist("read a value in Avro", file_once)
+
+    def _from_avro(self, data: bytes) -> JsonValue:
+        return self._tools.from_avro(data, self._stream.identity)
 
     def _leave_gap(self, first: int) -> None:
         """Let the next batch begin right before what the stream still has, so that the chain shows the gap."""
