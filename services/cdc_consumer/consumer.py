@@ -1,7 +1,8 @@
 """The consumer: take leases, let a thread read each shard, give the leases back.
 
 What a thread does is in shard.py: read → route → batch → raw objects → batch record → checkpoint, in that order. To
-read on: shard.py, batch.py, routing.py, lease.py, resume.py; the rest are edges and what holds them together.
+read on: shard.py, filing.py, batch.py, routing.py, lease.py, resume.py; the rest are edges and what holds them
+together.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cdc_consumer.held_lease import renewing
 from cdc_consumer.kafka import consumer as kafka
 from cdc_consumer.kinesis import KinesisStreams
 from cdc_consumer.lease_table import DynamoLeaseTable, LeaseTable
+from cdc_consumer.memory import hold_memory_flat
 from cdc_consumer.outlook import Outlook
 from cdc_consumer.routing import tables_by_source
 from cdc_consumer.schema_registry import ConfluentRegistry
@@ -38,6 +40,7 @@ def run(settings: ConsumerSettings, stop: threading.Event, *, until_caught_up: b
     Raises:
         FatalFault: when going on could lose or falsify data, or what the settings name is not there.
     """
+    hold_memory_flat()
     try:
         kinesis, s3, dynamodb = cdc.aws.kinesis(), cdc.aws.s3(), cdc.aws.dynamodb()
     except AwsError as error:

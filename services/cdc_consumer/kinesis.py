@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_kinesis.type_defs import ShardTypeDef
 
+PAGE_RECORDS_MAX = 10_000
+"""The most that one call may ask for (AWS API model)."""
+
 
 class IteratorExpired(CdcError):
     """A shard iterator is older than 5 minutes; a new one after the last sequence number read goes on."""
@@ -140,7 +143,7 @@ class KinesisStreams:
     def records(self, stream: Stream, shard: str, iterator: str) -> Reply:
         """At most 10,000 records or 10 MiB; an empty reply is not the end."""
         with _faults("get records", f"{stream.name}/{shard}", shard_gone=True):
-            answer = self._client.get_records(ShardIterator=iterator)
+            answer = self._client.get_records(ShardIterator=iterator, Limit=PAGE_RECORDS_MAX)
         return Reply(
             records=tuple(
                 Record(

@@ -20,8 +20,9 @@ from cdc.errors import TransientFault
 from cdc.objects import S3Objects
 from cdc.settings import S3Location
 from cdc_consumer.backoff import FaultReport
-from cdc_consumer.batch import Place, build, file_record
+from cdc_consumer.batch import OpenBatch, Place, build
 from cdc_consumer.clock import SYSTEM_CLOCK
+from cdc_consumer.filing import file_record
 from cdc_consumer.halt import Halt
 from cdc_consumer.kinesis import KinesisStreams, Record
 from cdc_consumer.lease import Lease, checkpointed, ended, released, renewed, taken
@@ -277,7 +278,10 @@ def test_a_put_that_landed_without_an_answer_is_a_success(scene: Scene) -> None:
     clock = SYSTEM_CLOCK
     record = [Record(str(n), clock.utc(), data) for n, data in enumerate([event(1), b"{", event(2)], start=1)]
     tables = {("public", "Usuários"): "usuarios"}
-    batch = build(Place("s-1", "0", "0"), [file_record("0", one, tables) for one in record], tables.values())
+    open_batch = OpenBatch()
+    for one in record:
+        open_batch.add(file_record("0", one, tables))
+    batch = build(Place("s-1", "0", "0"), open_batch, tables.values())
     report = FaultReport(clock.monotonic, "0")
     BatchWriter(raw, quarantine, Halt(clock), lambda: 0.0, report).write(batch)
     assert len(raw.lost) == 2

@@ -19,7 +19,7 @@ from cdc.raw import batch_path
 from cdc_consumer import metrics
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.kafka import group as group_module
-from cdc_consumer.kafka.consumer import PACE, consume
+from cdc_consumer.kafka.consumer import consume, without_rest
 from cdc_consumer.kafka.fault import Complaints
 from cdc_consumer.kafka.group import Group
 from cdc_consumer.kafka.properties import ClientProperties, consumer_config
@@ -76,7 +76,7 @@ class MockScene:
             batch_age_seconds=0.2,
             clock=SYSTEM_CLOCK,
             chance=random.random,
-            pace=PACE,
+            pace=without_rest,
         )
         consume([TOPIC], self.topics, group, tools, threading.Event(), until_caught_up=True)
 

@@ -23,15 +23,18 @@ from cdc_consumer.kafka.topics import KafkaTopics, Topics
 from cdc_consumer.kafka.watch import Watch
 from cdc_consumer.outlook import Taken
 from cdc_consumer.settings import ConsumerSettings
-from cdc_consumer.shard import Pace, Tools
+from cdc_consumer.shard import Tools
 
 TICK_SECONDS = 0.1
 SURVEY_SECONDS = 30.0
 """How often the topics are looked at: partitions added, made anew, compacted by now."""
 DONE_SECONDS = 1.0
 """How often the others' progress is asked for when all that is ours is read."""
-PACE = Pace(behind_seconds=0.0, at_tip_seconds=0.0)
-"""The feed waits for records by itself."""
+
+
+def without_rest(*, behind: bool, read_bytes: int) -> float:  # noqa: ARG001 - neither matters to Kafka
+    """The feed waits for records by itself."""
+    return 0.0
 
 
 def run(settings: ConsumerSettings, tools: Tools, stop: threading.Event, *, until_caught_up: bool) -> None:
@@ -53,7 +56,7 @@ def run(settings: ConsumerSettings, tools: Tools, stop: threading.Event, *, unti
         raise SettingsFault([f"the Kafka client refuses the settings CDC_KAFKA_*: {type(error).__name__}"]) from None
     topics = KafkaTopics(admin, complaints)
     group = Group(client, complaints, tools.clock)
-    tools = replace(tools, streams=KafkaStreams(topics, group, tools.clock), pace=PACE)
+    tools = replace(tools, streams=KafkaStreams(topics, group, tools.clock), pace=without_rest)
     consume(settings.source.streams, topics, group, tools, stop, until_caught_up=until_caught_up)
 
 
