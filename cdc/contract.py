@@ -30,13 +30,17 @@ _SOURCE_TABLE = re.compile(r'(?P<schema>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)\.(?P<t
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: `name` in the lake, `source_name` in Postgres, its type, and its mask (`clear`: none)."""
+    """One column: `name` in the lake, `source_name` in Postgres, its type, and its mask (`clear`: none).
+
+    `former_names` are what Postgres called it before it was renamed there; events of then still say them.
+    """
 
     name: str
     source_name: str
     type: PostgresType
     classification: str
     mask: str
+    former_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,11 @@ class TableContract:
         """The source table as an operator would write it."""
         return f'{self.source_schema}."{self.source_table}"'
 
+    @property
+    def current_names(self) -> Mapping[str, str]:
+        """What each former name of a column was renamed to at the source."""
+        return {former: column.source_name for column in self.columns for former in column.former_names}
+
     def column(self, name: str) -> Column:
         """The column of that name in the lake."""
         return next(column for column in self.columns if column.name == name)
@@ -74,6 +83,19 @@ class ContractFault(FatalFault):
     def __init__(self, problems: list[str]) -> None:
         super().__init__(f"{len(problems)} problem(s) in the table contracts")
         self.problems = tuple(problems)
+
+
+def under_current_names(row: Mapping[str, Any], current_names: Mapping[str, str]) -> Mapping[str, Any]:
+    """A row of the source in which a column that was renamed later has the name that it has now.
+
+    A row that has both names keeps them: the former one is another column's then.
+    """
+    if current_names.keys().isdisjoint(row):
+        return row
+    return {
+        current_names[name] if name in current_names and current_names[name] not in row else name: value
+        for name, value in row.items()
+    }
 
 
 def load_folder(folder: Path) -> tuple[TableContract, ...]:
@@ -140,7 +162,8 @@ def parse_contract(text: str) -> TableContract:
         dms_full_images=_dms_full_images(table, problems),
         **_source_table(table, problems),
     )
-    for names in ([c.name for c in contract.columns], [c.source_name for c in contract.columns]):
+    sources = [name for c in contract.columns for name in (c.source_name, *c.former_names)]
+    for names in ([c.name for c in contract.columns], sources):
         problems.extend(f"column {name}: stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
     if problems:
         raise ContractFault(problems)
@@ -198,7 +221,11 @@ def _column(prop: SchemaProperty, problems: list[str]) -> Column:
         problems.append(f"column {name}: a {kind} column cannot be a key")
     if prop.primaryKey and mask in {"redact", "last4"}:
         problems.append(f"column {name}: a key can be masked by token only, else rows become one")
-    return Column(name, prop.physicalName or name, kind, classification, mask or "clear")
+    former = _custom(prop.customProperties, "formerNames") or []
+    if not isinstance(former, list) or not all(isinstance(item, str) and item for item in former):
+        problems.append(f"column {name}: formerNames must be a list of names that the source's column had before")
+        former = []
+    return Column(name, prop.physicalName or name, kind, classification, mask or "clear", tuple(former))
 
 
 def _key(table: SchemaObject, problems: list[str]) -> tuple[str, ...]:

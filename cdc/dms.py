@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import Column, TableContract
+from cdc.contract import Column, TableContract, under_current_names
 from cdc.dms_number import number
 from cdc.dms_value import normaliser
 from cdc.errors import RecordFault
@@ -91,7 +91,8 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     data = record.get("data")
     if data is None:
         raise RecordFault("no-row", "the record carries no data")
-    key = _key(data, contract)
+    row = under_current_names(data, contract.current_names)
+    key = _key(row, contract)
     position, committed_at = _position(op, metadata, epoch), _committed_at(op, metadata)
 
     def event(op: Op, before: _Row | None, after: _Row | None, fault: RecordFault | None = None) -> ChangeEvent:
@@ -115,13 +116,14 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     try:
         if op is Op.UPDATE:
             before = _before(record)
-            old_key = _other_key(before, data, key, contract)
+            before = before and under_current_names(before, contract.current_names)
+            old_key = _other_key(before, row, key, contract)
             # Under REPLICA IDENTITY FULL there is a before image of every update; an empty one says it is not full.
             images_are_full = contract.dms_full_images and before != {}
-        after = _image(data, key, contract, images_are_full=images_are_full)
+        after = _image(row, key, contract, images_are_full=images_are_full)
         fault = None
     except RecordFault as raised:
-        after, fault = {**_unknown(data, contract), **key}, raised
+        after, fault = {**_unknown(row, contract), **key}, raised
     if old_key is None:
         return (event(op, None, after, fault),)
     return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, fault)
@@ -174,7 +176,7 @@ def _key(data: _Row, contract: TableContract) -> dict[str, Any]:
     return {column.source_name: _value(column, data) for column in columns}
 
 
-def _before(record: Mapping[str, dict[str, Any] | None]) -> dict[str, Any] | None:
+def _before(record: Mapping[str, dict[str, Any] | None]) -> _Row | None:
     """The before image: whatever stands beside data and metadata, for BeforeImageSettings may name it as it likes."""
     others = [name for name in record if name not in _OTHERS]
     if len(others) > 1:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import TableContract
+from cdc.contract import TableContract, under_current_names
 from cdc.debezium.placeholder import may_be_null
 from cdc.form import Form, Forms, Kind
 from cdc.postgres_type import PostgresType
@@ -71,12 +71,13 @@ class SchemaField(msgspec.Struct):
 def forms_of_schema(row: Iterable[SchemaField], contract: TableContract) -> Forms:
     """The forms that an inline schema tells of the contract's columns."""
     types = {column.source_name: column.type for column in contract.columns}
+    fields = under_current_names({field.field: field for field in row if field.field}, contract.current_names)
     forms: dict[str, Form] = {}
-    for field in row:
-        if field.field is not None and field.field in types:
-            type_ = types[field.field]
+    for name, field in fields.items():
+        if name in types:
+            type_ = types[name]
             form = _by_schema(field, type_, contract.producer)
-            forms[field.field] = _judged(form, type_, _modes_shown(field, contract.producer))
+            forms[name] = _judged(form, type_, _modes_shown(field, contract.producer))
     return Forms(forms)
 
 

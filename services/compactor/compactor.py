@@ -21,8 +21,8 @@ from compactor.fold import State
 from compactor.holds import is_held, resolve
 from compactor.index import NO_POSITIONS, Located, Positions, RowIndex, with_dead
 from compactor.lake.catalog import open_catalog
-from compactor.lake.commit import CommitConflict
 from compactor.lake.faults import reaching
+from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.merge import Merged, fold_anew, markers, merge
 from compactor.pii_key import read_pii_key
@@ -94,12 +94,26 @@ class TableCompactor:
 
     def _load(self) -> None:
         self._pair.refresh()
+        self._follow_contract()
         if self._pair.is_cut_off():
             self._finish_cut_off_merge()
         self._progress = self._pair.table_progress()
         self._index = self._pair.build_index()
         self._is_loaded = True
         _LOG.info("loaded", table=self._contract.name, rows=len(self._index))
+
+    def _follow_contract(self) -> None:
+        for place, its in zip(("table", "history"), self._pair.follow_contract(), strict=True):
+            for column in its.widened:
+                _LOG.info("a column was widened", table=self._contract.name, place=place, column=column)
+            for column in its.dropped:
+                _LOG.warning(
+                    "a column was taken out of the lake, for the contract no longer names it",
+                    table=self._contract.name,
+                    place=place,
+                    column=column,
+                    hint="older snapshots and raw still have it; name it again to have it filled from raw",
+                )
 
     def _finish_cut_off_merge(self) -> None:
         """History has changes that the table has not: bring their keys to what history says."""

@@ -15,8 +15,9 @@ from cdc.position import Position
 from compactor.change import SET_ASIDE, Change, Key
 from compactor.fold import DELETE, State
 from compactor.index import Located, Positions, RowIndex
-from compactor.lake.catalog import open_tables
-from compactor.lake.commit import Changes, Committed, commit, commit_properties
+from compactor.lake.catalog import evolutions, open_tables
+from compactor.lake.commit import Changes, Committed, commit, commit_properties, commit_schema
+from compactor.lake.evolve import Evolution
 from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
 
 _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
@@ -27,12 +28,35 @@ class TablePair:
 
     def __init__(self, catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes) -> None:
         self._contract = contract
+        self._pii_key = pii_key
         self.table, self.history = open_tables(catalog, namespace, contract, pii_key)
 
     def refresh(self) -> None:
         """Load both tables anew."""
         self.table.refresh()
         self.history.refresh()
+
+    def follow_contract(self) -> tuple[Evolution, Evolution]:
+        """Bring both schemas to the contract's, columns that are to be filled first left out; what that did by table.
+
+        Each table follows in one commit, history first. A crash between the two leaves the rest to the next load; of
+        two compactors one has the other's commit for a conflict and loads anew.
+
+        Raises:
+            FatalFault: when a table cannot follow; nothing was touched.
+        """
+        planned = evolutions(self.table, self.history, self._contract, self._pii_key)
+        was_cut_off = self.is_cut_off()
+        for lake, its in ((self.history, planned[1]), (self.table, planned[0])):
+            properties = dict(its.properties)
+            if lake is self.table and not was_cut_off and self.history.snapshot_id is not None:
+                # History has a new snapshot and no new change.
+                properties[HISTORY_SNAPSHOT] = str(self.history.snapshot_id)
+            if its.schema != lake.table.schema():
+                commit_schema(lake, Changes(schema=its.schema, properties=properties))
+            elif not properties.items() <= lake.properties.items():
+                commit_properties(lake, properties)
+        return planned
 
     def table_progress(self) -> Progress:
         """How far the table is merged."""
