@@ -16,7 +16,8 @@ import yaml
 from open_data_contract_standard.model import CustomProperty, OpenDataContractStandard, SchemaObject, SchemaProperty
 from pydantic import BeforeValidator, ValidationError
 
-from cdc.errors import FatalFault
+from cdc.dms_value import normaliser
+from cdc.errors import FatalFault, RecordFault
 from cdc.postgres_type import PostgresType, parse_type
 from cdc.producer import UNSTATED, ProducerModes, read_modes
 
@@ -25,7 +26,15 @@ SENSITIVE = ("restricted", "confidential")
 CLASSIFICATIONS = ("public", "internal", *SENSITIVE)
 LAKE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,126}")
 RESERVED_PREFIX = "cdc_"
+VALUE_BEFORE = "valueBeforeAdded"
 _SOURCE_TABLE = re.compile(r'(?P<schema>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)\.(?P<table>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)')
+
+
+@dataclass(frozen=True, slots=True)
+class ValueBefore:
+    """What ADD COLUMN gave to the rows that were there, which no event ever says; in the form of our publisher's."""
+
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,7 @@ class Column:
     """One column: `name` in the lake, `source_name` in Postgres, its type, and its mask (`clear`: none).
 
     `former_names` are what Postgres called it before it was renamed there; events of then still say them.
+    `value_before` is the value of rows from before the column was added, where that is known.
     """
 
     name: str
@@ -41,6 +51,7 @@ class Column:
     classification: str
     mask: str
     former_names: tuple[str, ...] = ()
+    value_before: ValueBefore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,10 @@ class TableContract:
     def source_name(self) -> str:
         """The source table as an operator would write it."""
         return f'{self.source_schema}."{self.source_table}"'
+
+    def has(self, name: str) -> bool:
+        """Whether the lake has a column of that name."""
+        return any(column.name == name for column in self.columns)
 
     @property
     def current_names(self) -> Mapping[str, str]:
@@ -221,11 +236,40 @@ def _column(prop: SchemaProperty, problems: list[str]) -> Column:
         problems.append(f"column {name}: a {kind} column cannot be a key")
     if prop.primaryKey and mask in {"redact", "last4"}:
         problems.append(f"column {name}: a key can be masked by token only, else rows become one")
-    former = _custom(prop.customProperties, "formerNames") or []
-    if not isinstance(former, list) or not all(isinstance(item, str) and item for item in former):
-        problems.append(f"column {name}: formerNames must be a list of names that the source's column had before")
-        former = []
-    return Column(name, prop.physicalName or name, kind, classification, mask or "clear", tuple(former))
+    former, before = _former_names(prop, problems), _value_before(prop, kind, problems)
+    return Column(name, prop.physicalName or name, kind, classification, mask or "clear", former, before)
+
+
+def _former_names(prop: SchemaProperty, problems: list[str]) -> tuple[str, ...]:
+    stated = _custom(prop.customProperties, "formerNames") or []
+    if isinstance(stated, list) and all(isinstance(item, str) and item for item in stated):
+        return tuple(stated)
+    problems.append(f"column {prop.name}: formerNames must be a list of names that the source's column had before")
+    return ()
+
+
+def _value_before(prop: SchemaProperty, type_: PostgresType, problems: list[str]) -> ValueBefore | None:
+    if all(custom.property != VALUE_BEFORE for custom in prop.customProperties or []):
+        return None
+    try:
+        return value_before(type_, _custom(prop.customProperties, VALUE_BEFORE))
+    except RecordFault as fault:
+        problems.append(f"column {prop.name}: {VALUE_BEFORE} is no {type_} as Postgres writes it ({fault.what})")
+        return None
+
+
+def value_before(type_: PostgresType, stated: Any) -> ValueBefore:
+    """What a contract's `valueBeforeAdded` says: null, or a value as Postgres writes it in text.
+
+    Raises:
+        RecordFault: when it is no value of the type, or one of a type whose text is not read.
+    """
+    if stated is None:
+        return ValueBefore(None)
+    if isinstance(stated, (dict, list)):
+        raise RecordFault("value-not-held", "it must be a text as Postgres writes it, not a structure")
+    text = str(stated).lower() if isinstance(stated, bool) else str(stated)
+    return ValueBefore(normaliser(type_)(text))
 
 
 def _key(table: SchemaObject, problems: list[str]) -> tuple[str, ...]:

@@ -106,6 +106,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
             position,
             committed_at,
             fault=fault,
+            omits_nulls=True,
         )
 
     if op is Op.DELETE:

@@ -32,7 +32,7 @@ class ChangeEvent:
     `after`; one in `doubtful` came as null, which from this producer may also mean unchanged. `committed_at` is the
     commit time at the source, aware and in UTC. `forms` tells how the values are rendered; None: as our publisher does.
     `fault` is set when key and position can be told but the change must not be merged, so that nothing later is merged
-    as if it had not been.
+    as if it had not been. `omits_nulls` says that a column which is missing may as well be null.
     """
 
     schema: str
@@ -46,6 +46,7 @@ class ChangeEvent:
     fault: RecordFault | None = None
     forms: Forms | None = None
     doubtful: frozenset[str] = frozenset()
+    omits_nulls: bool = False
 
     @property
     def row(self) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -17,6 +17,7 @@ from cdc.objects import ObjectStore, S3Objects
 from cdc.telemetry import get_log
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Key, Rejected
+from compactor.columns_seen import ColumnsSeen, still_watched
 from compactor.fold import State
 from compactor.holds import is_held, resolve
 from compactor.index import NO_POSITIONS, Located, Positions, RowIndex, with_dead
@@ -28,6 +29,7 @@ from compactor.merge import Merged, fold_anew, markers, merge
 from compactor.pii_key import read_pii_key
 from compactor.progress import Progress, advanced, with_known
 from compactor.quarantine import quarantine
+from compactor.refill import Refill, ready_and_waiting
 from compactor.settings import CompactorSettings
 
 EPOCH = 1
@@ -37,6 +39,9 @@ RECORDS_MAX = 100_000
 BYTES_MAX = 64 * 1024 * 1024
 """About how many compressed bytes one merge takes."""
 BACK_OFF_SECONDS_MAX = 30.0
+ROWS_LOOKED_AT_ALWAYS = 10_000
+LOOKS_EVERY_SECONDS = 60.0
+"""How often a table with more rows is looked at for whether a waiting column can be shown."""
 
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
@@ -47,6 +52,9 @@ _VALID_THROUGH = Gauge(
 )
 _ROWS = Gauge("compactor_rows", "Rows of the table.", ["table"])
 _HELD_SHARDS = Gauge("compactor_held_shards", "Shards held back by a change that cannot be resolved yet.", ["table"])
+_WAITING_COLUMNS = Gauge(
+    "compactor_waiting_columns", "Columns that the contract names and the lake does not show yet.", ["table"]
+)
 _HELD_COLUMNS = Gauge("compactor_held_columns", "Columns that arrive but stand in no contract.", ["table"])
 
 
@@ -68,10 +76,13 @@ class TableCompactor:
         self._pair = pair
         self._raw = raw
         self._quarantine = quarantined
-        self._reader = ChangeReader(contract, pii_key, EPOCH)
+        self._pii_key = pii_key
+        self._shown = pair.shown
+        self._reader = ChangeReader(self._shown, pii_key, EPOCH)
         self._index = RowIndex()
         self._progress = Progress()
         self._new_columns: set[str] = set()
+        self._looks_again = 0.0
         self._is_loaded = False
 
     def step(self) -> Step:
@@ -83,7 +94,10 @@ class TableCompactor:
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
                 batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
-                return Step(bool(batches) and self._merge(batches, known), is_behind)
+                has_moved = bool(batches) and self._merge(batches, known)
+                if has_moved and self._progress.columns.waiting and self._is_time_to_look():
+                    self._show_new_columns()
+                return Step(has_moved, is_behind)
         except CommitConflict as conflict:
             _LOG.warning("conflict", where=conflict.where, what=conflict.what)
             self._is_loaded = False
@@ -99,6 +113,7 @@ class TableCompactor:
             self._finish_cut_off_merge()
         self._progress = self._pair.table_progress()
         self._index = self._pair.build_index()
+        self._show_new_columns()
         self._is_loaded = True
         _LOG.info("loaded", table=self._contract.name, rows=len(self._index))
 
@@ -114,13 +129,47 @@ class TableCompactor:
                     column=column,
                     hint="older snapshots and raw still have it; name it again to have it filled from raw",
                 )
+        self._shown = self._pair.shown
+
+    def _is_time_to_look(self) -> bool:
+        """Whether to look again if waiting columns can be shown: reading raw again for a large table takes its time."""
+        return len(self._index) <= ROWS_LOOKED_AT_ALWAYS or time.monotonic() >= self._looks_again
+
+    def _show_new_columns(self) -> None:
+        """Show the columns that the contract names and the lake does not have, as far as all their values are known."""
+        name, shown = self._contract.name, {column.name for column in self._shown.columns}
+        refill = Refill(self._contract, self._shown, self._raw, self._pair, self._pii_key, EPOCH)
+        outcomes = [
+            refill.values(column, self._progress, self._index)
+            for column in self._contract.columns
+            if column.name not in shown
+        ]
+        ready, waiting = ready_and_waiting(outcomes)
+        names = shown | {one.column.name for one in ready}
+        seen = still_watched(self._progress.columns.seen, [c for c in self._contract.columns if c.name in names])
+        columns = ColumnsSeen(seen, {one.column.name: one.why for one in waiting})
+        progress = replace(self._progress, columns=columns)
+        if ready:
+            self._pair.show(ready, progress)
+            self._shown = self._pair.shown
+            self._index = self._pair.build_index()
+        elif progress != self._progress:
+            self._pair.commit_progress(progress)
+        self._progress = progress
+        self._reader = ChangeReader(self._shown, self._pii_key, EPOCH, seen)
+        self._looks_again = time.monotonic() + LOOKS_EVERY_SECONDS
+        for values in ready:
+            _LOG.info("a new column is shown", table=name, column=values.column.name)
+        for one in waiting:
+            _LOG.warning("a new column waits", table=name, column=one.column.name, hint=one.why)
+        _WAITING_COLUMNS.labels(name).set(len(waiting))
 
     def _finish_cut_off_merge(self) -> None:
         """History has changes that the table has not: bring their keys to what history says."""
         index, progress = self._pair.build_index(), self._pair.history_progress()
         keys = self._pair.keys_ahead()
         _LOG.info("finishing a merge that was cut off between its commits", table=self._contract.name, keys=len(keys))
-        self._commit_table(fold_anew(keys, index, self._pair, self._contract, progress.floor), index, progress)
+        self._commit_table(fold_anew(keys, index, self._pair, self._shown, progress.floor), index, progress)
 
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
@@ -133,12 +182,13 @@ class TableCompactor:
             rejected += others
         floor = self._progress.floor
         resolved = resolve(
-            changes,
-            lambda some: merge(some, self._index, self._pair, self._contract, floor),
+            self._reader.confirmed(changes),
+            lambda some: merge(some, self._index, self._pair, self._shown, floor),
             advanced(before, batches, self._contract.name, {}, floor).evidence,
         )
         merged = resolved.merged
         progress = advanced(before, batches, self._contract.name, resolved.holds, merged.floor)
+        progress = replace(progress, columns=replace(progress.columns, seen=self._reader.seen))
         self._set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
         if merged.history:
             self._pair.commit_history(merged.history, progress)
@@ -173,9 +223,11 @@ class TableCompactor:
         _HELD_SHARDS.labels(name).set(len(holds))
         valid_through = self._progress.valid_through
         _VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
-        for column in sorted(self._reader.new_columns - self._new_columns):
+        named = {source for c in self._contract.columns for source in (c.source_name, *c.former_names)}
+        held = {source for source, seen in self._progress.columns.seen.items() if seen.offsets} - named
+        for column in sorted(held - self._new_columns):
             _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")
-        self._new_columns = set(self._reader.new_columns)
+        self._new_columns = set(held)
         _HELD_COLUMNS.labels(name).set(len(self._new_columns))
         if holds:
             _LOG.warning("held back", table=name, shards=sorted(holds), hint="a change waits for one of another shard")

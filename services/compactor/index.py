@@ -60,6 +60,10 @@ class RowIndex:
         row, marker = self._rows.get(key), self._markers.get(key)
         return marker is not None and marker.is_set_aside and (row is None or marker.position > row.position)
 
+    def rows(self) -> Iterable[tuple[Key, Located]]:
+        """All live rows."""
+        return self._rows.items()
+
     def rows_below(self, floor: Position) -> Iterator[tuple[Key, Located]]:
         """The live rows that a truncate at this position removed."""
         return ((key, row) for key, row in self._rows.items() if row.position < floor)

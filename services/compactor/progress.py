@@ -12,6 +12,7 @@ import msgspec
 from cdc.errors import FatalFault
 from cdc.position import Position
 from compactor.chain import Batch
+from compactor.columns_seen import COLUMNS_SEEN, ColumnsSeen, encode_columns, parse_columns
 
 OFFSETS, EVIDENCE, FLOOR = "cdc.offsets", "cdc.evidence", "cdc.truncated-below"
 VALID_THROUGH, SOURCE_LSN, HISTORY_SNAPSHOT = "cdc.valid-through", "cdc.source-lsn", "cdc.history-snapshot"
@@ -43,13 +44,15 @@ class ShardEvidence(msgspec.Struct, frozen=True):
 class Progress:
     """What is merged: `offsets` by shard id, `evidence` by shard id, and the position of the newest truncate.
 
-    `stated` is the most that was ever proven: it stays true when a shard appears that proves nothing yet.
+    `stated` is the most that was ever proven: it stays true when a shard appears that proves nothing yet. `columns` is
+    what was seen of columns that the lake does not show.
     """
 
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     evidence: Mapping[str, ShardEvidence] = field(default_factory=lambda: MappingProxyType({}))
     floor: Position | None = None
     stated: ShardEvidence = field(default_factory=ShardEvidence)
+    columns: ColumnsSeen = field(default_factory=ColumnsSeen)
 
     @property
     def proven(self) -> ShardEvidence:
@@ -75,6 +78,7 @@ class Progress:
             EVIDENCE: msgspec.json.encode(dict(self.evidence), order="sorted"),
             VALID_THROUGH: valid_through.isoformat().encode() if valid_through else b"",
             SOURCE_LSN: str(self.proven.lsn).encode() if valid_through else b"",
+            COLUMNS_SEEN: encode_columns(self.columns),
         }
         if self.floor is not None:
             stated[FLOOR] = msgspec.json.encode(self.floor)
@@ -105,6 +109,7 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
             offsets={shard: int(offset) for shard, offset in offsets.items()},
             evidence=msgspec.json.decode(properties.get(EVIDENCE) or "{}", type=dict[str, ShardEvidence]),
             floor=Position(*msgspec.json.decode(floor, type=list[int])) if floor else None,
+            columns=parse_columns(properties),
         )
     except (msgspec.DecodeError, ValueError, TypeError):
         raise FatalFault(
@@ -141,7 +146,7 @@ def advanced(
             evidence[f"{batch.shard.stream}/{child}"] = (
                 known if known.committed_at else evidence_of_child(evidence[shard])
             )
-    return Progress(offsets, evidence, floor, progress.proven)
+    return Progress(offsets, evidence, floor, progress.proven, progress.columns)
 
 
 def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:

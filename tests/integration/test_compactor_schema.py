@@ -7,56 +7,13 @@ from typing import Any
 
 import pytest
 
-from cdc.contract import Column, TableContract
 from cdc.errors import FatalFault
-from cdc.postgres_type import PostgresType, parse_type
+from cdc.postgres_type import PostgresType
 from compactor.lake.commit import commit_schema
-from sandbox.reports import open_lake
 from tests.compactor_world import NAMES, World, crash, put
-from tests.raw_zone import event
+from tests.lake_columns import made, row, shown, with_columns
 
 pytestmark = pytest.mark.slow
-
-
-def with_columns(contract: TableContract, **columns: str) -> TableContract:
-    """The same contract with `id` and these columns: `type` or `type/mask`."""
-    made = []
-    for name, stated in columns.items():
-        kind = parse_type(stated.partition("/")[0])
-        assert kind is not None
-        made.append(Column(name, name, kind, "internal", stated.partition("/")[2] or "clear"))
-    return replace(contract, columns=(contract.columns[0], *made))
-
-
-def made(world: World, **columns: str) -> None:
-    """A table of its own with these columns."""
-    world.contract = replace(with_columns(world.contract, **columns), name=next(NAMES))
-    world.restart()
-
-
-def row(op: str, lsn: int, **values: Any) -> bytes:
-    return event(op, lsn, values, table="t")
-
-
-def shown(world: World, suffix: str = "") -> list[dict[str, Any]]:
-    """All rows as DuckDB and as pyiceberg read them, without the position; both must agree."""
-    pair = world.pair()
-    table = (pair.history if suffix else pair.table).table
-    hidden = ("cdc_epoch", "cdc_ordinal", "cdc_committed_at", "cdc_unchanged")
-    with open_lake(world.environment) as duck:
-        found = duck.execute(f"SELECT * EXCLUDE cdc_committed_at FROM iceberg_scan('{table.metadata_location}')")
-        names = [column[0] for column in found.description or ()]
-        by_duckdb = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
-    by_pyiceberg = table.scan().to_arrow().to_pylist()
-    of_both = [
-        sorted(
-            ({name: value for name, value in row.items() if name not in hidden} for row in rows),
-            key=lambda row: (row["cdc_lsn"], row["id"]),
-        )
-        for rows in (by_duckdb, by_pyiceberg)
-    ]
-    assert of_both[0] == of_both[1]
-    return of_both[0]
 
 
 def test_types_are_widened_and_a_column_that_is_not_named_any_more_is_gone(world: World) -> None:

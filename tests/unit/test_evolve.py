@@ -8,7 +8,7 @@ import pytest
 
 from cdc.contract import Column, TableContract
 from cdc.postgres_type import parse_type
-from compactor.lake.evolve import MASKS, Evolution, evolution, identity
+from compactor.lake.evolve import MASKS, SOURCE_COLUMNS, Evolution, evolution, identity
 from compactor.lake.schema import history_schema, table_schema
 
 KEY = b"k" * 32
@@ -41,7 +41,7 @@ def followed(before: TableContract, now: TableContract, key: bytes = KEY) -> Evo
 )
 def test_what_iceberg_reads_exactly_is_widened_and_keeps_its_field_id(before: str, now: str) -> None:
     its = followed(contract(id="bigint", a=before), contract(id="bigint", a=now))
-    assert (its.problems, its.widened, its.dropped, its.missing) == ((), ("a",), (), ())
+    assert (its.problems, its.widened, its.dropped) == ((), ("a",), ())
     old, new = table_schema(contract(id="bigint", a=before)), table_schema(contract(id="bigint", a=now))
     assert its.schema.find_field("a").field_id == old.find_field("a").field_id
     assert its.schema.find_field("a").field_type == new.find_field("a").field_type
@@ -78,14 +78,7 @@ def test_a_column_that_is_no_longer_named_is_taken_out_with_its_mask() -> None:
     its = followed(contract(id="bigint", a="text/token", b="text/last4"), contract(id="bigint", b="text/last4"))
     assert (its.problems, its.dropped) == ((), ("a",))
     assert [field.name for field in its.schema.fields][:2] == ["id", "b"]
-    assert its.properties == {MASKS: "b=last4"}
-
-
-def test_a_new_column_is_missing_and_its_mask_not_stated_yet() -> None:
-    its = followed(contract(id="bigint"), contract(id="bigint", a="text/token"))
-    assert its.missing == ("a",)
-    assert its.schema == table_schema(contract(id="bigint"))
-    assert MASKS not in its.properties
+    assert its.properties == {MASKS: "b=last4", SOURCE_COLUMNS: '{"id": "id", "b": "b"}'}
 
 
 def test_a_changed_mask_key_source_or_masking_key_is_refused() -> None:

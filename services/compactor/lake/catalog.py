@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import boto3
 from pyiceberg.catalog import Catalog, load_catalog
@@ -69,17 +70,26 @@ def open_tables(
     return table, its_history
 
 
+def shown_of(contract: TableContract, table: LakeTable, history: LakeTable) -> TableContract:
+    """The contract without the columns that a table or its history does not show yet."""
+    names = [{field.name for field in lake.table.schema().fields} for lake in (table, history)]
+    return replace(contract, columns=tuple(column for column in contract.columns if column.name in names[0] & names[1]))
+
+
 def evolutions(
     table: LakeTable, history: LakeTable, contract: TableContract, pii_key: bytes
 ) -> tuple[Evolution, Evolution]:
-    """How a table and its history follow the contract.
+    """How a table and its history follow the contract; a column that only one of them has is taken out of that.
 
     Raises:
         FatalFault: when one of them cannot; nothing was touched.
     """
     found = []
-    for lake, wanted in ((table, table_schema(contract)), (history, history_schema(contract))):
-        planned = evolution(lake.table.schema(), wanted, lake.properties, contract, pii_key)
+    shown = shown_of(contract, table, history)
+    for lake, made in ((table, table_schema), (history, history_schema)):
+        if not set(contract.key) <= {column.name for column in shown.columns}:
+            shown = contract  # another key: said as a problem
+        planned = evolution(lake.table.schema(), made(shown), lake.properties, shown, pii_key)
         if planned.problems:
             raise FatalFault(
                 f"the lake table was made for another contract: {'; '.join(planned.problems)}",

@@ -7,7 +7,8 @@ false values of old rows, and is refused before anything is touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pyiceberg.schema import Schema
@@ -26,6 +27,7 @@ from cdc.contract import TableContract
 from compactor.mask import masker
 
 SOURCE_TABLE, KEY, MASKS, PII_KEY_CHECK = "cdc.source-table", "cdc.key", "cdc.masks", "cdc.pii-key-check"
+SOURCE_COLUMNS = "cdc.source-columns"
 _PROMOTIONS: tuple[tuple[type[IcebergType], type[IcebergType]], ...] = (
     (IntegerType, LongType),
     (FloatType, DoubleType),
@@ -36,14 +38,13 @@ _PROMOTIONS: tuple[tuple[type[IcebergType], type[IcebergType]], ...] = (
 class Evolution:
     """How a table follows its contract: the `schema` and `properties` that it gets, and what that means by column.
 
-    `missing` are columns of the contract that the table does not have; `problems` says what cannot follow.
+    `problems` says what cannot follow.
     """
 
     schema: Schema
     properties: Mapping[str, str]
     widened: tuple[str, ...]
     dropped: tuple[str, ...]
-    missing: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -54,7 +55,12 @@ def identity(contract: TableContract, pii_key: bytes) -> dict[str, str]:
     return {
         SOURCE_TABLE: contract.source_name,
         KEY: ",".join(contract.key),
-        MASKS: masks_of(contract, [column.name for column in contract.columns]),
+        MASKS: ",".join(
+            sorted(f"{column.name}={column.mask}" for column in contract.columns if column.mask != "clear")
+        ),
+        SOURCE_COLUMNS: json.dumps(
+            {column.name: column.source_name for column in contract.columns}, ensure_ascii=False
+        ),
         # The token of a constant tells one masking key from another and nothing else.
         PII_KEY_CHECK: token("usuarios-cdc")[:16] if token else "",
     }
@@ -65,7 +71,7 @@ def evolution(
 ) -> Evolution:
     """How a table with the schema `present` and the properties `stated` follows its contract, whose schema is `wanted`.
 
-    The masks and the key's check are stated of the columns that the table has.
+    The contract is here one of columns that the table has: a new one is filled before the table gets it.
     """
     targets = {field.name: field.field_type for field in wanted.fields}
     fields: list[NestedField] = []
@@ -85,17 +91,14 @@ def evolution(
         if promoted != field.field_type:
             widened.append(field.name)
         fields.append(field.model_copy(update={"field_type": promoted}))
-    names = {field.name for field in fields}
-    missing = [name for name in targets if name not in names and not _is_in(present, name)]
-    problems += [f"{name} is missing in the lake" for name in missing]
-    shown = [column for column in contract.columns if _is_in(present, column.name)]
+    problems += [f"{name} is missing in the lake" for name in targets if not _is_in(present, name)]
     old_masks = _parsed_masks(stated.get(MASKS, ""))
     problems += [
         f"{column.name} is masked by {old_masks.get(column.name, 'clear')} in the lake and cannot become {column.mask}"
-        for column in shown
+        for column in contract.columns
         if old_masks.get(column.name, "clear") != column.mask
     ]
-    properties = identity(contract, pii_key) | {MASKS: masks_of(contract, names)}
+    properties = identity(contract, pii_key)
     if not properties[PII_KEY_CHECK]:
         properties[PII_KEY_CHECK] = stated.get(PII_KEY_CHECK, "")
     return Evolution(
@@ -103,7 +106,6 @@ def evolution(
         properties={name: value for name, value in properties.items() if stated.get(name) != value},
         widened=tuple(widened),
         dropped=tuple(dropped),
-        missing=tuple(missing),
         problems=tuple(problems),
     )
 
@@ -129,12 +131,6 @@ def promotion(present: IcebergType, wanted: IcebergType) -> IcebergType | None:
     return None
 
 
-def masks_of(contract: TableContract, names: Collection[str]) -> str:
-    """The property that states the masks of some of a contract's columns."""
-    masks = sorted((column.name, column.mask) for column in contract.columns if column.mask != "clear")
-    return ",".join(f"{name}={mask}" for name, mask in masks if name in names)
-
-
 def _of_identity(stated: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     if stated.get(SOURCE_TABLE) != now[SOURCE_TABLE]:
         yield f"the lake's rows come from another source table, {stated.get(SOURCE_TABLE) or 'an unknown one'}"
@@ -143,6 +139,12 @@ def _of_identity(stated: Mapping[str, str], now: Mapping[str, str]) -> Iterator[
     before = stated.get(PII_KEY_CHECK)
     if before and now[PII_KEY_CHECK] and before != now[PII_KEY_CHECK]:
         yield "the lake's tokens were made with another masking key (CDC_PII_KEY)"
+
+
+def source_names(stated: Mapping[str, str], names: Iterable[str]) -> tuple[str, ...]:
+    """What columns of the lake are called at the source, as the table's properties say."""
+    sources = json.loads(stated.get(SOURCE_COLUMNS) or "{}")
+    return tuple(sources.get(name, name) for name in names)
 
 
 def _is_in(schema: Schema, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,15 @@ from cdc.contract import TableContract
 from cdc.errors import FatalFault
 from cdc.position import Position
 from compactor.change import SET_ASIDE, Change, Key
+from compactor.columns_seen import taken_out
 from compactor.fold import DELETE, State
 from compactor.index import Located, Positions, RowIndex
-from compactor.lake.catalog import evolutions, open_tables
+from compactor.lake.catalog import evolutions, open_tables, shown_of
 from compactor.lake.commit import Changes, Committed, commit, commit_properties, commit_schema
-from compactor.lake.evolve import Evolution
+from compactor.lake.evolve import Evolution, identity, source_names
+from compactor.lake.fill import fill
 from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
+from compactor.refill import Values
 
 _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 
@@ -30,6 +34,11 @@ class TablePair:
         self._contract = contract
         self._pii_key = pii_key
         self.table, self.history = open_tables(catalog, namespace, contract, pii_key)
+
+    @property
+    def shown(self) -> TableContract:
+        """The contract without the columns that the lake does not show yet."""
+        return shown_of(self._contract, self.table, self.history)
 
     def refresh(self) -> None:
         """Load both tables anew."""
@@ -47,8 +56,12 @@ class TablePair:
         """
         planned = evolutions(self.table, self.history, self._contract, self._pii_key)
         was_cut_off = self.is_cut_off()
+        progress = None if was_cut_off else self.table_progress()
+        gone = source_names(self.table.properties, planned[0].dropped)
         for lake, its in ((self.history, planned[1]), (self.table, planned[0])):
-            properties = dict(its.properties)
+            stated = progress or parse_progress(lake.properties, lake.name)
+            stated = replace(stated, columns=taken_out(stated.columns, gone))
+            properties = {**its.properties, **(stated.properties() if its.schema != lake.table.schema() else {})}
             if lake is self.table and not was_cut_off and self.history.snapshot_id is not None:
                 # History has a new snapshot and no new change.
                 properties[HISTORY_SNAPSHOT] = str(self.history.snapshot_id)
@@ -57,6 +70,18 @@ class TablePair:
             elif not properties.items() <= lake.properties.items():
                 commit_properties(lake, properties)
         return planned
+
+    def show(self, values: Sequence[Values], progress: Progress) -> None:
+        """Show new columns, their values in every row: history first, then the table, each at once.
+
+        Until both are done neither's is taken for shown: a crash between the two starts again.
+        """
+        names = {column.name for column in self.shown.columns} | {one.column.name for one in values}
+        columns = tuple(column for column in self._contract.columns if column.name in names)
+        made_of = identity(replace(self._contract, columns=columns), self._pii_key)
+        stated = progress.properties()
+        fill(self.history, values, self._contract.key, stated, stated | made_of, is_history=True)
+        fill(self.table, values, self._contract.key, {}, self._properties(progress) | made_of, is_history=False)
 
     def table_progress(self) -> Progress:
         """How far the table is merged."""
@@ -107,7 +132,7 @@ class TablePair:
         by_file: dict[str, list[tuple[int, Key]]] = {}
         for key, place in located.items():
             by_file.setdefault(place.path, []).append((place.row, key))
-        columns = [*(column.name for column in self._contract.columns), "cdc_committed_at"]
+        columns = [*(column.name for column in self.shown.columns), "cdc_committed_at"]
         rows: dict[Key, dict[str, Any]] = {}
         for path, places in by_file.items():
             places.sort()
