@@ -113,8 +113,19 @@ def _added(column: LiveColumn) -> Drift:
     if column.type is None:
         hint = "the lake cannot hold its type: name it in the contract's custom property leftOut"
     else:
-        hint = "name it in the contract with its classification and mask, or under leftOut to keep it out of the lake"
+        hint = (
+            "name it in the contract with its classification, mask and valueBeforeAdded, what rows of before have "
+            f"({_known_before(column)}), or under leftOut to keep it out of the lake"
+        )
     return Drift("column-added", column.name, "", column.declared, hint)
+
+
+def _known_before(column: LiveColumn) -> str:
+    if column.value_before is not None:
+        return f"the catalogs say {column.value_before}"
+    if column.is_null_before:
+        return "the catalogs say null"
+    return "the catalogs do not know it: its default was not constant, or the table was written anew since"
 
 
 def _of_type(column: Column, live: LiveColumn) -> Iterator[Drift]:

@@ -48,7 +48,10 @@ WITH RECURSIVE resolved AS (
   WHERE t.typtype = 'd' OR e.typarray = t.oid
 ), base AS (SELECT DISTINCT ON (attnum) * FROM resolved ORDER BY attnum, depth DESC)
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), format_type(b.type, b.modifier), t.typname, t.typtype,
-  n.nspname, x.extname, b.arrays, a.attgenerated <> '', col_description(a.attrelid, a.attnum)
+  n.nspname, x.extname, b.arrays, a.attgenerated <> '', col_description(a.attrelid, a.attnum),
+  (a.attmissingval::text::text[])[1],
+  NOT a.atthasmissing AND NOT a.atthasdef AND NOT a.attnotnull
+    AND (SELECT c.relfilenode = c.oid FROM pg_class c WHERE c.oid = a.attrelid)
 FROM base b JOIN pg_attribute a ON a.attrelid = %(table)s AND a.attnum = b.attnum
 JOIN pg_type t ON t.oid = b.type JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
@@ -63,6 +66,10 @@ class LiveColumn:
 
     `declared` is its type as the source writes it; `type` is what a contract calls it, domains resolved and enums as
     text, and None where the lake cannot hold it. A `generated` column is not in the stream of changes.
+
+    `value_before` is what ADD COLUMN gave to rows that were there, as text; None where the catalogs do not know it.
+    `is_null_before` says that it gave them null: there is no default, and the table was never written anew, which
+    would have taken such a value from the catalogs into the rows.
     """
 
     name: str
@@ -71,6 +78,8 @@ class LiveColumn:
     generated: bool = False
     is_enum: bool = False
     description: str = ""
+    value_before: str | None = None
+    is_null_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,7 @@ def read_table(connection: psycopg.Connection, schema: str, name: str) -> LiveTa
 
 
 def _column(name: str, declared: str, base: str, *rest: Any) -> LiveColumn:
-    type_name, kind, schema, extension, arrays, generated, description = rest
+    type_name, kind, schema, extension, arrays, generated, description, before, is_null_before = rest
     type_ = None
     if kind == "e":
         type_ = _in_lake("text", arrays)
@@ -130,7 +139,16 @@ def _column(name: str, declared: str, base: str, *rest: Any) -> LiveColumn:
     elif extension is not None:
         # An extension's type is called the same wherever it was installed; other people's types are not known by name.
         type_ = _in_lake(type_name, arrays)
-    return LiveColumn(name, declared, type_, generated=generated, is_enum=kind == "e", description=description or "")
+    return LiveColumn(
+        name,
+        declared,
+        type_,
+        generated=generated,
+        is_enum=kind == "e",
+        description=description or "",
+        value_before=before,
+        is_null_before=is_null_before,
+    )
 
 
 def _in_lake(label: str, arrays: int) -> PostgresType | None:
