@@ -60,7 +60,8 @@ class TableContract:
 
     `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised;
     `producer` is what is stated of the way in which Debezium renders values. `dms_full_images` states that DMS sends
-    unchanged TOASTed values too, so that its null means null (docs/dms.md).
+    unchanged TOASTed values too, so that its null means null (docs/dms.md). `left_out` are columns of the source that
+    stay out of the lake on purpose; `new_value_before` states what any new column is in the rows that are there.
     """
 
     name: str
@@ -72,6 +73,8 @@ class TableContract:
     latency_seconds_max: float
     producer: ProducerModes = UNSTATED
     dms_full_images: bool = False
+    left_out: tuple[str, ...] = ()
+    new_value_before: ValueBefore | None = None
 
     @property
     def source_name(self) -> str:
@@ -175,6 +178,8 @@ def parse_contract(text: str) -> TableContract:
         latency_seconds_max=_latency_seconds(document, problems),
         producer=read_modes(lambda name: _custom(table.customProperties, name), problems),
         dms_full_images=_dms_full_images(table, problems),
+        left_out=_names(table.customProperties, "leftOut", "the table", problems),
+        new_value_before=_new_value_before(table, problems),
         **_source_table(table, problems),
     )
     sources = [name for c in contract.columns for name in (c.source_name, *c.former_names)]
@@ -236,16 +241,24 @@ def _column(prop: SchemaProperty, problems: list[str]) -> Column:
         problems.append(f"column {name}: a {kind} column cannot be a key")
     if prop.primaryKey and mask in {"redact", "last4"}:
         problems.append(f"column {name}: a key can be masked by token only, else rows become one")
-    former, before = _former_names(prop, problems), _value_before(prop, kind, problems)
+    former = _names(prop.customProperties, "formerNames", f"column {name}", problems)
+    before = _value_before(prop, kind, problems)
     return Column(name, prop.physicalName or name, kind, classification, mask or "clear", former, before)
 
 
-def _former_names(prop: SchemaProperty, problems: list[str]) -> tuple[str, ...]:
-    stated = _custom(prop.customProperties, "formerNames") or []
+def _names(properties: list[CustomProperty] | None, of: str, where: str, problems: list[str]) -> tuple[str, ...]:
+    stated = _custom(properties, of) or []
     if isinstance(stated, list) and all(isinstance(item, str) and item for item in stated):
         return tuple(stated)
-    problems.append(f"column {prop.name}: formerNames must be a list of names that the source's column had before")
+    problems.append(f"{where}: custom property {of} must be a list of the source's column names")
     return ()
+
+
+def _new_value_before(table: SchemaObject, problems: list[str]) -> ValueBefore | None:
+    stated = [custom for custom in table.customProperties or [] if custom.property == VALUE_BEFORE]
+    if any(custom.value is not None for custom in stated):
+        problems.append(f"{VALUE_BEFORE} of the table can only be null: that new columns come without a default")
+    return ValueBefore(None) if stated else None
 
 
 def _value_before(prop: SchemaProperty, type_: PostgresType, problems: list[str]) -> ValueBefore | None:

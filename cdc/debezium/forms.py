@@ -92,7 +92,9 @@ def forms_of_modes(contract: TableContract, modes: ProducerModes) -> Forms:
 
 
 def _judged(form: Form, type_: PostgresType, modes: ProducerModes) -> Form:
-    return replace(form, is_null_when_unchanged=True) if may_be_null(type_, modes) else form
+    # Of a type that nobody stated, the form is all that is known.
+    is_doubtful = form.kind in {Kind.ARRAY, Kind.BITS} if type_.is_as_sent else may_be_null(type_, modes)
+    return replace(form, is_null_when_unchanged=True) if is_doubtful else form
 
 
 def _modes_shown(field: SchemaField, modes: ProducerModes) -> ProducerModes:

@@ -12,8 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
-
 from cdc.contract import (
     LAKE_NAME,
     RESERVED_PREFIX,
@@ -24,12 +22,12 @@ from cdc.contract import (
     parse_source_table,
 )
 from cdc.errors import FatalFault, SettingsFault
+from cdc.lake_name import shown, source_table
 from cdc.program import EXIT_FATAL
 from cdc_ops.connection import WHERE, connect
 from cdc_ops.contract_text import contract_text
 from cdc_ops.draft import Draft, draft
 from cdc_ops.drift import Drift, drifts
-from cdc_ops.lake_name import shown, source_table
 from cdc_ops.live_table import NoTable, read_table
 
 SUFFIX = ".odcs.yaml"
@@ -114,15 +112,15 @@ def check(dsn: str, path: Path, out: TextIO, *, as_json: bool) -> int:
     found: list[tuple[TableContract, tuple[Drift, ...]]] = []
     contracts = load(path)
     with connect(dsn) as connection:
-        for contract, left_out in contracts:
+        for contract in contracts:
             live = read_table(connection, contract.source_schema, contract.source_table)
-            found.append((contract, drifts(contract, live, left_out)))
+            found.append((contract, drifts(contract, live)))
     out.write(_as_json(found) if as_json else _as_text(found))
     return EXIT_FATAL if any(drift for _, drift in found) else 0
 
 
-def load(path: Path) -> list[tuple[TableContract, frozenset[str]]]:
-    """The contracts of a file or folder, each with the source's columns that it keeps out of the lake.
+def load(path: Path) -> list[TableContract]:
+    """The contracts of a file or folder.
 
     Raises:
         ContractFault: naming every problem at once.
@@ -136,18 +134,10 @@ def load(path: Path) -> list[tuple[TableContract, frozenset[str]]]:
         except (OSError, UnicodeDecodeError) as error:
             raise ContractFault([f"{file}: cannot be read ({type(error).__name__})"]) from None
         try:
-            loaded.append((parse_contract(text), _left_out(text)))
+            loaded.append(parse_contract(text))
         except ContractFault as fault:
             raise ContractFault([f"{file.name}: {problem}" for problem in fault.problems]) from None
     return loaded
-
-
-def _left_out(text: str) -> frozenset[str]:
-    properties = yaml.safe_load(text)["schema"][0].get("customProperties") or []
-    stated = next((entry.get("value") for entry in properties if entry.get("property") == "leftOut"), None) or []
-    if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
-        raise ContractFault(["custom property leftOut must be a list of the source's column names"])
-    return frozenset(stated)
 
 
 def _usage_problems(arguments: argparse.Namespace) -> list[str]:

@@ -9,9 +9,9 @@ import yaml
 
 from cdc.contract import SENSITIVE, VALUE_BEFORE, parse_contract
 from cdc.errors import FatalFault
+from cdc.lake_name import shown, source_table
 from cdc.postgres_type import PostgresType
 from cdc_ops.draft import Draft, DraftColumn, LeftOut
-from cdc_ops.lake_name import shown, source_table
 
 _HEADER = """\
 # The table contract of {table}, as an Open Data Contract Standard document (v3.1).

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cdc.contract import Column, TableContract, ValueBefore, value_before
 from cdc.errors import FatalFault, RecordFault
-from cdc_ops.lake_name import lake_name, lake_names, shown
+from cdc.lake_name import lake_name, lake_names, shown
 from cdc_ops.live_table import LiveColumn, LiveTable
 from cdc_ops.personal import propose
 
@@ -73,6 +73,7 @@ def draft(live: LiveTable, name: str | None, latency_seconds: float) -> Draft:
         key=tuple(names[column] for column in live.key),
         on_new_column="hold",
         latency_seconds_max=latency_seconds,
+        left_out=tuple(out.live.name for out in left_out),
     )
     return Draft(contract, columns, left_out, live.description)
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from cdc.contract import Column, TableContract
+from cdc.lake_name import shown, source_table
 from cdc.postgres_type import PostgresType
-from cdc_ops.lake_name import shown, source_table
 from cdc_ops.live_table import LiveColumn, LiveTable, NoTable
 
 _INTEGERS = ("smallint", "integer", "bigint")
@@ -42,8 +42,8 @@ class Drift:
         return f"{self.kind.replace('-', ' ')}{column}: {shown(says)}; {shown(self.hint)}"
 
 
-def drifts(contract: TableContract, live: LiveTable | NoTable, left_out: Collection[str] = ()) -> tuple[Drift, ...]:
-    """Every difference; `left_out` names columns of the source that the contract keeps out of the lake."""
+def drifts(contract: TableContract, live: LiveTable | NoTable) -> tuple[Drift, ...]:
+    """Every difference, but for columns that the contract keeps out of the lake on purpose."""
     if isinstance(live, NoTable):
         meant = f"perhaps {' or '.join(live.similar)} is meant; " if live.similar else ""
         hint = f"{meant}mend sourceTable in the contract, or remove the contract"
@@ -53,7 +53,7 @@ def drifts(contract: TableContract, live: LiveTable | NoTable, left_out: Collect
     found = {column.name: column for column in live.columns}
     return (
         *_dropped(contract, live),
-        *(_added(column) for column in live.columns if _is_new(column, {*named, *left_out})),
+        *(_added(column) for column in live.columns if _is_new(column, {*named, *contract.left_out})),
         *(drift for name in named if name in found for drift in _of_type(named[name], found[name])),
         *_of_key(contract, live),
     )

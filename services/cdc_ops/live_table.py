@@ -7,8 +7,8 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from cdc.lake_name import lake_name, source_table
 from cdc.postgres_type import PostgresType, parse_type
-from cdc_ops.lake_name import lake_name, source_table
 
 _NO_TABLES = {
     "v": "a view",

@@ -44,25 +44,29 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
 class _Stated(msgspec.Struct, omit_defaults=True):
     seen: dict[str, Seen] = {}
     waiting: dict[str, str] = {}
+    added: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnsSeen:
-    """`seen` by name at the source, and the lake's columns that are `waiting` to be shown, each with the reason."""
+    """`seen` by name at the source; the lake's columns that are `waiting` to be shown, each with the reason; and those
+    `added` beside the contract, as source name → lake name.
+    """
 
     seen: Mapping[str, Seen] = field(default_factory=lambda: MappingProxyType({}))
     waiting: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    added: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def encode_columns(columns: ColumnsSeen) -> bytes:
     """The value of the table property."""
-    return msgspec.json.encode(_Stated(dict(columns.seen), dict(columns.waiting)), order="sorted")
+    return msgspec.json.encode(_Stated(dict(columns.seen), dict(columns.waiting), dict(columns.added)), order="sorted")
 
 
 def parse_columns(properties: Mapping[str, str]) -> ColumnsSeen:
     """What the table property says. Raises msgspec's errors when it cannot be read."""
     stated = msgspec.json.decode(properties.get(COLUMNS_SEEN) or "{}", type=_Stated)
-    return ColumnsSeen(stated.seen, stated.waiting)
+    return ColumnsSeen(stated.seen, stated.waiting, stated.added)
 
 
 def noted(
@@ -102,14 +106,14 @@ def noted(
     return {**seen, **new} if new else None
 
 
-def still_watched(seen: Mapping[str, Seen], shown: Collection[Column]) -> dict[str, Seen]:
+def still_watched(seen: Mapping[str, Seen], shown: Collection[Column], added: Collection[str] = ()) -> dict[str, Seen]:
     """What need be remembered once the lake shows these columns: where those begin that have a value from before."""
     names = {source for column in shown if column.value_before is None for source in _names(column)}
     watched = {source for column in shown if column.value_before is not None for source in _names(column)}
     return {
         name: msgspec.structs.replace(one, was_shown=False) if name in watched else one
         for name, one in seen.items()
-        if name not in names
+        if name not in names or name in added
     }
 
 
@@ -127,5 +131,11 @@ def _is_first(seen: Seen, position: Position) -> bool:
 
 def taken_out(columns: ColumnsSeen, names: Collection[str]) -> ColumnsSeen:
     """After columns, by source names, were taken out of the lake: what they were is in raw from the start."""
-    gone = {name: msgspec.structs.replace(columns.seen.get(name, Seen()), was_shown=True) for name in names}
-    return replace(columns, seen={**columns.seen, **gone})
+    gone = {
+        name: msgspec.structs.replace(columns.seen.get(name, Seen()), was_shown=True)
+        for name in names
+        # Of one that was added by itself it is known where it began.
+        if name not in columns.added
+    }
+    added = {source: name for source, name in columns.added.items() if source not in names}
+    return replace(columns, seen={**columns.seen, **gone}, added=added)

@@ -15,6 +15,7 @@ from cdc.contract import TableContract
 from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
 from cdc.telemetry import get_log
+from compactor.added import new_columns, with_added
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Key, Rejected
 from compactor.columns_seen import ColumnsSeen, still_watched
@@ -95,7 +96,7 @@ class TableCompactor:
                 known = known_shards(self._raw)
                 batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
                 has_moved = bool(batches) and self._merge(batches, known)
-                if has_moved and self._progress.columns.waiting and self._is_time_to_look():
+                if has_moved and self._has_new_columns() and self._is_time_to_look():
                     self._show_new_columns()
                 return Step(has_moved, is_behind)
         except CommitConflict as conflict:
@@ -131,6 +132,10 @@ class TableCompactor:
                 )
         self._shown = self._pair.shown
 
+    def _has_new_columns(self) -> bool:
+        columns = self._progress.columns
+        return bool(columns.waiting) or bool(new_columns(self._contract, columns)[0])
+
     def _is_time_to_look(self) -> bool:
         """Whether to look again if waiting columns can be shown: reading raw again for a large table takes its time."""
         return len(self._index) <= ROWS_LOOKED_AT_ALWAYS or time.monotonic() >= self._looks_again
@@ -138,16 +143,17 @@ class TableCompactor:
     def _show_new_columns(self) -> None:
         """Show the columns that the contract names and the lake does not have, as far as all their values are known."""
         name, shown = self._contract.name, {column.name for column in self._shown.columns}
-        refill = Refill(self._contract, self._shown, self._raw, self._pair, self._pii_key, EPOCH)
+        new, clashing = new_columns(self._contract, self._progress.columns)
+        added = {**self._progress.columns.added, **new}
+        wanted = with_added(self._contract, added)
+        refill = Refill(wanted, self._shown, self._raw, self._pair, self._pii_key, EPOCH)
         outcomes = [
-            refill.values(column, self._progress, self._index)
-            for column in self._contract.columns
-            if column.name not in shown
+            refill.values(column, self._progress, self._index) for column in wanted.columns if column.name not in shown
         ]
         ready, waiting = ready_and_waiting(outcomes)
         names = shown | {one.column.name for one in ready}
-        seen = still_watched(self._progress.columns.seen, [c for c in self._contract.columns if c.name in names])
-        columns = ColumnsSeen(seen, {one.column.name: one.why for one in waiting})
+        seen = still_watched(self._progress.columns.seen, [c for c in wanted.columns if c.name in names], added)
+        columns = ColumnsSeen(seen, {one.column.name: one.why for one in waiting}, added)
         progress = replace(self._progress, columns=columns)
         if ready:
             self._pair.show(ready, progress)
@@ -158,6 +164,9 @@ class TableCompactor:
         self._progress = progress
         self._reader = ChangeReader(self._shown, self._pii_key, EPOCH, seen)
         self._looks_again = time.monotonic() + LOOKS_EVERY_SECONDS
+        for source in clashing:
+            hint = "its name in the lake is taken: name it in the contract with another name, or under leftOut"
+            _LOG.warning("a new column cannot be added", table=name, column=source, hint=hint)
         for values in ready:
             _LOG.info("a new column is shown", table=name, column=values.column.name)
         for one in waiting:
@@ -224,6 +233,7 @@ class TableCompactor:
         valid_through = self._progress.valid_through
         _VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
         named = {source for c in self._contract.columns for source in (c.source_name, *c.former_names)}
+        named |= {*self._contract.left_out, *self._progress.columns.added}
         held = {source for source, seen in self._progress.columns.seen.items() if seen.offsets} - named
         for column in sorted(held - self._new_columns):
             _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")

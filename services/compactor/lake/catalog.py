@@ -15,6 +15,8 @@ from pyiceberg.utils.config import Config
 
 from cdc.contract import SENSITIVE, Column, TableContract
 from cdc.errors import FatalFault, SettingsFault
+from compactor.added import with_added
+from compactor.columns_seen import parse_columns
 from compactor.lake.evolve import Evolution, evolution, identity
 from compactor.lake.schema import history_partitions, history_schema, table_schema
 from compactor.lake.table import LakeTable
@@ -66,7 +68,9 @@ def open_tables(
         identifier = (namespace, contract.name + suffix)
         opened.append(LakeTable(catalog, identifier, _open(catalog, identifier, its_schema, spec, contract, pii_key)))
     table, its_history = opened
-    evolutions(table, its_history, contract, pii_key)
+    columns = parse_columns(table.properties)
+    named_now = frozenset(name for name in columns.added.values() if contract.has(name))
+    evolutions(table, its_history, with_added(contract, columns.added), pii_key, named_now)
     return table, its_history
 
 
@@ -77,15 +81,21 @@ def shown_of(contract: TableContract, table: LakeTable, history: LakeTable) -> T
 
 
 def evolutions(
-    table: LakeTable, history: LakeTable, contract: TableContract, pii_key: bytes
+    table: LakeTable,
+    history: LakeTable,
+    contract: TableContract,
+    pii_key: bytes,
+    made_anew: frozenset[str] = frozenset(),
 ) -> tuple[Evolution, Evolution]:
-    """How a table and its history follow the contract; a column that only one of them has is taken out of that.
+    """How a table and its history follow the contract; a column that only one of them has is taken out of that, and so
+    are those to be `made_anew`.
 
     Raises:
         FatalFault: when one of them cannot; nothing was touched.
     """
     found = []
     shown = shown_of(contract, table, history)
+    shown = replace(shown, columns=tuple(column for column in shown.columns if column.name not in made_anew))
     for lake, made in ((table, table_schema), (history, history_schema)):
         if not set(contract.key) <= {column.name for column in shown.columns}:
             shown = contract  # another key: said as a problem

@@ -13,8 +13,9 @@ from pyiceberg.catalog import Catalog
 from cdc.contract import TableContract
 from cdc.errors import FatalFault
 from cdc.position import Position
+from compactor.added import with_added
 from compactor.change import SET_ASIDE, Change, Key
-from compactor.columns_seen import taken_out
+from compactor.columns_seen import ColumnsSeen, parse_columns, taken_out
 from compactor.fold import DELETE, State
 from compactor.index import Located, Positions, RowIndex
 from compactor.lake.catalog import evolutions, open_tables, shown_of
@@ -38,7 +39,11 @@ class TablePair:
     @property
     def shown(self) -> TableContract:
         """The contract without the columns that the lake does not show yet."""
-        return shown_of(self._contract, self.table, self.history)
+        return shown_of(self.wanted(parse_columns(self.table.properties)), self.table, self.history)
+
+    def wanted(self, columns: ColumnsSeen) -> TableContract:
+        """The contract with the columns that were added beside it."""
+        return with_added(self._contract, columns.added)
 
     def refresh(self) -> None:
         """Load both tables anew."""
@@ -54,7 +59,8 @@ class TablePair:
         Raises:
             FatalFault: when a table cannot follow; nothing was touched.
         """
-        planned = evolutions(self.table, self.history, self._contract, self._pii_key)
+        present = self.table_progress().columns
+        planned = evolutions(self.table, self.history, self.wanted(present), self._pii_key, self._named_now(present))
         was_cut_off = self.is_cut_off()
         progress = None if was_cut_off else self.table_progress()
         gone = source_names(self.table.properties, planned[0].dropped)
@@ -71,14 +77,19 @@ class TablePair:
                 commit_properties(lake, properties)
         return planned
 
+    def _named_now(self, columns: ColumnsSeen) -> frozenset[str]:
+        """Columns that were added and that the contract now names: they are taken out, to be made anew."""
+        return frozenset(name for name in columns.added.values() if self._contract.has(name))
+
     def show(self, values: Sequence[Values], progress: Progress) -> None:
         """Show new columns, their values in every row: history first, then the table, each at once.
 
         Until both are done neither's is taken for shown: a crash between the two starts again.
         """
         names = {column.name for column in self.shown.columns} | {one.column.name for one in values}
-        columns = tuple(column for column in self._contract.columns if column.name in names)
-        made_of = identity(replace(self._contract, columns=columns), self._pii_key)
+        wanted = self.wanted(progress.columns)
+        columns = tuple(column for column in wanted.columns if column.name in names)
+        made_of = identity(replace(wanted, columns=columns), self._pii_key)
         stated = progress.properties()
         fill(self.history, values, self._contract.key, stated, stated | made_of, is_history=True)
         fill(self.table, values, self._contract.key, {}, self._properties(progress) | made_of, is_history=False)
