@@ -49,9 +49,10 @@ class Origin:
 class Change:
     """One change of one key. `values` holds lake columns, without those in `unchanged`; the key's only for a delete.
 
-    `op` is the letter of `cdc_op`. A truncate has an empty key. `fault` is set when the change was set aside though its
-    key is known. `origin` is None for a change that was read back from history, whose `values` are complete. `assumed`
-    are columns that the event lacks, whose value is the one from before they were added.
+    `op` is the letter of `cdc_op`. A truncate has an empty key. `faults` are those of a change that was set aside
+    though its key is known, one for each column that kept it out. `origin` is None for a change that was read back from
+    history, whose `values` are complete. `assumed` are columns that the event lacks, whose value is the one from before
+    they were added.
     """
 
     key: Key
@@ -61,17 +62,22 @@ class Change:
     values: Row
     unchanged: frozenset[str]
     origin: Origin | None = None
-    fault: RecordFault | None = None
+    faults: tuple[RecordFault, ...] = ()
     assumed: frozenset[str] = frozenset()
+
+    @property
+    def fault(self) -> RecordFault | None:
+        """The first fault, by whose reason a change that was set aside is filed."""
+        return self.faults[0] if self.faults else None
 
     @property
     def is_recorded(self) -> bool:
         """Whether history has it already."""
         return self.origin is None
 
-    def set_aside(self, fault: RecordFault) -> Change:
+    def set_aside(self, *faults: RecordFault) -> Change:
         """The same change, with its values given up."""
-        return replace(self, op=SET_ASIDE, values={}, unchanged=frozenset(), fault=fault)
+        return replace(self, op=SET_ASIDE, values={}, unchanged=frozenset(), faults=faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,7 @@ class ChangeReader:
         return _Plan(columns, tuple(by_name[name] for name in self._contract.key))
 
     def _change(self, event: ChangeEvent, origin: Origin) -> Change:
-        """A fault in the key is raised; one in any other column sets the change aside, its key known."""
+        """A fault in the key is raised; those in any other columns set the change aside, its key known."""
         if event.op is Op.TRUNCATE:
             return Change((), event.op.value, event.position, event.committed_at, {}, frozenset(), origin)
         plan, row = self._plan(event.forms), event.row
@@ -144,22 +150,31 @@ class ChangeReader:
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:
             return change
-        if event.fault is not None:
-            return change.set_aside(event.fault)
+        if event.faults:
+            return change.set_aside(*event.faults)
         unchanged = frozenset(column.name for column, _ in plan.columns if column.source_name in event.unchanged)
         assumed = self._assumed(event) if self._before else frozenset[str]()
-        try:
-            for column, convert in plan.columns:
-                if column.name in assumed:
-                    values[column.name] = self._before[column.name]
-                elif column.name not in unchanged:
+        # All columns at fault, not the first alone: mending one would else only show the next.
+        faults: list[RecordFault] = []
+        for column, convert in plan.columns:
+            if column.name in assumed:
+                values[column.name] = self._before[column.name]
+            elif column.name not in unchanged:
+                try:
                     values[column.name] = self._value(column, convert, row)
-        except RecordFault as fault:
-            return change.set_aside(fault)
-        if event.doubtful:
-            where = next(column.name for column, _ in plan.columns if column.source_name in event.doubtful)
-            return change.set_aside(RecordFault("value-not-held", _DOUBTFUL, where=where))
-        return replace(change, unchanged=unchanged, assumed=assumed)
+                except RecordFault as fault:
+                    faults.append(fault)
+        faults += [
+            RecordFault("value-not-held", _DOUBTFUL, where=column.name)
+            for column, _ in plan.columns
+            if column.source_name in event.doubtful
+        ]
+        return change.set_aside(*faults) if faults else replace(change, unchanged=unchanged, assumed=assumed)
+
+    @property
+    def is_waiting_for_columns(self) -> bool:
+        """Whether a column with a value from before has not been seen yet, so that where it begins is not known."""
+        return any(name not in self.seen or self.seen[name].first is None for name in self._watched)
 
     def key(self, event: ChangeEvent) -> Key:
         """The key of the row that changed.

@@ -6,7 +6,7 @@ contract can say. An unchanged value is resolved by the fold, like any other. Wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
@@ -22,7 +22,6 @@ from compactor.chain import batches_between, read_lines, shard_of
 from compactor.change import SET_ASIDE, Change, ChangeReader, Key, values_before
 from compactor.columns_seen import Seen
 from compactor.fold import DELETE, fold
-from compactor.index import RowIndex
 from compactor.merge import Lake, family_of
 from compactor.progress import Progress
 
@@ -78,6 +77,7 @@ class Refill:
         shown: TableContract,
         raw_zone: ObjectStore,
         lake: Lake,
+        live_rows: Callable[[], Iterable[Place]],
         pii_key: bytes,
         epoch: int,
     ) -> None:
@@ -85,18 +85,19 @@ class Refill:
         self._shown = shown
         self._raw = raw_zone
         self._lake = lake
+        self._live_rows = live_rows
         self._epoch = epoch
         self._decoder = Decoder(contract)
         self._reader = ChangeReader(contract, pii_key, epoch)
         self._before = values_before(contract, pii_key)
 
-    def values(self, column: Column, progress: Progress, index: RowIndex) -> Values | Waits:
+    def values(self, column: Column, progress: Progress) -> Values | Waits:
         """The values of a column in all live rows and in what history says of them, or why it waits."""
         seen = _seen(column, progress.columns.seen)
         before = self._before.get(column.name, Mark.UNKNOWN)
         since = seen.since if seen is not None else None
         if before is Mark.UNKNOWN and since is not None and not (seen and seen.was_shown):
-            older = sum(row.position.lsn > LSN_OF_BACKFILL and row.position < since for _, row in index.rows())
+            older = sum(position.lsn > LSN_OF_BACKFILL and position < since for _, position in self._live_rows())
             if older:
                 return Waits(column, _unknown_before(older))
         try:
@@ -110,7 +111,7 @@ class Refill:
         values = self._resolved(_of_this_life(column, told, lacking, before), progress)
         if told and values.since is None and any(position.lsn != LSN_OF_BACKFILL for _, position in told):
             return Waits(column, "the source does not send the column any more: it was dropped or renamed there")
-        unknown = sum(values.at((key, row.position)) is Mark.UNKNOWN for key, row in index.rows())
+        unknown = sum(values.at(place) is Mark.UNKNOWN for place in self._live_rows())
         return Waits(column, _unknown_before(unknown)) if unknown else values
 
     def _told(self, column: Column, seen: Seen, progress: Progress) -> tuple[dict[Place, Any], Position | None]:

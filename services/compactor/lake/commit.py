@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,8 +36,10 @@ from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
+    RemoveSnapshotsUpdate,
     SetPropertiesUpdate,
     SetSnapshotRefUpdate,
+    TableUpdate,
 )
 from pyiceberg.typedef import Record
 
@@ -59,7 +61,7 @@ _DELETE_SCHEMA = pa.schema(
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What one commit does: rows to add, dead positions by data file (all of them, sorted), data files without a live
-    row to drop, and properties to set.
+    row to drop, properties to set, and old snapshots that are no longer to be known.
 
     `schema` is what the rows are written in where that is not the table's own, and what the table has from then on;
     unless `is_hidden`: then readers see nothing of columns that the table's own does not have.
@@ -71,6 +73,7 @@ class Changes:
     properties: Mapping[str, str] = field(default_factory=dict)
     schema: Schema | None = None
     is_hidden: bool = False
+    expired: Sequence[Snapshot] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
     added = build.add_rows(changes.rows)
     manifests = build.manifests(added, changes)
     seen = table.metadata if changes.is_hidden else metadata
-    updates = (
+    updates: tuple[TableUpdate, ...] = (
         *schema_updates,
         AddSnapshotUpdate(snapshot=build.snapshot(parent, manifests, seen.current_schema_id)),
         SetSnapshotRefUpdate(
@@ -120,6 +123,8 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
         ),
         SetPropertiesUpdate(updates=dict(changes.properties)),
     )
+    if changes.expired:
+        updates += (RemoveSnapshotsUpdate(snapshot_ids=[snapshot.snapshot_id for snapshot in changes.expired]),)
     until_landed(
         lake,
         lambda: lake.catalog.commit_table(table, requirements(table.metadata), updates),
