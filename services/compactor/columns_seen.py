@@ -99,11 +99,29 @@ def noted(
         if after is not before:
             new[name] = after
     if streamed and event.op is not Op.DELETE and not event.omits_nulls:
-        for name in seen.keys() - carried:
-            last = seen[name].lacking
-            if last is None or event.position > last:
-                new[name] = msgspec.structs.replace(seen[name], lacking=tuple(event.position))
+        absent = noted_lacking(seen, seen.keys() - carried, event.position)
+        new |= {name: absent[name] for name in seen.keys() - carried if absent[name] is not seen[name]}
     return {**seen, **new} if new else None
+
+
+def noted_all(seen: Mapping[str, Seen], names: Collection[str], position: Position) -> dict[str, Seen]:
+    """What is known of columns after a streamed change that carried them all."""
+    first = {
+        name: msgspec.structs.replace(seen.get(name, Seen()), first=tuple(position))
+        for name in names
+        if _is_first(seen.get(name, Seen()), position)
+    }
+    return {**seen, **first}
+
+
+def noted_lacking(seen: Mapping[str, Seen], names: Collection[str], position: Position) -> dict[str, Seen]:
+    """What is known of columns after a streamed change that lacked them."""
+    new = {
+        name: msgspec.structs.replace(seen[name], lacking=tuple(position))
+        for name in names
+        if (last := seen[name].lacking) is None or position > last
+    }
+    return {**seen, **new}
 
 
 def still_watched(seen: Mapping[str, Seen], shown: Collection[Column], added: Collection[str] = ()) -> dict[str, Seen]:

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from cdc.contract import TableContract
-from cdc.position import Position
+from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.change import Change, ChangeReader, Rejected
-from compactor.fold import TRUNCATE, UPDATE
+from compactor.fold import DELETE, TRUNCATE, UPDATE
 from compactor.holds import resolve
 from compactor.index import Fingerprints, RowIndex
 from compactor.merge import Lake, Merged, merge
@@ -50,9 +51,12 @@ class RoundReader:
         evidence: Mapping[str, ShardEvidence],
     ) -> Round:
         """Merge some lines; `evidence` is what the shards prove when all of the lines are counted in."""
-        # Where a column with a value from before begins must be known before its changes can go by without a look.
-        plain, others = self._plain.read([] if self._changes.is_waiting_for_columns else lines)
-        others = list(range(len(lines))) if self._changes.is_waiting_for_columns else others
+        plain, others = self._plain.read(lines)
+        # They carry all columns that are shown and no others, which must be known before the others are read.
+        lsns, ops = plain.rows["cdc_lsn"], plain.rows["cdc_op"]
+        carrying = pc.and_(pc.greater(lsns, LSN_OF_BACKFILL), pc.not_equal(ops, DELETE))
+        span = pc.min_max(pc.filter(lsns, carrying)).as_py()
+        self._changes.note_plain(span["min"], span["max"])
         changes, rejected = self._one_by_one(lines, others)
         while True:
             prints = index.prints_of([plain.rows[name] for name in self._contract.key])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -267,3 +268,18 @@ def test_what_was_seen_of_a_column_is_durable_and_the_smallest_position_wins(wor
         "first": (1, 8, 0), "lacking": (1, 4, 0),
         "offsets": {f"{shard.stream}/{shard.shard}": "1", f"{shard.stream}/{other.shard}": "0"},
     }  # fmt: skip
+
+
+def test_a_column_that_gets_another_scale_gets_another_name_and_all_its_values(world: World) -> None:
+    made(world, a="text", saldo="numeric(12,2)")
+    shard = world.shard()
+    put(shard, world.contract, row("r", 0, id=1, a="x", saldo="1234.56"), row("c", 5, id=2, a="x", saldo="0.01"))
+    world.merge()
+    renamed = with_columns(world.contract, a="text", saldo_novo="numeric(18,4)")
+    *columns, saldo = renamed.columns
+    world.contract = replace(renamed, columns=(*columns, replace(saldo, source_name="saldo")))
+    world.restart()
+    put(shard, world.contract, row("u", 6, id=2, a="x", saldo="0.0123"))
+    world.merge()
+    assert {key: str(value) for key, value in values(world, "saldo_novo").items()} == {1: "1234.5600", 2: "0.0123"}
+    assert values(world, "saldo") == {1: "hidden", 2: "hidden"}
