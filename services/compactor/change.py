@@ -10,7 +10,7 @@ from typing import Any
 
 from cdc.contract import Column, TableContract
 from cdc.decode import Decoder
-from cdc.errors import FatalFault, RecordFault
+from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
 from cdc.position import LSN_OF_BACKFILL, Position
@@ -30,6 +30,15 @@ _DOUBTFUL = (
     "a null that from Debezium may also mean unchanged: it has no placeholder for this type; "
     "REPLICA IDENTITY FULL makes it plain"
 )
+
+
+def no_schema(stream: str, schema_id: int) -> str:
+    """What is known of schemas where no raw zone is at hand.
+
+    Raises:
+        RecordFault: always.
+    """
+    raise RecordFault("avro-schema", f"schema {schema_id} of stream {stream} is not at hand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +108,20 @@ class _Plan:
 class ChangeReader:
     """Turns raw lines of one table into changes; `seen` has what was seen of columns that the lake does not show.
 
+    `before` has the values of columns in rows from before they were added, where that is stated. `avro_schema` gets the
+    schema, by stream and id, of records that came in Avro.
+
     Raises:
         FatalFault: when a contract's `valueBeforeAdded` is no value that the lake holds.
     """
 
     def __init__(
-        self, contract: TableContract, pii_key: bytes, epoch: int, seen: Mapping[str, Seen] | None = None
+        self,
+        contract: TableContract,
+        pii_key: bytes,
+        epoch: int,
+        avro_schema: Callable[[str, int], str] = no_schema,
+        seen: Mapping[str, Seen] | None = None,
     ) -> None:
         self._contract = contract
         self._pii_key = pii_key
@@ -113,8 +130,9 @@ class ChangeReader:
         self._plan = lru_cache(maxsize=DIALECTS_MAX)(self._new_plan)
         self._known = frozenset(column.source_name for column in contract.columns)
         self._watched = frozenset(c.source_name for c in contract.columns if c.value_before is not None)
-        self._before = values_before(contract, pii_key)
+        self.before = values_before(contract, pii_key)
         self.seen: Mapping[str, Seen] = dict(seen or {})
+        self._avro_schema = lru_cache(maxsize=DIALECTS_MAX)(avro_schema)
 
     def read(self, shard: str, batch: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
         """The changes of some lines of a shard's batch, and the records that none could be made of."""
@@ -123,14 +141,22 @@ class ChangeReader:
         for line in lines:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
-                changes += [self._change(event, origin) for event in self._decoder.decode(line.event, self._epoch)]
+                changes += [self._change(event, origin) for event in self.events(shard, line)]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
+            except (TransientFault, FatalFault):
+                raise  # of reading a schema: nothing is known of the record yet
             except Exception as error:  # noqa: BLE001 - one record, whatever it is, must not stop all others
                 rejected.append(
                     Rejected(origin, RecordFault("unreadable", f"reading it raised {type(error).__name__}"))
                 )
         return changes, rejected
+
+    def events(self, shard: str, line: RawLine) -> tuple[ChangeEvent, ...]:
+        """What a line of a shard states. Raises RecordFault when it states nothing that could be merged."""
+        stream = shard.partition("/")[0]
+        schema = None if line.schema_id is None else self._avro_schema(stream, line.schema_id)
+        return self._decoder.decode(line.event, self._epoch, schema)
 
     def _new_plan(self, forms: Forms | None) -> _Plan:
         columns = tuple(
@@ -153,12 +179,12 @@ class ChangeReader:
         if event.faults:
             return change.set_aside(*event.faults)
         unchanged = frozenset(column.name for column, _ in plan.columns if column.source_name in event.unchanged)
-        assumed = self._assumed(event) if self._before else frozenset[str]()
+        assumed = self._assumed(event) if self.before else frozenset[str]()
         # All columns at fault, not the first alone: mending one would else only show the next.
         faults: list[RecordFault] = []
         for column, convert in plan.columns:
             if column.name in assumed:
-                values[column.name] = self._before[column.name]
+                values[column.name] = self.before[column.name]
             elif column.name not in unchanged:
                 try:
                     values[column.name] = self._value(column, convert, row)
@@ -213,7 +239,7 @@ class ChangeReader:
         """The columns that the event lacks because they were added later."""
         return frozenset(
             name
-            for name in self._before
+            for name in self.before
             if (source := self._contract.column(name).source_name) not in event.row
             and source not in event.unchanged
             and self._is_before(name, event.position)

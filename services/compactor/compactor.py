@@ -15,6 +15,7 @@ from cdc import aws
 from cdc.contract import TableContract
 from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
+from cdc.raw import schema_path
 from cdc.telemetry import get_log
 from compactor.added import new_columns, with_added
 from compactor.chain import Batch, known_shards, new_batches, read_lines
@@ -120,7 +121,7 @@ class TableCompactor:
         return statement(self._contract, self._progress, len(self._index), self._held_columns(), properties, now)
 
     def _readers(self, seen: Mapping[str, Seen]) -> tuple[ChangeReader, RoundReader]:
-        changes = ChangeReader(self._shown, self._pii_key, EPOCH, seen)
+        changes = ChangeReader(self._shown, self._pii_key, EPOCH, self._avro_schema, seen)
         plain = PlainReader(self._shown, self._pair.history.arrow_schema, self._pii_key, EPOCH)
         return changes, RoundReader(self._shown, changes, plain)
 
@@ -169,7 +170,8 @@ class TableCompactor:
         new, clashing = new_columns(self._contract, self._progress.columns)
         added = {**self._progress.columns.added, **new}
         wanted = with_added(self._contract, added)
-        refill = Refill(wanted, self._shown, self._raw, self._pair, self._pair.live_rows, self._pii_key, EPOCH)
+        reader = ChangeReader(wanted, self._pii_key, EPOCH, self._avro_schema)
+        refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows)
         outcomes = [refill.values(column, self._progress) for column in wanted.columns if column.name not in shown]
         ready, waiting = ready_and_waiting(outcomes)
         names = shown | {one.column.name for one in ready}
@@ -229,6 +231,9 @@ class TableCompactor:
         self._progress = progress
         self._report(len(merged.history) + len(plain.history), merged.duplicates + plain.duplicates, holds)
         return moved
+
+    def _avro_schema(self, stream: str, schema_id: int) -> str:
+        return self._raw.get(schema_path(stream, schema_id)).decode()
 
     def _commit_table(self, merged: Merged, plain: PlainMerge | None, index: RowIndex, progress: Progress) -> None:
         rows = self._pair.sorted_rows(merged.rows.values(), plain.rows if plain else None)

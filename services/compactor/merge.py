@@ -56,8 +56,8 @@ def merge(
     told = _from_history(late, lake, contract)
     if any(change.op == TRUNCATE and _is_below(change, floor) for change in new):
         told += [recorded(row, contract) for row in lake.history_of("cdc_op", [TRUNCATE])]
-    known = {(change.key, change.position) for change in told}
-    fresh = [change for change in new if (change.key, change.position) not in known]
+    known = {_identity(change) for change in told}
+    fresh = [change for change in new if _identity(change) not in known]
     corrected = late & {change.key for change in fresh}
     anew, told = family_of(corrected | _donors_in_history(fresh, lake, contract), lake, contract)
     # What comes late for a key may change what another key took over from it.
@@ -74,12 +74,20 @@ def fold_anew(keys: set[Key], index: RowIndex, lake: Lake, contract: TableContra
 
 
 def _without_doubles(changes: Iterable[Change]) -> tuple[list[Change], int]:
-    unique: dict[tuple[Key, Position], Change] = {}
+    unique: dict[tuple[Key, Position, bool], Change] = {}
     count = 0
     for change in changes:
         count += 1
-        unique.setdefault((change.key, change.position), change)
+        unique.setdefault(_identity(change), change)
     return list(unique.values()), count - len(unique)
+
+
+def _identity(change: Change) -> tuple[Key, Position, bool]:
+    """What tells a change from all others: one position has one change of a key, or a delete and a create.
+
+    Debezium sends these two for an update of its own key where that is not the table's (`message.key.columns`).
+    """
+    return change.key, change.position, change.op == DELETE
 
 
 def _is_late(change: Change, index: RowIndex, floor: Position | None) -> bool:

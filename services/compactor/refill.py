@@ -13,13 +13,12 @@ from typing import Any
 
 from cdc import raw
 from cdc.contract import Column, TableContract
-from cdc.decode import Decoder
-from cdc.errors import FatalFault, RecordFault
+from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.objects import ObjectStore
 from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.chain import batches_between, read_lines, shard_of
-from compactor.change import SET_ASIDE, Change, ChangeReader, Key, values_before
+from compactor.change import SET_ASIDE, Change, ChangeReader, Key
 from compactor.columns_seen import Seen
 from compactor.fold import DELETE, fold
 from compactor.merge import Lake, family_of
@@ -69,32 +68,26 @@ class Waits:
 
 
 class Refill:
-    """Tells the values of columns of `contract` that the lake, which shows the columns of `shown`, does not have."""
+    """Tells the values of columns that `reader` knows and the lake, which shows those of `shown`, does not have."""
 
     def __init__(
         self,
-        contract: TableContract,
         shown: TableContract,
+        reader: ChangeReader,
         raw_zone: ObjectStore,
         lake: Lake,
         live_rows: Callable[[], Iterable[Place]],
-        pii_key: bytes,
-        epoch: int,
     ) -> None:
-        self._contract = contract
         self._shown = shown
+        self._reader = reader
         self._raw = raw_zone
         self._lake = lake
         self._live_rows = live_rows
-        self._epoch = epoch
-        self._decoder = Decoder(contract)
-        self._reader = ChangeReader(contract, pii_key, epoch)
-        self._before = values_before(contract, pii_key)
 
     def values(self, column: Column, progress: Progress) -> Values | Waits:
         """The values of a column in all live rows and in what history says of them, or why it waits."""
         seen = _seen(column, progress.columns.seen)
-        before = self._before.get(column.name, Mark.UNKNOWN)
+        before = self._reader.before.get(column.name, Mark.UNKNOWN)
         since = seen.since if seen is not None else None
         if before is Mark.UNKNOWN and since is not None and not (seen and seen.was_shown):
             older = sum(position.lsn > LSN_OF_BACKFILL and position < since for _, position in self._live_rows())
@@ -151,13 +144,15 @@ class Refill:
             for batch in batches_between(
                 self._raw, shard_of(shard_id), int(start), progress.offsets.get(shard_id, raw.START)
             ):
-                records += sum(ref.records for ref in batch.record.objects if ref.table == self._contract.name)
+                records += sum(ref.records for ref in batch.record.objects if ref.table == self._shown.name)
                 if records > RECORDS_MAX:
                     raise FatalFault(f"more than {RECORDS_MAX} records would have to be read again")
-                for line in read_lines(self._raw, batch, self._contract.name):
+                for line in read_lines(self._raw, batch, self._shown.name):
                     try:
-                        events = self._decoder.decode(line.event, self._epoch)
-                    except RecordFault:
+                        events = self._reader.events(shard_id, line)
+                    except (TransientFault, FatalFault):
+                        raise
+                    except Exception:  # noqa: BLE001, S112 - it was set aside when it was merged, and said so then
                         continue
                     yield from (event for event in events if event.op not in {Op.DELETE, Op.TRUNCATE})
 
