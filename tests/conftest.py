@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from cdc.contract import TableContract, load_folder, parse_contract
 from compactor.lake.catalog import open_catalog
 from sandbox.aws import Aws
+from sandbox.kafka import Kafka
 from tests.compactor_world import CONTRACT, NAMES, World
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,13 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     with Aws.start(tmp_path_factory.mktemp("aws")) as services:
         services.create_bucket("lake")
         yield services
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A Kafka broker, empty at the start; tests keep apart by their own names of topics and groups."""
+    with Kafka.start(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
 
 
 @pytest.fixture
