@@ -80,7 +80,7 @@ class ShardWriter:
 
     def batch(
         self,
-        events: Sequence[bytes],
+        events: Sequence[bytes | None],
         *,
         table: str = "usuarios",
         evidence: datetime | None = None,
@@ -88,17 +88,21 @@ class ShardWriter:
         closed: bool = False,
         children: tuple[str, ...] = (),
     ) -> None:
-        """Write a batch of events; `after` re-reads from an earlier sequence number, as a zombie or a restart would."""
+        """Write a batch of events; `after` re-reads from an earlier sequence number, as a zombie or a restart would.
+
+        An event that is None is a record of which nothing is kept for this table, such as a heartbeat.
+        """
         start = self.upto if after is None else after
         numbers = range(start + 1, start + 1 + max(len(events), 1))
         upto = numbers[-1]
         refs: tuple[ObjectRef, ...] = ()
-        if events:
+        if any(events):
             lines = [
                 msgspec.json.encode(
                     RawLine(self.shard, str(number), 0, START.isoformat(), msgspec.Raw(raw.one_line(body)))
                 )
                 for number, body in zip(numbers, events, strict=True)
+                if body is not None
             ]
             content = raw.encode_lines(lines)
             path = raw.object_path(table, self.stream, self.shard, start, upto, START)

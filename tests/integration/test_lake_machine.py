@@ -1,0 +1,53 @@
+"""Random histories and faults against the real compactor: after every commit the lake is what was told up to its offsets."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.lake_machine.lake import local_catalog
+from tests.lake_machine.machine import COMPOSITE_KEYS, LakeMachine
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "0"))
+"""How many random runs of each machine; 0: the same few each time."""
+
+
+class ByColumn(LakeMachine):
+    """Plain changes go by column."""
+
+
+class OneByOne(LakeMachine):
+    """All changes are folded one by one."""
+
+    is_one_by_one = True
+
+
+class Composite(LakeMachine):
+    """A key of a text and a number."""
+
+    key_columns = (("ramo", "text"), ("id", "bigint"))
+    keys = COMPOSITE_KEYS
+
+
+@pytest.mark.parametrize("machine", [ByColumn, OneByOne, Composite])
+def test_after_every_commit_the_lake_is_the_model(
+    machine: type[LakeMachine], tmp_path: Path
+) -> None:
+    machine.catalog, machine.numbers, machine.done = local_catalog(tmp_path), itertools.count(), Counter()
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES or 12, stateful_step_count=60, derandomize=not EXAMPLES, database=None, deadline=None,
+            suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
+        ),
+    )  # fmt: skip
+    print(machine.done)
