@@ -29,7 +29,7 @@ from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
 from compactor.plain import PlainReader
 from tests.lake_machine.lake import Readers, local_catalog
-from tests.lake_machine.model import expected_rows, spoilt_keys, unique
+from tests.lake_machine.model import differences, expected_rows, spoilt_keys, unique
 from tests.lake_machine.source import Key, Sent, Source, Step, Transaction, poison
 from tests.lake_machine.stream import Record, Stream
 from tests.raw_zone import MemoryObjects, at
@@ -317,7 +317,8 @@ class LakeMachine(RuleBasedStateMachine):
         reached = {shard: max(offsets.get(shard, 0), ahead.get(shard, 0)) for shard in {*offsets, *ahead}}
         told = [record.sent for record in self.stream.told(offsets) if record.sent]
         aside = self._check_history(pair, [record.sent for record in self.stream.told(reached) if record.sent])
-        assert self.readers.rows(pair.table.table) == expected_rows(told, aside)
+        wrong = differences(self.readers.rows(pair.table.table), expected_rows(told, aside))
+        assert not wrong, f"keys with the row that the lake has and the one that it should have: {wrong}"
         self._check_statements(pair, offsets, told, aside)
 
     def _check_history(self, pair: TablePair, told: list[Sent]) -> set[tuple[Key, int, bool]]:

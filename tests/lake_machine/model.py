@@ -65,6 +65,13 @@ def expected_rows(told: Iterable[Sent], aside: set[Identity]) -> dict[Key, Shown
     return {key: shown(row, lsn, moment) for key, (row, lsn, moment) in rows.items()}
 
 
+def differences(some: dict[Key, Shown], others: dict[Key, Shown]) -> dict[Key, tuple[Shown | None, Shown | None]]:
+    """The keys whose rows differ, with both."""
+    return {
+        key: (some.get(key), others.get(key)) for key in some.keys() | others.keys() if some.get(key) != others.get(key)
+    }
+
+
 def shown(row: Row, lsn: int, moment: datetime) -> Shown:
     """A row as it is compared."""
     return Shown(tuple(sorted(row.items())), lsn, moment)
