@@ -1,4 +1,7 @@
-"""Random histories and faults against the real compactor: after every commit the lake is what was told up to its offsets."""
+"""Random histories and faults against the real compactor: after every commit the lake is what was told up to its offsets.
+
+`make torture` makes many runs more, other ones each time.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.lake_machine.machine import COMPOSITE_KEYS, LakeMachine, prepare
+from tests.lake_machine.machine import COMPOSITE_KEYS, EFFECTS, LakeMachine, lively_run, prepare
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "0"))
+RUNS = int(os.environ.get("TORTURE_RUNS", "0"))
 """How many random runs of each machine; 0: the same few each time."""
+
+LIVELY_RUNS = RUNS or 5
 
 
 class ByColumn(LakeMachine):
@@ -35,15 +40,22 @@ class Composite(LakeMachine):
 
 
 @pytest.mark.parametrize("machine", [ByColumn, OneByOne, Composite])
-def test_after_every_commit_the_lake_is_the_model(
-    machine: type[LakeMachine], tmp_path: Path
-) -> None:
+def test_after_every_commit_the_lake_is_the_model(machine: type[LakeMachine], tmp_path: Path) -> None:
+    prepare(machine, tmp_path)
+    for seed in range(LIVELY_RUNS):
+        lively_run(machine, seed)
+    # A rule that never had an effect has shown nothing.
+    without_effect = {effect for effect in EFFECTS if not machine.done[effect]}
+    assert not without_effect
+
+
+@pytest.mark.parametrize("machine", [ByColumn, OneByOne, Composite])
+def test_no_small_history_breaks_the_lake(machine: type[LakeMachine], tmp_path: Path) -> None:
     prepare(machine, tmp_path)
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES or 12, stateful_step_count=60, derandomize=not EXAMPLES, database=None, deadline=None,
-            suppress_health_check=list(HealthCheck), phases=(Phase.generate,),
+            max_examples=RUNS or 5, stateful_step_count=60, derandomize=not RUNS, database=None, deadline=None,
+            suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
         ),
     )  # fmt: skip
-    print(machine.done)

@@ -1,25 +1,48 @@
-"""Spark, the engine that Iceberg itself is tested with, reads what the compactor wrote; where it can run."""
+"""Spark, the engine that Iceberg itself is tested with, reads in the lake what DuckDB and pyiceberg read."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import subprocess
-import sys
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 
-from tests.lake_machine.sample import sample
+from tests import spark_lake
+from tests.lake_machine.machine import COLUMNS, COMPOSITE_KEYS, LakeMachine, lively_run, prepare
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("pyspark") is None
-        or importlib.util.find_spec("snowpark_connect_deps_iceberg") is None
-        or shutil.which("java") is None,
-        reason="needs the extra `spark` (pyspark and Iceberg's runtime for it) and a Java runtime",
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not spark_lake.IS_HERE, reason=spark_lake.REASON)]
+
+
+class Composite(LakeMachine):
+    key_columns = (("ramo", "text"), ("id", "bigint"))
+    keys = COMPOSITE_KEYS
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    session = spark_lake.start_spark(tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pyspark's own
+@pytest.mark.parametrize("machine", [LakeMachine, Composite])
+def test_spark_reads_what_the_others_read(spark: Any, machine: type[LakeMachine], tmp_path: Path) -> None:
+    prepare(machine, tmp_path)
+    compared = 0
+    for seed in range(3):
+        world = lively_run(machine, seed)
+        table = world.view.table.table
+        names = (*(name for name, _ in machine.key_columns), *COLUMNS, "cdc_lsn")
+        listed = [*names, "unix_micros(cdc_committed_at) AS moment"]
+        read = spark.read.format("iceberg").load(table.metadata_location).selectExpr(*listed).collect()
+        rows = {tuple(row)[: len(machine.key_columns)]: tuple(row)[len(machine.key_columns) :] for row in read}
+        ours = {
+            key: (*(dict(row.values)[name] for name in COLUMNS), row.lsn, round(row.committed_at.timestamp() * 1e6))
+            for key, row in machine.readers.rows(table).items()
+        }
+        assert len(read) == len(rows)
+        assert rows == ours
+        compared += len(rows)
+    assert compared

@@ -57,7 +57,16 @@ slaProperties: [{{property: latency, value: 60, unit: s}}]
 """
 _KEY = "      - {{name: {name}, physicalType: {type}, primaryKey: true, primaryKeyPosition: {place}, classification: internal}}"
 BIGINT_KEYS: tuple[Key, ...] = tuple((key,) for key in (0, -1, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 7, 8))
-COMPOSITE_KEYS: tuple[Key, ...] = (("", 0), ("a", 0), ("a", 1), ("A", 1), ("é", -1), ("e\u0301", -1), ("a", 2**31), ("a~1", 2))
+COMPOSITE_KEYS: tuple[Key, ...] = (
+    ("", 0),
+    ("a", 0),
+    ("a", 1),
+    ("A", 1),
+    ("é", -1),
+    ("e\u0301", -1),
+    ("a", 2**31),
+    ("a~1", 2),
+)
 
 SHARD_PLACES = st.integers(0, SHARDS - 1)
 STATEMENTS = (
@@ -75,6 +84,15 @@ MISHAPS = (
     "another compactor between the tables",
 )  # fmt: skip
 FOREIGN = ("append of nothing", "rewrite", "append of nothing to history", "property")
+
+EFFECTS = frozenset({
+    "insert", "several rows at one LSN", "update", "unchanged", "a value that is not held", "delete", "move", "chain", "back", "swap",
+    "truncate", "rollback", "a transaction that began before the last commit", "transaction over several shards", "snapshot read",
+    "heartbeat", "poison", "duplicate", "reorder in a shard", "batch", "overlap", "a batch that comes late", "damage",
+    "step that moved", "step of the rival that moved", "checked commit", "valid-through stated", "run ended equal to the source",
+    "rows compared with the source", *MISHAPS, *(f"foreign {what}" for what in FOREIGN),
+})  # fmt: skip
+"""All that a test of the machine must have seen happen."""
 
 
 class LakeMachine(RuleBasedStateMachine):
@@ -442,6 +460,37 @@ def prepare(machine: type[LakeMachine], folder: Path) -> None:
     """Give a machine its lake, in a folder, and nothing done yet."""
     machine.catalog, machine.numbers, machine.done = local_catalog(folder), itertools.count(), Counter()
     machine.readers = Readers(COLUMNS, tuple(name for name, _ in machine.key_columns))
+
+
+def lively_run(machine: type[LakeMachine], seed: int, acts: int = 30) -> LakeMachine:
+    """A run in which something happens all the time; Hypothesis, that looks for small ones, makes few such."""
+    dice, world = random.Random(seed), machine()
+    try:
+        world.snapshot(dice)
+        for _ in range(acts):
+            _act(world, dice)
+    finally:
+        world.teardown()
+    return world
+
+
+def _act(world: LakeMachine, dice: random.Random) -> None:
+    place, some = dice.randrange(SHARDS), dice.randrange(1, 40)
+    acts: tuple[tuple[int, Callable[[], None]], ...] = (
+        (4, lambda: world.deliver(dice)),
+        (2, lambda: world.beat(dice)),
+        (5, world.step),
+        (2, world.restart),
+        (2, world.rival_steps),
+        (1, lambda: world.resend(place, some, 1 + some % 8)),
+        (1, lambda: world.zombie(place, some, 1 + some % 8)),
+        (1, lambda: world.late_batch(place, 1 + some % 3)),
+        (1, lambda: world.damage(some, some)),
+        (1, lambda: world.poison(place)),
+        (3, lambda: world.foreign_commit(dice.choice(FOREIGN))),
+        (6, lambda: world.mishap(dice.choice(MISHAPS), dice)),
+    )
+    dice.choices([act for _, act in acts], [weight for weight, _ in acts])[0]()
 
 
 def one_by_one(read: Callable[..., Any]) -> Callable[..., Any]:

@@ -54,7 +54,9 @@ def expected_rows(told: Iterable[Sent], aside: set[Identity]) -> dict[Key, Shown
             continue
         values = dict(sent.values)
         if sent.unchanged:
-            giver, is_doubtful = (old[0] if old else None, is_doubtful) if sent.op == "u" else left.get(sent.lsn, (None, False))
+            giver, is_doubtful = (
+                (old[0] if old else None, is_doubtful) if sent.op == "u" else left.get(sent.lsn, (None, False))
+            )
             if is_doubtful:
                 doubtful.add(sent.key)
                 continue

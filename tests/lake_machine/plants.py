@@ -71,7 +71,9 @@ def arrival_is_the_order(patches: pytest.MonkeyPatch) -> None:
 def offsets_pass_what_is_held(patches: pytest.MonkeyPatch) -> None:
     """Row 18: the offset is ahead of what was merged."""
     real = compactor.advanced
-    patches.setattr(compactor, "advanced", lambda before, batches, table, _, floor: real(before, batches, table, {}, floor))
+    patches.setattr(
+        compactor, "advanced", lambda before, batches, table, _, floor: real(before, batches, table, {}, floor)
+    )
 
 
 def deletes_are_forgotten(patches: pytest.MonkeyPatch) -> None:
@@ -216,4 +218,3 @@ PLANTED = "PLANTED_BUG"
 def pytest_configure() -> None:
     """As a plugin: plant the bug that the environment names."""
     BY_SUBPROCESS[os.environ[PLANTED]](pytest.MonkeyPatch())
-

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from tests.lake_machine.source import Sent
@@ -66,16 +67,12 @@ class Stream:
         shard = self.shards[place]
         taken, shard.pending[:count] = shard.pending[:count], []
         if dice is not None:
-            parts: list[list[Record]] = [[]]
-            for record in taken:
-                parts[-1].append(record)
-                if record.heartbeat is not None:
-                    parts.append([])
-            for part in parts:
-                last = part.pop() if part and part[-1].heartbeat is not None else None
+            beats = [place for place, record in enumerate(taken) if record.heartbeat is not None]
+            shuffled: list[Record] = []
+            for start, end in pairwise([-1, *beats, len(taken)]):
+                part = taken[start + 1 : end]
                 dice.shuffle(part)
-                part += [last] if last else []
-            shuffled = [record for part in parts for record in part]
+                shuffled += [*part, *taken[end : end + 1]]
             self._done["reorder in a shard"] += shuffled != taken
             taken = shuffled
         shard.log += taken
