@@ -107,11 +107,11 @@ class ShardReader:
                 reply = self._read()
             except ShardGone:
                 self._write()
-                return Outcome.GONE
+                return self._leave_gone()
             if reply is not None:
                 self._file(reply.records)
                 if reply.iterator is None:
-                    self._close(reply)
+                    self._close(reply.children)
                     return Outcome.SHARD_END
             at_tip = reply is not None and reply.behind_milliseconds == 0
             if at_tip:
@@ -237,12 +237,27 @@ class ShardReader:
             self._persist("checkpoint", lambda: self._lease.checkpoint(last.seq, last.arrived_at))
         self._count(batch)
 
-    def _close(self, reply: Reply) -> None:
+    def _leave_gone(self) -> Outcome:
+        """End a shard that the stream dropped, with a gap if it may have held what was never read."""
+        shards = self._list_shards()
+        stream = self._persist("describe the stream", lambda: self._tools.streams.describe(self._stream.name))
+        if stream.identity != self._stream.identity or self._shard in {shard.id for shard in shards}:
+            return Outcome.GONE
+        # Kinesis drops a closed shard once all of it is past retention: who read until less long ago, read it all.
+        never_read = self._read_until is None
+        self._lossy = self._lossy or never_read or may_have_lost(self._read_until, self._clock.utc(), self.retention)
+        self._close(())
+        return Outcome.SHARD_END
+
+    def _list_shards(self) -> tuple[Shard, ...]:
+        return self._persist("list shards", lambda: self._tools.streams.shards(self._stream))
+
+    def _close(self, children: tuple[str, ...]) -> None:
         """Write the last batch of a closed shard, which names its children, and end its lease."""
-        shards = self._persist("list shards", lambda: self._tools.streams.shards(self._stream))
+        shards = self._list_shards()
         listed = {child.id for child in shards if self._shard in child.parents}
         ending = next((shard.ending for shard in shards if shard.id == self._shard), None)
-        closing = Closing(ending, tuple(sorted(listed | set(reply.children))))
+        closing = Closing(ending, tuple(sorted(listed | set(children))))
         if self._lossy:
             self._leave_gap(max(int(ending or START), int(self._after) + 2))
         batch = build(

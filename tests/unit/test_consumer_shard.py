@@ -77,6 +77,8 @@ class FakeStreams:
     page: int = 3
     closed: Shard | None = None
     children: tuple[str, ...] = ()
+    stream: Stream = STREAM
+    dropped: bool = False
     retention: timedelta | None = None
     faults: list[Exception] = field(default_factory=list)
     opened: list[str | None] = field(default_factory=list)
@@ -88,10 +90,11 @@ class FakeStreams:
         self.records_ += [Record(seq(number + i), now, data) for i, data in enumerate(payloads, start=1)]
 
     def describe(self, name: str) -> Stream:
-        raise NotImplementedError
+        return self.stream
 
     def shards(self, stream: Stream) -> tuple[Shard, ...]:
-        return (self.closed or Shard(SHARD), *(Shard(child, parents=(SHARD,)) for child in self.children))
+        own = () if self.dropped else (self.closed or Shard(SHARD),)
+        return (*own, *(Shard(child, parents=(SHARD,)) for child in self.children))
 
     def iterator(self, stream: Stream, shard: str, after: str | None) -> str:
         self.opened.append(after)
@@ -145,6 +148,9 @@ class MemoryTable:
         return {KEY: self.row}
 
     def create(self, lease: Lease) -> None:
+        raise NotImplementedError
+
+    def delete(self, lease: Lease) -> None:
         raise NotImplementedError
 
     def replace(self, old: Lease, new: Lease) -> Lease | None:
@@ -467,6 +473,47 @@ def test_a_vanished_shard_is_left_with_what_was_read_of_it(world: World) -> None
     world.time.then = vanish
     assert world.work() is Outcome.GONE
     assert world.check() == [1, 2, 3]
+
+
+def drop(world: World) -> None:
+    """The stream drops the shard, which was closed longer ago than it keeps records."""
+    world.streams.dropped, world.streams.children = True, ("child",)
+    world.streams.records_ = []
+    world.streams.faults.append(ShardGone("gone"))
+
+
+def test_a_dropped_shard_that_was_read_until_less_than_the_retention_ago_ends_without_a_gap(world: World) -> None:
+    world.streams.add(event(1), event(2))
+    world.work()
+    world.time.seconds += timedelta(hours=23).total_seconds()
+    drop(world)
+    assert world.work() is Outcome.SHARD_END
+    last = world.chain()[-1]
+    assert (last["after"], last["closed"], last["children"]) == (seq(2), True, ["child"])
+    assert world.check() == [1, 2]
+    assert world.table.row.checkpoint == SHARD_END
+
+
+@pytest.mark.parametrize("read", [0, 2])
+def test_a_dropped_shard_that_may_have_held_what_was_never_read_ends_with_a_gap(world: World, read: int) -> None:
+    if read:
+        world.streams.add(event(1), event(2))
+        world.work()
+    world.time.seconds += timedelta(hours=30).total_seconds()
+    drop(world)
+    assert world.work() is Outcome.SHARD_END
+    last = world.chain()[-1]
+    assert int(last["after"]) > read * SPREAD
+    assert (last["closed"], last["children"]) == (True, ["child"])
+    world.check(expected_gaps=1)
+
+
+def test_a_shard_of_a_stream_that_was_made_anew_is_left_as_it_is(world: World) -> None:
+    drop(world)
+    world.streams.stream = replace(STREAM, identity="s-20261122T120000Z")
+    assert world.work() is Outcome.GONE
+    assert world.chain() == []
+    assert world.table.row.checkpoint == "TRIM_HORIZON"
 
 
 def forget(world: World, numbers: int) -> None:
