@@ -1,7 +1,7 @@
 """The consumer: take leases, let a thread read each shard, give the leases back.
 
 What a thread does is in shard.py: read → route → batch → raw objects → batch record → checkpoint, in that order. To
-read on: shard.py, batch.py, routing.py, lease.py, resume.py; the rest are edges and what holds them together.
+read on: shard.py, batch.py, routing.py, lease.py, claims.py, resume.py; the rest are edges and what holds it together.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ STEAL_SECONDS = 1.0
 """Between two leases stolen: each gives its worker time to hand over, and the next is chosen from a new listing."""
 SURVEY_SECONDS = 30.0
 """How often the stream is asked for its shards."""
+PAST_SECONDS = 10 * SURVEY_SECONDS
+"""How long the lease of a shard that is over and no longer listed is kept."""
 HOLE_SURVEYS = 2
 """A hole in the hash keys is believed when so many surveys in turn show it: shards may be listed late."""
 
@@ -66,6 +68,7 @@ class Outlook:
         self._sightings: dict[str, Sighting] = {}
         self._seen_at: float | None = None
         self._holes: dict[str, int] = {}
+        self._past_since: dict[str, float] = {}
         self._mentioned: set[str] = set()
         self._look_due = 0.0
         self._survey_due = 0.0
@@ -242,9 +245,15 @@ class Outlook:
         return lost
 
     def _remove_past(self) -> None:
-        """Remove the leases of shards that are written to their end and no longer listed: each look pays for them."""
-        for _, lease in list(self._unlisted()):
-            if lease.checkpoint == SHARD_END:
+        """Remove the leases of shards that are written to their end and no longer listed: each look pays for them.
+
+        Not before all workers have listed the shards anew, since one that still knows the shard would lease it again.
+        """
+        now = self._clock.monotonic()
+        past = [lease for _, lease in self._unlisted() if lease.checkpoint == SHARD_END]
+        self._past_since = {lease.key: self._past_since.get(lease.key, now) for lease in past}
+        for lease in past:
+            if now - self._past_since[lease.key] >= PAST_SECONDS:
                 self._table.delete(lease)
                 self.leases.pop(lease.key)
 

@@ -207,7 +207,12 @@ def test_the_lease_of_a_dropped_shard_that_was_written_to_its_end_is_removed() -
     other = "other-stream-20200101T000000Z/a"
     for key in (f"{STREAM.identity}/a", f"{STREAM.identity}/b", other):
         table.rows[key] = Lease(key, checkpoint=SHARD_END)
-    seen = outlook(streams, table)
+    now = 0.0
+    seen = Outlook("me", streams, table, 30, replace(SYSTEM_CLOCK, monotonic=lambda: now), lambda: 0.5, lambda *_: None)
+    seen.start(["s"])
+    for now, rows in ((0.0, 3), (299.0, 3), (330.0, 2)):  # noqa: B007
+        assert seen.look(all_anew=False)
+        assert len(table.rows) == rows
     assert set(table.rows) == {f"{STREAM.identity}/b", other}
     assert [one.shard.id for one in seen.take((), ())] == ["c"]
 
