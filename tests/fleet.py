@@ -9,8 +9,9 @@ import os
 import sys
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -43,6 +44,7 @@ class Fleet:
     workers: list[Process] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
     written: int = 0
+    last: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._client = self.kinesis.kinesis()
@@ -64,6 +66,8 @@ class Fleet:
             ]
             answer = self._client.put_records(StreamName=self.name, Records=records)  # type: ignore[arg-type]
             assert answer["FailedRecordCount"] == 0
+            for entry in answer["Records"]:
+                self.last[entry["ShardId"]] = int(entry["SequenceNumber"])
         self.written += count
 
     def start_worker(self, *arguments: str) -> Process:
@@ -85,6 +89,7 @@ class Fleet:
                     "CDC_LEASES": self.name,
                     "CDC_LEASE_SECONDS": "4",
                     "CDC_BATCH_AGE_SECONDS": "1",
+                    "CDC_BATCH_BYTES": "300000",  # about a thousand records
                 },
                 directory=self.folder,
                 log=log,
@@ -128,11 +133,27 @@ class Fleet:
 
     def batches(self) -> int:
         """How many batch records there are."""
-        return sum(1 for _ in self._keys("raw/_batches/"))
+        return sum(1 for _ in self._entries("raw/_batches/"))
 
     def wait_for_batches(self, count: int) -> None:
         """Wait until there are so many batch records."""
-        wait_until(lambda: self.batches() >= count, PATIENCE_SECONDS, f"{count} batches are written", poll_seconds=0.2)
+        self._wait(lambda: self.batches() >= count, f"{count} batches are written")
+
+    def wait_until_complete(self) -> None:
+        """Wait until raw covers the last record of every shard."""
+
+        def covered() -> dict[str, int]:
+            names = [entry["Key"].split("/")[3:] for entry in self._entries("raw/_batches/")]
+            return {shard: int(name.split("~")[0]) for shard, name in names}  # the last one listed ends last
+
+        def is_complete() -> bool:
+            reached = covered()
+            return all(reached.get(shard, 0) >= number for shard, number in self.last.items())
+
+        self._wait(is_complete, "raw covers every record")
+
+    def _wait(self, probe: Callable[[], bool], what: str) -> None:
+        wait_until(probe, PATIENCE_SECONDS, what, log=self.workers[-1].command.log, poll_seconds=0.2)
 
     def owners(self) -> dict[str, int]:
         """How many leases each worker has."""
@@ -149,11 +170,18 @@ class Fleet:
         return [line for line in whole if line["event"] == what]
 
     def check_parents_before_children(self) -> None:
-        """Whoever sees a batch of a child finds the record that closed each of its parents, if asked afterwards."""
-        begun = {key.split("/")[3] for key in self._keys("raw/_batches/")}
-        parents = {parent for shard, parents in self.parents().items() if shard in begun for parent in parents}
-        closed = {record["shard"] for record in self.batch_records() if record.get("closed")}
-        assert parents <= closed
+        """No batch of a child was there before the record that closed each of its parents."""
+        begun: dict[str, datetime] = {}
+        closed: dict[str, datetime] = {}
+        for entry in self._entries("raw/_batches/"):
+            shard, written_at = entry["Key"].split("/")[3], entry["LastModified"]
+            begun[shard] = min(written_at, begun.get(shard, written_at))
+            if self._json(entry["Key"]).get("closed"):
+                closed[shard] = min(written_at, closed.get(shard, written_at))
+        assert closed
+        for shard, parents in self.parents().items():
+            for parent in parents:
+                assert shard not in begun or closed[parent] <= begun[shard], f"{shard} began before {parent} was closed"
 
     def parents(self) -> dict[str, list[str]]:
         """Every shard's parents."""
@@ -164,8 +192,8 @@ class Fleet:
 
     def batch_records(self) -> Iterator[dict[str, Any]]:
         """All batch records, by shard and end."""
-        for key in self._keys("raw/_batches/"):
-            yield json.loads(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read())
+        for entry in self._entries("raw/_batches/"):
+            yield self._json(entry["Key"])
 
     def numbers(self) -> dict[str, list[int]]:
         """The numbers of the changes in raw by shard, overlaps once, after each chain was found whole and each object right."""
@@ -189,9 +217,12 @@ class Fleet:
                         yield line["event"]["source"]["lsn"]
             covered = max(covered, int(record["upto"]))
 
-    def _keys(self, prefix: str) -> Iterator[str]:
+    def _entries(self, prefix: str) -> Iterator[Any]:
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
-            yield from (entry["Key"] for entry in page.get("Contents", ()))
+            yield from page.get("Contents", ())
+
+    def _json(self, key: str) -> Any:
+        return json.loads(self._s3.get_object(Bucket=self.name, Key=key)["Body"].read())
 
     def _list_shards(self) -> list[Any]:
         answer = self._client.list_shards(StreamName=self.name)

@@ -24,11 +24,14 @@ SPLIT = "test_after_a_split_the_parent_is_read_to_its_end_and_names_its_children
 MERGE = "test_after_a_merge_the_child_has_two_parents"
 GENERATIONS = "test_over_several_generations_all_can_be_read_and_goes_on_after_any_parents_last_record"
 ENDING = "test_the_ending_number_of_a_closed_shard_is_past_its_last_record"
+BEHIND = "test_a_reply_that_leaves_records_behind_says_so"
 WRONG = {
     ("ministack", SPLIT): "it drops the parent at once, and what lay in it",
     ("ministack", MERGE): "it drops the parents at once, and what lay in them",
     ("ministack", GENERATIONS): "it drops parents at once",
     ("ministack", ENDING): "it drops the parent at once",
+    ("ministack", BEHIND): "a reply may hold more than 10 MiB",
+    ("kinesalite", BEHIND): "an open shard is always read to its tip, however much is left",
     ("kinesis-mock", ENDING): "every closed shard ends at 2^63 - 1, which is far below its records",
 }
 """What an emulator gets wrong, by case. Each is run and must fail, so that a version that mends it is noticed."""
@@ -188,6 +191,23 @@ def test_more_records_than_one_page_holds_come_in_order(scene: Scene) -> None:
     (shard,) = scene.shards()
     found, _ = scene.read(shard)
     assert [int(record.data) for record in found] == list(range(10_500))
+
+
+def test_a_reply_that_leaves_records_behind_says_so(scene: Scene) -> None:
+    """Else a worker would take itself for caught up."""
+    scene.create(1)
+    scene.write(12, size=1024 * 1024 - 32)  # more than the 10 MiB of one reply
+    (shard,) = scene.put
+    iterator: str | None = scene.streams.iterator(scene.stream, shard, None)
+    read, behind = 0, []
+    while iterator is not None and read < 12:
+        time.sleep(0.01)  # behind by milliseconds, not by none
+        reply = scene.streams.records(scene.stream, shard, iterator)
+        read, iterator = read + len(reply.records), reply.iterator
+        behind.append(reply.behind_milliseconds)
+    assert len(behind) > 1
+    assert min(behind[:-1]) > 0
+    assert behind[-1] == 0
 
 
 def test_the_time_of_arrival_is_the_present_in_utc(scene: Scene) -> None:
