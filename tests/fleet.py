@@ -153,7 +153,12 @@ class Fleet:
         self._wait(is_complete, "raw covers every record")
 
     def _wait(self, probe: Callable[[], bool], what: str) -> None:
-        wait_until(probe, PATIENCE_SECONDS, what, log=self.workers[-1].command.log, poll_seconds=0.2)
+        def holds_while_all_live() -> bool:
+            for worker in self.workers:
+                assert worker.exit_status is None, worker.command.log.read_text(encoding="utf-8")
+            return probe()
+
+        wait_until(holds_while_all_live, PATIENCE_SECONDS, what, log=self.workers[-1].command.log, poll_seconds=0.2)
 
     def owners(self) -> dict[str, int]:
         """How many leases each worker has."""
