@@ -16,6 +16,7 @@ import yaml
 from open_data_contract_standard.model import CustomProperty, OpenDataContractStandard, SchemaObject, SchemaProperty
 from pydantic import BeforeValidator, ValidationError
 
+from cdc.dms_lob import LOB_MAX_SIZE
 from cdc.errors import FatalFault
 from cdc.postgres_type import PostgresType, parse_type
 from cdc.producer import UNSTATED, ProducerModes, read_modes
@@ -45,7 +46,8 @@ class TableContract:
 
     `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised;
     `producer` is what is stated of the way in which Debezium renders values. `dms_full_images` states that DMS sends
-    unchanged TOASTed values too, so that its null means null (docs/dms.md).
+    unchanged TOASTed values too, so that its null means null; `dms_lob_max_size` is the task's LobMaxSize in KiB
+    (docs/dms.md).
     """
 
     name: str
@@ -57,6 +59,7 @@ class TableContract:
     latency_seconds_max: float
     producer: ProducerModes = UNSTATED
     dms_full_images: bool = False
+    dms_lob_max_size: int = LOB_MAX_SIZE
 
     @property
     def source_name(self) -> str:
@@ -138,6 +141,7 @@ def parse_contract(text: str) -> TableContract:
         latency_seconds_max=_latency_seconds(document, problems),
         producer=read_modes(lambda name: _custom(table.customProperties, name), problems),
         dms_full_images=_dms_full_images(table, problems),
+        dms_lob_max_size=_dms_lob_max_size(table, problems),
         **_source_table(table, problems),
     )
     for names in ([c.name for c in contract.columns], [c.source_name for c in contract.columns]):
@@ -220,6 +224,16 @@ def _dms_full_images(table: SchemaObject, problems: list[str]) -> bool:
     if stated is not None and not isinstance(stated, bool):
         problems.append("custom property dms.fullImages must be true or false")
     return stated is True
+
+
+def _dms_lob_max_size(table: SchemaObject, problems: list[str]) -> int:
+    stated = _custom(table.customProperties, "dms.lobMaxSize")
+    if stated is None:
+        return LOB_MAX_SIZE
+    if type(stated) is not int or stated <= 0:
+        problems.append("custom property dms.lobMaxSize must be a number of kilobytes, as LobMaxSize of the task is")
+        return LOB_MAX_SIZE
+    return stated
 
 
 def _latency_seconds(document: OpenDataContractStandard, problems: list[str]) -> float:

@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 
 from cdc.contract import Column, TableContract
+from cdc.dms_lob import may_be_cut
 from cdc.dms_number import number
 from cdc.dms_value import normaliser
+from cdc.doubled_name import refuse_doubled_names
 from cdc.errors import RecordFault
 from cdc.event import ChangeEvent, Op
 from cdc.position import LSN_OF_BACKFILL, Position, parse_lsn
@@ -56,7 +58,7 @@ class _Metadata(msgspec.Struct, rename="kebab"):
 
 _SHAPE = msgspec.json.Decoder(_Shape)
 # With the hook no number passes through a double, which would take its last digits.
-_RECORD = msgspec.json.Decoder(dict[str, dict[str, Any] | None], float_hook=number)
+_RECORD = msgspec.json.Decoder(dict[str, Any], float_hook=number)
 # A number of thousands of digits is a ValueError of Python's own.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -80,7 +82,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
 
     Raises:
         RecordFault: when the record is none of DMS's, or its key or position cannot be told. What else is wrong with a
-            change becomes its `fault`.
+            change becomes its `faults`.
     """
     metadata, record = _parsed(payload)
     if metadata.record_type == "control":
@@ -94,7 +96,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     key = _key(data, contract)
     position, committed_at = _position(op, metadata, epoch), _committed_at(op, metadata)
 
-    def event(op: Op, before: _Row | None, after: _Row | None, fault: RecordFault | None = None) -> ChangeEvent:
+    def event(op: Op, before: _Row | None, after: _Row | None, faults: tuple[RecordFault, ...] = ()) -> ChangeEvent:
         return ChangeEvent(
             metadata.schema_name,
             metadata.table_name,
@@ -104,7 +106,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
             frozenset(),
             position,
             committed_at,
-            fault=fault,
+            faults=faults,
         )
 
     if op is Op.DELETE:
@@ -118,21 +120,31 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
             old_key = _other_key(before, data, key, contract)
             # Under REPLICA IDENTITY FULL there is a before image of every update; an empty one says it is not full.
             images_are_full = contract.dms_full_images and before != {}
-        after = _image(data, key, contract, images_are_full=images_are_full)
-        fault = None
     except RecordFault as raised:
-        after, fault = {**_unknown(data, contract), **key}, raised
+        return (event(op, None, {**_unknown(data, contract), **key}, (raised,)),)
+    after, faults = _image(data, key, contract, images_are_full=images_are_full)
     if old_key is None:
-        return (event(op, None, after, fault),)
-    return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, fault)
+        return (event(op, None, after, faults),)
+    return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, faults)
 
 
-def _parsed(payload: bytes | memoryview) -> tuple[_Metadata, dict[str, dict[str, Any] | None]]:
+def _parsed(payload: bytes | memoryview) -> tuple[_Metadata, dict[str, _Row]]:
+    """The metadata and all parts that are objects; one that is a plain value, as a later DMS may add, says nothing."""
+    raw = bytes(payload)
     try:
-        record = _RECORD.decode(payload)
-        return msgspec.convert(record.get("metadata"), _Metadata), record
+        record = _RECORD.decode(raw)
+        parts: dict[str, _Row] = {name: part for name, part in record.items() if isinstance(part, dict)}
+        refuse_doubled_names(raw, len(record) + sum(map(len, parts.values())))
+        metadata = msgspec.convert(parts.get("metadata"), _Metadata)
     except _UNREADABLE:
-        raise RecordFault("not-dms", "the payload is no record of AWS DMS in JSON") from None
+        raise _not_dms() from None
+    if any(isinstance(part, list) for part in record.values()):
+        raise _not_dms()
+    return metadata, parts
+
+
+def _not_dms() -> RecordFault:
+    return RecordFault("not-dms", "the payload is no record of AWS DMS in JSON")
 
 
 def _position(op: Op, metadata: _Metadata, epoch: int) -> Position:
@@ -159,8 +171,13 @@ def _committed_at(op: Op, metadata: _Metadata) -> datetime:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    name = "timestamp" if op is Op.READ else "commit-timestamp"
-    raise RecordFault("no-commit-time", f"the record has no {name} with zone; it comes with IncludeTransactionDetails")
+    if op is Op.READ:
+        raise RecordFault("no-commit-time", "the record has no timestamp with zone, which DMS gives to every record")
+    raise RecordFault(
+        "no-commit-time",
+        "the record has no commit-timestamp with zone: IncludeTransactionDetails is off",
+        hint="set IncludeTransactionDetails on the DMS endpoint and reload the table",
+    )
 
 
 def _keys(contract: TableContract) -> list[Column]:
@@ -171,10 +188,10 @@ def _key(data: _Row, contract: TableContract) -> dict[str, Any]:
     columns = _keys(contract)
     if any(data.get(column.source_name) is None for column in columns):
         raise RecordFault("no-key", "a column of the primary key is null or missing")
-    return {column.source_name: _value(column, data) for column in columns}
+    return {column.source_name: _value(column, data, contract) for column in columns}
 
 
-def _before(record: Mapping[str, dict[str, Any] | None]) -> dict[str, Any] | None:
+def _before(record: Mapping[str, _Row]) -> _Row | None:
     """The before image: whatever stands beside data and metadata, for BeforeImageSettings may name it as it likes."""
     others = [name for name in record if name not in _OTHERS]
     if len(others) > 1:
@@ -198,35 +215,44 @@ def _other_key(before: _Row | None, data: _Row, key: _Row, contract: TableContra
         return None
     if len(stated) < len(columns):
         raise RecordFault("dms-partial-key", "the before image has some columns of the key but not all")
-    old = {column.source_name: _value(column, before) for column in columns}
+    old = {column.source_name: _value(column, before, contract) for column in columns}
     return None if old == key else old
 
 
-def _image(data: _Row, key: _Row, contract: TableContract, *, images_are_full: bool) -> dict[str, Any]:
-    """The row's values in Debezium's forms."""
+def _image(
+    data: _Row, key: _Row, contract: TableContract, *, images_are_full: bool
+) -> tuple[dict[str, Any], tuple[RecordFault, ...]]:
+    """The row's values in Debezium's forms, and the faults of the columns that have none."""
     values = {**_unknown(data, contract), **key}
+    faults: list[RecordFault] = []
     for column in contract.columns:
         if column.source_name in values:
             continue
-        if column.source_name not in data:
-            raise RecordFault(
-                "dms-column-absent",
-                "a column of the contract is absent: IncludeNullAndEmpty is off, or the task leaves the column out",
-                where=column.name,
-                hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table",
-            )
-        if data[column.source_name] is not None:
-            values[column.source_name] = _value(column, data)
-        elif images_are_full or not column.type.can_be_toasted:
-            values[column.source_name] = None
-        else:
-            raise RecordFault(
-                "dms-ambiguous-null",
-                "a null that may stand for an unchanged TOASTed value; dms.fullImages of the contract is not stated",
-                where=column.name,
-                hint="set REPLICA IDENTITY FULL and test_decoding, then dms.fullImages; see docs/dms.md",
-            )
-    return values
+        try:
+            values[column.source_name] = _image_value(column, data, contract, images_are_full=images_are_full)
+        except RecordFault as fault:
+            faults.append(fault)
+    return values, tuple(faults)
+
+
+def _image_value(column: Column, data: _Row, contract: TableContract, *, images_are_full: bool) -> Any:
+    if column.source_name not in data:
+        raise RecordFault(
+            "dms-column-absent",
+            "a column of the contract is absent: IncludeNullAndEmpty is off, the task leaves the column out, or "
+            "the source has dropped it",
+            where=column.name,
+            hint="set IncludeNullAndEmpty on the DMS endpoint and reload the table; `cdc contract --check` tells "
+            "whether the column is there",
+        )
+    if data[column.source_name] is None and not images_are_full and column.type.can_be_toasted:
+        raise RecordFault(
+            "dms-ambiguous-null",
+            "a null that may stand for an unchanged TOASTed value; dms.fullImages of the contract is not stated",
+            where=column.name,
+            hint="set REPLICA IDENTITY FULL and test_decoding, then dms.fullImages; see docs/dms.md",
+        )
+    return None if data[column.source_name] is None else _value(column, data, contract)
 
 
 def _unknown(data: _Row, contract: TableContract) -> dict[str, Any]:
@@ -235,8 +261,16 @@ def _unknown(data: _Row, contract: TableContract) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in known}
 
 
-def _value(column: Column, row: _Row) -> Any:
+def _value(column: Column, row: _Row, contract: TableContract) -> Any:
+    value = row[column.source_name]
+    if isinstance(value, str) and may_be_cut(value, column.type, contract.dms_lob_max_size):
+        raise RecordFault(
+            "dms-cut-off",
+            "a value just as long as LobMaxSize lets through, which may have been cut",
+            where=column.name,
+            hint="set LobMaxSize above the longest value, and dms.lobMaxSize of the contract to the same",
+        )
     try:
-        return normaliser(column.type)(row[column.source_name])
+        return normaliser(column.type)(value)
     except RecordFault as fault:
         raise RecordFault(fault.reason, fault.what, where=column.name) from None

@@ -8,6 +8,7 @@ published samples. docs/dms.md has what was chosen where these are silent.
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 import struct
@@ -32,16 +33,23 @@ _INTEGER_DIGITS_MAX = 19
 _EXACT = Context(prec=10_000)
 _NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+_NUMERIC_OUT = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+_RANGE_OUT = re.compile(r"empty|[\[(][^\[\](),]*,[^\[\](),]*[\])]", re.ASCII)
 _DAY = r"(?P<day>\d{4}-\d\d-\d\d)"
 _CLOCK = r"(?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?"
 _DATE = re.compile(_DAY + r"(?:[T ]00:00:00(?:\.0+)?Z?)?", re.ASCII)
 _TIME = re.compile(_CLOCK + "Z?", re.ASCII)
 _TIMESTAMP = re.compile(_DAY + "[T ]" + _CLOCK + "Z?", re.ASCII)
-_TIMESTAMPTZ = re.compile(_DAY + "[T ]" + _CLOCK + r"(?P<zone>Z|[+-]\d\d(?::?\d\d)?)", re.ASCII)
+_TIMESTAMPTZ = re.compile(_DAY + "[T ]" + _CLOCK + r"(?P<zone>Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?)", re.ASCII)
 _MICROSECOND_DIGITS = 6
 _MILLISECOND_DIGITS = 3
+_REAL_DIGITS = (6, 7, 8, 9)
+_MONEY = PostgresType("numeric", (19, 2))
+"""DMS has NUMERIC(38,4) for money, which has two decimals itself."""
 _EPOCH_DATE = date(1970, 1, 1)
 _TEXT = frozenset({"text", "varchar", "citext", "name", "enum", "inet", "cidr", "macaddr", "macaddr8", "xml"})
+# Not tstzrange: its text has the zone of whatever session wrote it.
+_RANGES = frozenset({"int4range", "int8range", "numrange", "daterange", "tsrange"})
 
 
 @lru_cache(maxsize=256)
@@ -60,12 +68,11 @@ def normaliser(type_: PostgresType) -> Normaliser:
     if type_.name in {"time", "timestamp"}:
         return _clock(type_)
     if type_.name == "char":
-        length = type_.arguments[0] if type_.arguments else 1
-        # Postgres shows a char(n) with all its blanks; DMS may send it without.
-        return lambda value: _text(value).ljust(length)
+        return _char(type_)
     simple: dict[str, Normaliser] = {
         "real": _real, "double precision": _double, "boolean": _boolean, "date": _date, "timestamptz": _timestamptz,
-        "bytea": _bytes, "json": _json, "jsonb": _json, "uuid": _uuid, **dict.fromkeys(_TEXT, _text),
+        "money": _numeric(_MONEY), "bytea": _bytes, "json": _json, "jsonb": _json, "uuid": _uuid,
+        **dict.fromkeys(_RANGES, _range), **dict.fromkeys(_TEXT, _text),
     }  # fmt: skip
     return simple.get(type_.name, _unknown)
 
@@ -82,6 +89,17 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise _fault("no text")
     return value
+
+
+def _char(type_: PostgresType) -> Normaliser:
+    """Postgres shows a char(n) with all its blanks; DMS may send it without."""
+
+    def convert(value: Any) -> str:
+        if not type_.arguments and value == "":
+            raise _fault("an empty text, which is a blank in a char(1) and empty in a bpchar: state which")
+        return _text(value).ljust(type_.arguments[0] if type_.arguments else 0)
+
+    return convert
 
 
 def _integer(value: Any) -> int:
@@ -138,18 +156,28 @@ def _double(value: Any) -> float | str:
 
 def _real(value: Any) -> float | str:
     double = _double(value)
+    if isinstance(double, str):
+        return double
     try:
-        struct.pack("<f", 0.0 if isinstance(double, str) else double)
+        real = _as_real(double)
     except OverflowError:
         raise _fault("no number that a real holds") from None
-    return double
+    if real != double:
+        return double
+    # One that DMS made a double of has digits that no real has, but is that very real: the fewest that tell it.
+    return next(short for digits in _REAL_DIGITS if _as_real(short := float(f"{real:.{digits}g}")) == real)
+
+
+def _as_real(double: float) -> float:
+    (real,) = struct.unpack("<f", struct.pack("<f", double))
+    return float(real)
 
 
 def _boolean(value: Any) -> bool:
     if type(value) is bool:
         return value
     # DMS maps boolean to CHAR(5), so that blanks may follow.
-    known = _BOOLEANS.get(str(value).rstrip(" ")) if type(value) in {str, int} else None
+    known = _BOOLEANS.get(str(value).rstrip(" ").lower()) if type(value) in {str, int} else None
     if known is None:
         raise _fault("no boolean")
     return known
@@ -232,8 +260,23 @@ def _json(value: Any) -> str:
     try:
         _JSON.decode(document)
     except (msgspec.DecodeError, RecursionError):
-        raise _fault("no JSON: most likely cut off by the limited LOB mode (LobMaxSize)") from None
+        _check_slowly(document)
     return document
+
+
+def _check_slowly(document: str) -> None:
+    """Python's own reader takes an escaped half of a surrogate pair, as a json column does."""
+
+    def refuse(_constant: str) -> None:
+        raise _fault("NaN or an infinity, which JSON has not")
+
+    try:
+        # Numbers as text, whose digits are then no matter.
+        json.loads(document, parse_constant=refuse, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise _fault("JSON that is nested too deeply to be checked") from None
+    except ValueError:
+        raise _fault("no JSON: most likely cut off by the limited LOB mode (LobMaxSize)") from None
 
 
 def _uuid(value: Any) -> str:
@@ -243,8 +286,21 @@ def _uuid(value: Any) -> str:
         raise _fault("no uuid") from None
 
 
+def _range(value: Any) -> str:
+    if _RANGE_OUT.fullmatch(_text(value)) is None:
+        raise _fault("no range in Postgres's form")
+    return str(value)
+
+
+def _unrounded(value: Any) -> str:
+    if not isinstance(value, str) or (_NUMERIC_OUT.fullmatch(value) is None and value not in _NOT_FINITE):
+        raise _fault("no numeric in Postgres's form")
+    return value
+
+
 def _array(type_: PostgresType) -> Normaliser:
-    element = normaliser(type_.element)
+    # Of an array DMS sends Postgres's own text, in which no numeric is rounded.
+    element = _unrounded if type_.element == PostgresType("numeric") else normaliser(type_.element)
 
     def convert(value: Any) -> list[Any]:
         try:

@@ -31,8 +31,8 @@ class ChangeEvent:
     message carries them; a column in `unchanged` came without value (an unchanged TOASTed one) and is absent from
     `after`; one in `doubtful` came as null, which from this producer may also mean unchanged. `committed_at` is the
     commit time at the source, aware and in UTC. `forms` tells how the values are rendered; None: as our publisher does.
-    `fault` is set when key and position can be told but the change must not be merged, so that nothing later is merged
-    as if it had not been.
+    There are `faults`, one for each column, when key and position can be told but the change must not be merged, so
+    that nothing later is merged as if it had not been.
     """
 
     schema: str
@@ -43,9 +43,14 @@ class ChangeEvent:
     unchanged: frozenset[str]
     position: Position
     committed_at: datetime
-    fault: RecordFault | None = None
+    faults: tuple[RecordFault, ...] = ()
     forms: Forms | None = None
     doubtful: frozenset[str] = frozenset()
+
+    @property
+    def fault(self) -> RecordFault | None:
+        """The first of the faults."""
+        return self.faults[0] if self.faults else None
 
     @property
     def row(self) -> Mapping[str, Any]:

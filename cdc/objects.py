@@ -90,6 +90,10 @@ class S3Objects:
 
     def list_after(self, prefix: str, after: str = "") -> Iterator[str]:
         """List with StartAfter, page by page."""
+        yield from (path for path, _ in self.sizes(prefix, after))
+
+    def sizes(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
+        """The same with each object's size in bytes, which the listing tells anyway."""
         key = self._location.key
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._location.bucket, Prefix=key(prefix), StartAfter=key(after) if after else ""
@@ -97,7 +101,7 @@ class S3Objects:
         strip = len(key(""))
         try:
             for page in pages:
-                yield from (entry["Key"][strip:] for entry in page.get("Contents", ()))
+                yield from ((entry["Key"][strip:], entry["Size"]) for entry in page.get("Contents", ()))
         except (BotoCoreError, ClientError) as error:
             raise self._fault("list", prefix, error) from error
 

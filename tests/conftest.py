@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cdc.contract import TableContract, load_folder, parse_contract
 from compactor.lake.catalog import open_catalog
@@ -15,6 +16,9 @@ from tests.compactor_world import CONTRACT, NAMES, World
 from tests.emulator import Services
 
 ROOT = Path(__file__).resolve().parent.parent
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("project")
 PII_KEY = "a masking key for tests, long enough"
 
 

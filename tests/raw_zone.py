@@ -39,6 +39,9 @@ class MemoryObjects:
     def list_after(self, prefix: str, after: str = "") -> Any:
         return iter(sorted(path for path in self.objects if path.startswith(prefix) and path > after))
 
+    def sizes(self, prefix: str, after: str = "") -> Any:
+        return ((path, len(self.objects[path])) for path in self.list_after(prefix, after))
+
     def list_folders(self, prefix: str) -> Any:
         below = (path[len(prefix) :] for path in self.objects if path.startswith(prefix))
         return iter(sorted({rest.split("/")[0] for rest in below if "/" in rest}))

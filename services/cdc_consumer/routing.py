@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from cdc.contract import TableContract
 from cdc.errors import RecordFault
 from cdc.raw import HEARTBEAT_PREFIX, one_line
+from cdc_consumer.avro import JsonValue, is_avro, without_registry
 
 DEPTH_MAX = 128
 """Deeper JSON is refused here, since parsers further on would give up at a depth that depends on who calls them."""
@@ -42,10 +43,14 @@ class Commit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ToTable:
-    """The record belongs to the lake table `table`; `line` is its payload on one line."""
+    """The record belongs to the lake table `table`; `line` is its payload on one line.
+
+    `schema_id` names the Avro schema that the payload had before it became JSON, if any.
+    """
 
     table: str
     line: bytes
+    schema_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +115,11 @@ class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Transaction(msgspec.Struct, forbid_unknown_fields=True):
-    status: str
+    status: Literal["BEGIN", "END"]
     id: str
+    event_count: int | None  # no default: a flattened row of a table with an id and a status must not pass for one
+    data_collections: Any
     ts_ms: int | None = None
-    event_count: int | None = None
-    data_collections: Any = None
 
 
 class _Notification(msgspec.Struct, forbid_unknown_fields=True):
@@ -161,19 +166,32 @@ def tables_by_source(contracts: Iterable[TableContract]) -> Tables:
     return {(contract.source_schema, contract.source_table): contract.name for contract in contracts}
 
 
-def route(data: bytes, tables: Tables) -> Route:
-    """Where a record goes; whatever its bytes are, this raises nothing."""
+def route(data: bytes, tables: Tables, from_avro: Callable[[bytes], JsonValue] = without_registry) -> Route:
+    """Where a record goes; `from_avro` makes JSON of a value in Avro.
+
+    Raises:
+        TransientFault, FatalFault: only what `from_avro` raises; whatever the bytes are, nothing else is.
+    """
     if not data:
         return Empty()
     try:
-        return _route(data, tables)
+        if not is_avro(data):
+            return _route(data, tables)
+        value = from_avro(data)
+        target = _route(value.json, tables)
     except RecordFault as fault:
         return ToQuarantine(fault.reason, data)
+    return replace(target, schema_id=value.schema_id) if isinstance(target, ToTable) else target
 
 
 def _route(data: bytes, tables: Tables) -> Route:
     line = one_line(data)  # first, so that bytes of another encoding are called what they are
     envelope = _decode(data)
+    if envelope is None:
+        flattened = _flattened(_bodies(data), line, tables)
+        if flattened is None:
+            raise RecordFault("not-routable", "the payload is JSON but no change event")
+        return flattened
     # The wrapper of schemas.enable=true has nothing beside it, so a column of that name cannot be taken for it.
     if envelope.payload is not None and envelope.source is None and envelope.metadata is None:
         envelope = envelope.payload
@@ -181,13 +199,12 @@ def _route(data: bytes, tables: Tables) -> Route:
         return _debezium(envelope, envelope.source, line, tables)
     if envelope.metadata is not None:
         return _dms(envelope.metadata, line, tables)
-    if envelope.op == _OPS_MESSAGE:
-        return LeftOut("message")
     bodies = _bodies(data)
     return _flattened(bodies, line, tables) or LeftOut(_housekeeping(bodies))
 
 
-def _decode(data: bytes) -> _Envelope:
+def _decode(data: bytes) -> _Envelope | None:
+    """The envelope; None where the payload is JSON but no envelope, as of a flattened row with a column `source`."""
     if data.count(b"{") + data.count(b"[") > DEPTH_MAX and _depth(data) > DEPTH_MAX:
         raise RecordFault("too-deep", f"the payload is nested deeper than {DEPTH_MAX}")
     try:
@@ -197,7 +214,7 @@ def _decode(data: bytes) -> _Envelope:
             _JSON.decode(data)
         except _UNREADABLE:
             raise RecordFault("not-json", "the payload is not JSON") from None
-        raise RecordFault("not-routable", "the payload is JSON but no change event") from None
+        return None
 
 
 def _depth(data: bytes) -> int:

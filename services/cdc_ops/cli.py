@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,7 +9,8 @@ from collections.abc import Sequence
 from cdc.contract import ContractFault
 from cdc.errors import CdcError, SettingsFault
 from cdc.program import EXIT_FATAL, EXIT_USAGE
-from cdc_ops import contract_command
+from cdc_ops import contract_command, status_command
+from cdc_ops.command_line import Parser
 from cdc_ops.draft import UnfitTable
 
 
@@ -19,9 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 a fault or a difference that was looked for, 2 wrong usage, settings or contracts.
     """
-    parser = argparse.ArgumentParser(prog="cdc", description="The operators' tool of usuarios-cdc.", allow_abbrev=False)
+    parser = Parser(prog="cdc", description="The operators' tool of usuarios-cdc.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     contract_command.add_parser(commands)
+    status_command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:
         code: int = parsed.run(parsed)

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -112,17 +112,28 @@ def write(dsn: str, schema: str, table: str, name: str | None, latency_seconds: 
 def check(dsn: str, path: Path, out: TextIO, *, as_json: bool) -> int:
     """Tell the drift of every contract at the path; 0 when there is none, else 1."""
     found: list[tuple[TableContract, tuple[Drift, ...]]] = []
-    contracts = load(path)
+    loaded = load(path)
     with connect(dsn) as connection:
-        for contract, left_out in contracts:
-            live = read_table(connection, contract.source_schema, contract.source_table)
-            found.append((contract, drifts(contract, live, left_out)))
+        for stated in loaded:
+            live = read_table(connection, stated.contract.source_schema, stated.contract.source_table)
+            found.append((stated.contract, drifts(stated.contract, live, stated.left_out, stated.required)))
     out.write(_as_json(found) if as_json else _as_text(found))
     return EXIT_FATAL if any(drift for _, drift in found) else 0
 
 
-def load(path: Path) -> list[tuple[TableContract, frozenset[str]]]:
-    """The contracts of a file or folder, each with the source's columns that it keeps out of the lake.
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A contract, and what only --check reads of it, by the source's names: the columns that it keeps out of the lake,
+    and those of which it says that they are never null.
+    """
+
+    contract: TableContract
+    left_out: frozenset[str]
+    required: frozenset[str]
+
+
+def load(path: Path) -> list[Stated]:
+    """The contracts of a file or folder.
 
     Raises:
         ContractFault: naming every problem at once.
@@ -136,7 +147,7 @@ def load(path: Path) -> list[tuple[TableContract, frozenset[str]]]:
         except (OSError, UnicodeDecodeError) as error:
             raise ContractFault([f"{file}: cannot be read ({type(error).__name__})"]) from None
         try:
-            loaded.append((parse_contract(text), _left_out(text)))
+            loaded.append(Stated(parse_contract(text), _left_out(text), _required(text)))
         except ContractFault as fault:
             raise ContractFault([f"{file.name}: {problem}" for problem in fault.problems]) from None
     return loaded
@@ -150,12 +161,18 @@ def _left_out(text: str) -> frozenset[str]:
     return frozenset(stated)
 
 
+def _required(text: str) -> frozenset[str]:
+    properties = yaml.safe_load(text)["schema"][0].get("properties") or []
+    return frozenset(entry.get("physicalName") or entry["name"] for entry in properties if entry.get("required"))
+
+
 def _usage_problems(arguments: argparse.Namespace) -> list[str]:
     if arguments.check is None:
         problems = ["--json: goes with --check only"] if arguments.json else []
         return problems + _table_problems(arguments) + _output_problems(arguments.output)
     given = {"--output": arguments.output, "--name": arguments.name, "--freshness-seconds": arguments.freshness_seconds}
-    return [f"{option}: goes with --table only" for option, value in given.items() if value is not None]
+    problems = [f"{option}: goes with --table only" for option, value in given.items() if value is not None]
+    return problems if arguments.check.exists() else [*problems, "--check: there is no such file or folder"]
 
 
 def _table_problems(arguments: argparse.Namespace) -> list[str]:
@@ -163,8 +180,8 @@ def _table_problems(arguments: argparse.Namespace) -> list[str]:
     problems = []
     if parse_source_table(arguments.table) is None:
         problems.append(
-            f"--table: {shown(arguments.table)} names no table; write schema and table, with quotes around a name that "
-            "has capitals or accents, and the whole in the shell's own: --table 'public.\"Usuários\"'"
+            "--table: names no table; write schema and table, with quotes around a name that has capitals or accents, "
+            "and the whole in the shell's own: --table 'public.\"Usuários\"'"
         )
     if name is not None and (not LAKE_NAME.fullmatch(name) or name.startswith(RESERVED_PREFIX)):
         problems.append(f"--name: must match [a-z_][a-z0-9_]* and not start with {RESERVED_PREFIX}")
@@ -180,7 +197,7 @@ def _output_problems(output: Path | None) -> list[str]:
     if output is not None and output.exists():
         problems.append("--output: exists already; --check tells what has changed, then mend it by hand")
     if output is not None and not output.parent.is_dir():
-        problems.append(f"--output: there is no folder {output.parent}")
+        problems.append("--output: there is no such folder")
     return problems
 
 
@@ -208,6 +225,7 @@ def _told(drafted: Draft, output: Path | None) -> str:
         for column in proposed
     ]
     lines += [f"  left out {left_out}" for left_out in drafted.left_out]
+    lines += [f"  mind: {shown(drafted.caution)}"] if drafted.caution else []
     return "\n".join(lines) + "\n"
 
 

@@ -104,10 +104,11 @@ def _column(draft: DraftColumn, key: Sequence[str]) -> Iterator[str]:
         yield f"        items: {{ logicalType: {_logical_type(column.type.element)} }}"
     if live.is_enum:
         yield f"        # at the source the enum {shown(live.declared)}; the lake has its labels as text"
-    yield f"        physicalType: {column.type}"
+    yield f"        physicalType: {_scalar(str(column.type))}"
     if column.name in key:
         yield "        primaryKey: true"
         yield f"        primaryKeyPosition: {key.index(column.name) + 1}"
+    if column.name in key or not (live.nullable or column.mask == "redact"):
         yield "        required: true"
     if draft.reason:
         yield f"        # PROPOSED: {shown(draft.reason)}. A person must confirm classification and mask."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cdc.contract import Column, TableContract
 from cdc.errors import FatalFault
 from cdc_ops.lake_name import lake_name, lake_names, shown
-from cdc_ops.live_table import LiveColumn, LiveTable
+from cdc_ops.live_table import Identity, LiveColumn, LiveTable
 from cdc_ops.personal import propose
 
 
@@ -42,12 +42,13 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A contract as it is proposed, and what its text tells beside it."""
+    """A contract as it is proposed, and what its text tells beside it; `caution` is what must change at the source."""
 
     contract: TableContract
     columns: tuple[DraftColumn, ...]
     left_out: tuple[LeftOut, ...]
     description: str
+    caution: str = ""
 
 
 def draft(live: LiveTable, name: str | None, latency_seconds: float) -> Draft:
@@ -74,7 +75,16 @@ def draft(live: LiveTable, name: str | None, latency_seconds: float) -> Draft:
         on_new_column="hold",
         latency_seconds_max=latency_seconds,
     )
-    return Draft(contract, columns, left_out, live.description)
+    return Draft(contract, columns, left_out, live.description, _caution(live))
+
+
+def _caution(live: LiveTable) -> str:
+    if live.identity is not Identity.NOTHING:
+        return ""
+    return (
+        "the log does not tell which row is updated or deleted: ALTER TABLE "
+        f"{live.source_name} REPLICA IDENTITY DEFAULT, or FULL if the primary key is deferrable"
+    )
 
 
 def _left_out(column: LiveColumn) -> LeftOut | None:

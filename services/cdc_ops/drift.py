@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from cdc.contract import Column, TableContract
 from cdc.postgres_type import PostgresType
 from cdc_ops.lake_name import shown, source_table
-from cdc_ops.live_table import LiveColumn, LiveTable, NoTable
+from cdc_ops.live_table import Identity, LiveColumn, LiveTable, NoTable
 
 _INTEGERS = ("smallint", "integer", "bigint")
 _FLOATS = ("real", "double precision")
 _TEXTS = ("char", "varchar", "text")
-_TIMESTAMPS = ("timestamp", "timestamptz")
+_TIMES = ("timestamp", "timestamptz", "time", "timetz", "interval")
 _FRACTION_DIGITS = 6
 _UNLIMITED = 1 << 40
 WIDENED = "type-widened"
@@ -42,8 +42,12 @@ class Drift:
         return f"{self.kind.replace('-', ' ')}{column}: {shown(says)}; {shown(self.hint)}"
 
 
-def drifts(contract: TableContract, live: LiveTable | NoTable, left_out: Collection[str] = ()) -> tuple[Drift, ...]:
-    """Every difference; `left_out` names columns of the source that the contract keeps out of the lake."""
+def drifts(
+    contract: TableContract, live: LiveTable | NoTable, left_out: Collection[str] = (), required: Collection[str] = ()
+) -> tuple[Drift, ...]:
+    """Every difference; `left_out` names columns of the source that the contract keeps out of the lake, `required`
+    those of which it states that they are never null.
+    """
     if isinstance(live, NoTable):
         meant = f"perhaps {' or '.join(live.similar)} is meant; " if live.similar else ""
         hint = f"{meant}mend sourceTable in the contract, or remove the contract"
@@ -55,7 +59,9 @@ def drifts(contract: TableContract, live: LiveTable | NoTable, left_out: Collect
         *_dropped(contract, live),
         *(_added(column) for column in live.columns if _is_new(column, {*named, *left_out})),
         *(drift for name in named if name in found for drift in _of_type(named[name], found[name])),
+        *(_may_be_null(found[name]) for name in named if name in required and name in found and found[name].nullable),
         *_of_key(contract, live),
+        *_of_identity(contract, live),
     )
 
 
@@ -84,7 +90,7 @@ def _size(type_: PostgresType) -> tuple[str, tuple[int, ...]] | None:
     if type_.name in _TEXTS:
         # char(n) forgets trailing blanks, which varchar(n) keeps.
         return "text", (_UNLIMITED if first is None else first, int(type_.name != "char"))
-    if type_.name in _TIMESTAMPS:
+    if type_.name in _TIMES:
         return type_.name, (_FRACTION_DIGITS if first is None else first,)
     if type_.is_decimal:  # the lake has all other numerics as text
         precision, scale = type_.arguments
@@ -124,8 +130,18 @@ def _of_type(column: Column, live: LiveColumn) -> Iterator[Drift]:
     elif live.type is None:
         hint = "the lake cannot hold the new type: take the column out of the contract, or change it at the source"
         yield Drift(CHANGED, live.name, str(column.type), live.declared, hint)
-    elif (kind := type_drift(column.type, live.type)) is not None:
+    elif (kind := type_drift(_enum_as_text(column.type, live), live.type)) is not None:
         yield Drift(kind, live.name, str(column.type), live.declared, _hint(kind, column.type, live.type))
+
+
+def _enum_as_text(type_: PostgresType, live: LiveColumn) -> PostgresType:
+    """A contract may call an enum so, or text, as which `LiveColumn` has it."""
+    return PostgresType("text", (), type_.is_array) if live.is_enum and type_.name == "enum" else type_
+
+
+def _may_be_null(live: LiveColumn) -> Drift:
+    hint = "readers of the contract rely on it: take `required` out, or SET NOT NULL at the source"
+    return Drift("nullability-changed", live.name, "required", f"{live.declared}, may be null", hint)
 
 
 def _hint(kind: str, contract: PostgresType, live: PostgresType) -> str:
@@ -141,3 +157,18 @@ def _of_key(contract: TableContract, live: LiveTable) -> Iterator[Drift]:
     if stated != live.key:
         hint = "rows are told apart by the key: give the contract the new one, and rebuild the table"
         yield Drift("key-changed", "", ", ".join(stated), ", ".join(live.key), hint)
+
+
+def _of_identity(contract: TableContract, live: LiveTable) -> Iterator[Drift]:
+    wanted = Identity.FULL if contract.dms_full_images else Identity.KEY
+    if live.identity is Identity.NOTHING and live.key:
+        hint = f"updates and deletes cannot be merged: ALTER TABLE {live.source_name} REPLICA IDENTITY DEFAULT, or FULL"
+        yield Drift("identity-changed", "", wanted.value, f"{live.identity.value} in the log", hint)
+    elif wanted is Identity.FULL and live.identity is not Identity.FULL:
+        hint = (
+            "a null from DMS may stand for an unchanged value, and would be merged as null: remove dms.fullImages from "
+            f"the contract, or ALTER TABLE {live.source_name} REPLICA IDENTITY FULL"
+        )
+        yield Drift(
+            "identity-changed", "", f"{wanted.value} (dms.fullImages)", f"{live.identity.value} in the log", hint
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, LiteralString
 
 import psycopg
@@ -33,6 +35,22 @@ SELECT a.attname FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINA
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
 WHERE i.indrelid = %s AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place
 """
+# What the log tells of a row's old state, by the table whose rows they are: of a partitioned one its partitions. The
+# index of a deferrable key tells nothing. Not pg_partition_tree(), which would wait for locks.
+_IDENTITY: LiteralString = """
+WITH RECURSIVE tree AS (
+  SELECT %(table)s::oid AS oid
+  UNION ALL
+  SELECT c.oid FROM tree t JOIN pg_inherits h ON h.inhparent = t.oid JOIN pg_class c ON c.oid = h.inhrelid
+  WHERE c.relispartition
+)
+SELECT c.relreplident, ARRAY(
+  SELECT a.attname::text FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) k(number)
+  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+  WHERE i.indrelid = c.oid AND i.indimmediate
+    AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END)
+FROM tree t JOIN pg_class c ON c.oid = t.oid WHERE c.relkind = 'r'
+"""
 # Follows each column's type through domains to their base and through arrays to their elements. An array's modifier is
 # its element's; a domain's own modifier is that of its base.
 _COLUMNS: LiteralString = """
@@ -48,7 +66,7 @@ WITH RECURSIVE resolved AS (
   WHERE t.typtype = 'd' OR e.typarray = t.oid
 ), base AS (SELECT DISTINCT ON (attnum) * FROM resolved ORDER BY attnum, depth DESC)
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), format_type(b.type, b.modifier), t.typname, t.typtype,
-  n.nspname, x.extname, b.arrays, a.attgenerated <> '', col_description(a.attrelid, a.attnum)
+  n.nspname, x.extname, b.arrays, a.attgenerated <> '', NOT a.attnotnull, col_description(a.attrelid, a.attnum)
 FROM base b JOIN pg_attribute a ON a.attrelid = %(table)s AND a.attnum = b.attnum
 JOIN pg_type t ON t.oid = b.type JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
@@ -57,12 +75,21 @@ ORDER BY a.attnum
 """
 
 
+class Identity(Enum):
+    """What the log tells of a row's old state, which Postgres calls the replica identity: see `LiveTable`."""
+
+    FULL = "the whole row"
+    KEY = "the primary key"
+    NOTHING = "not the primary key"
+
+
 @dataclass(frozen=True, slots=True)
 class LiveColumn:
     """A column as the source has it now.
 
     `declared` is its type as the source writes it; `type` is what a contract calls it, domains resolved and enums as
-    text, and None where the lake cannot hold it. A `generated` column is not in the stream of changes.
+    text, and None where the lake cannot hold it. A `generated` column is not in the stream of changes. One is
+    `nullable` unless a constraint of the table says otherwise.
     """
 
     name: str
@@ -71,17 +98,22 @@ class LiveColumn:
     generated: bool = False
     is_enum: bool = False
     description: str = ""
+    nullable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class LiveTable:
-    """A table as the source has it now; `key` holds the names of the primary key's columns in its order."""
+    """A table as the source has it now; `key` holds the names of the primary key's columns in its order.
+
+    `identity` is what the log tells of the old state of a row that is updated or deleted.
+    """
 
     schema: str
     name: str
     columns: tuple[LiveColumn, ...]
     key: tuple[str, ...]
     description: str = ""
+    identity: Identity = Identity.KEY
 
     @property
     def source_name(self) -> str:
@@ -111,17 +143,28 @@ def read_table(connection: psycopg.Connection, schema: str, name: str) -> LiveTa
         return NoTable("is unlogged or temporary, so the log does not tell its changes")
     if is_partition:
         return NoTable("is a partition, whose changes are told under the name of the partitioned table")
+    key = tuple(column for (column,) in connection.execute(_KEY, [oid]).fetchall())
     return LiveTable(
         schema=schema,
         name=name,
         columns=tuple(_column(*found) for found in connection.execute(_COLUMNS, {"table": oid}).fetchall()),
-        key=tuple(column for (column,) in connection.execute(_KEY, [oid]).fetchall()),
+        key=key,
         description=description or "",
+        identity=_identity(connection.execute(_IDENTITY, {"table": oid}).fetchall(), key),
     )
 
 
+def _identity(found: Sequence[tuple[str, list[str]]], key: Sequence[str]) -> Identity:
+    """The least that is told of any of a table's partitions; of one that has none yet, the key."""
+    told = [
+        Identity.FULL if kind == "f" else Identity.KEY if set(key) <= set(columns) else Identity.NOTHING
+        for kind, columns in found
+    ] or [Identity.KEY]
+    return max(told, key=list(Identity).index)
+
+
 def _column(name: str, declared: str, base: str, *rest: Any) -> LiveColumn:
-    type_name, kind, schema, extension, arrays, generated, description = rest
+    type_name, kind, schema, extension, arrays, generated, nullable, description = rest
     type_ = None
     if kind == "e":
         type_ = _in_lake("text", arrays)
@@ -130,7 +173,7 @@ def _column(name: str, declared: str, base: str, *rest: Any) -> LiveColumn:
     elif extension is not None:
         # An extension's type is called the same wherever it was installed; other people's types are not known by name.
         type_ = _in_lake(type_name, arrays)
-    return LiveColumn(name, declared, type_, generated=generated, is_enum=kind == "e", description=description or "")
+    return LiveColumn(name, declared, type_, generated, kind == "e", description or "", nullable)
 
 
 def _in_lake(label: str, arrays: int) -> PostgresType | None:

@@ -41,7 +41,7 @@ class _Rule:
 
 def _words(*stems: str) -> re.Pattern[str]:
     """Matches a name in `snake_case` that has one of these words; a stem with `*` matches anywhere, being long."""
-    forms = [stem[1:] if stem.startswith("*") else f"(?:^|_){stem}s?(?:_|$)" for stem in stems]
+    forms = [stem[1:] if stem.startswith("*") else f"(?:^|_){stem}s?\\d*(?:_|$)" for stem in stems]
     return re.compile("|".join(forms))
 
 
@@ -69,13 +69,14 @@ _RULES: Final = (
         ), "restricted", "redact", of_flags=True,
     ),
     _Rule(
-        "a birth date", _words("*nascimento", "nasc", "*birth", "dob", "*aniversario"), "confidential", "redact",
-        of_flags=True,
+        "a birth date",
+        _words("*nascimento", "nasc", "*birth", "dob", "bday", "*dtnasc", "*datanasc", "*aniversario"),
+        "confidential", "redact", of_flags=True,
     ),
     _Rule("an e-mail address", _words("*email", "e_mail", "mail", "correio_eletronico"), "restricted", "token"),
     _Rule(
         "a phone number",
-        _words("*telefon", "*celular", "fone", "tel", "*phone", "fax", "*whatsapp", "mobile", "mobile_number"),
+        _words("*telefon", "*celular", "fone", "tel", "cel", "cell", "*phone", "fax", "*whatsapp", "mobile"),
         "restricted", "last4",
     ),
     _Rule("a payment card", _words("*cartao", "card", "credit_card", "pan"), "restricted", "last4"),
@@ -88,8 +89,8 @@ _RULES: Final = (
     _Rule(
         "an identity document or taxpayer number", _words(
             "*cpf", "*cnpj", "rg", "cnh", "pis", "pasep", "nis", "nit", "ctps", "*titulo_?eleitor", "*passaporte",
-            "*passport", "ssn", "nif", "tax_?id", "taxpayer", "*documento", "document_number", "identidade", "id_card",
-            "national_id",
+            "*passport", "ssn", "*social_?security", "nif", "tax_?(?:id|number)", "taxpayer", "*documento", "document",
+            "doc", "identidade", "id_card", "national_id",
         ), "restricted", "token",
     ),
     _Rule("a network address", _words("ip", "ipv4", "ipv6", "*endereco_?ip", "*ip_?address", "mac", "mac_address"),
@@ -101,17 +102,19 @@ _RULES: Final = (
     ),
     _Rule(
         "an address", _words(
-            "*enderec", "*address", "cep", "*logradouro", "rua", "bairro", "*complemento", "street", "zip", "zip_?code",
-            "*postal", "postcode", "*residencia", "neighborhood",
+            "*enderec", "*address", "addr", "cep", "*logradouro", "rua", "bairro", "*complemento", "street", "zip",
+            "zip_?code", "*postal", "postcode", "*residencia", "neighborhood",
         ), "confidential", "redact",
     ),
     _Rule("a vehicle's plate", _words("placa", "license_plate", "renavam", "chassi"), "confidential", "token"),
     _Rule(
         "a person's name or nickname", _words(
-            "nome", "name", "*sobrenome", "*surname", "*firstname", "*lastname", "*fullname", "*nomecompleto",
+            "nome", "name", "nm", "mae", "pai", "mother", "father", "*sobrenome", "*surname", "*firstname",
+            "*lastname", "*fullname", "*nomecompleto",
             "*nome_?(?:da_)?mae", "*nome_?(?:do_)?pai", "filiacao", "apelido", "*nickname", "*username", "login",
         ), "confidential", "token", unless=_THINGS,
     ),
+    _Rule("how to reach a person", _words("contato", "contact"), "restricted", "token"),
     _Rule("a picture of a person", _words("foto", "photo", "avatar", "selfie", "*picture"), "confidential", "redact"),
     _Rule("a person's sex or gender", _words("sexo", "sex", "genero", "gender"), "confidential", "redact",
           of_flags=True),

@@ -102,15 +102,21 @@ def new_links(store: ObjectStore, shard: Shard, offset: int) -> list[Link]:
     return follow([_link(path) for path in listed], offset)
 
 
-def _link(path: str) -> Link:
+def parse_link(path: str) -> Link | None:
+    """The batch that a path names; None when it names none."""
     match = _NAME.fullmatch(path.rsplit("/", 1)[1])
-    if match is None:
+    return None if match is None else Link(int(match["after"]), int(match["upto"]), path)
+
+
+def _link(path: str) -> Link:
+    link = parse_link(path)
+    if link is None:
         raise FatalFault(
             "an object among the batch records has a name that is none of theirs",
             where=path,
             hint="find out who wrote it and move it away",
         )
-    return Link(int(match["after"]), int(match["upto"]), path)
+    return link
 
 
 def new_batches(
@@ -125,14 +131,19 @@ def new_batches(
             link = waiting[shard].pop(0)
             reached = max((batch.upto for batch in taken if batch.shard == shard), default=None)
             after = reached if reached is not None else offsets.get(shard.id, raw.START)
-            record = _read_record(store, link)
+            record = read_record(store, link)
             taken.append(Batch(shard, after, link.upto, record))
             records += sum(ref.records for ref in record.objects)
             size += sum(ref.bytes for ref in record.objects)
     return taken, any(waiting.values())
 
 
-def _read_record(store: ObjectStore, link: Link) -> BatchRecord:
+def read_record(store: ObjectStore, link: Link) -> BatchRecord:
+    """The batch record of a link.
+
+    Raises:
+        FatalFault: when it does not say what its name says.
+    """
     try:
         record = msgspec.json.decode(store.get(link.path), type=BatchRecord)
     except msgspec.DecodeError:

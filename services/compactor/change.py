@@ -10,7 +10,7 @@ from typing import Any
 
 from cdc.contract import Column, TableContract
 from cdc.decode import Decoder
-from cdc.errors import RecordFault
+from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
 from cdc.position import Position
@@ -33,6 +33,15 @@ _DOUBTFUL = (
 )
 
 
+def no_schema(stream: str, schema_id: int) -> str:
+    """What is known of schemas where no raw zone is at hand.
+
+    Raises:
+        RecordFault: always.
+    """
+    raise RecordFault("avro-schema", f"schema {schema_id} of stream {stream} is not at hand")
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where in the stream a change came from: `shard` is its id, `sequence_number` is compared within it, `batch` names
@@ -50,8 +59,9 @@ class Origin:
 class Change:
     """One change of one key. `values` holds lake columns, without those in `unchanged`; the key's only for a delete.
 
-    `op` is the letter of `cdc_op`. A truncate has an empty key. `fault` is set when the change was set aside though its
-    key is known. `origin` is None for a change that was read back from history, whose `values` are complete.
+    `op` is the letter of `cdc_op`. A truncate has an empty key. `faults` are those of a change that was set aside
+    though its key is known, one for each column that kept it out. `origin` is None for a change that was read back from
+    history, whose `values` are complete.
     """
 
     key: Key
@@ -61,16 +71,21 @@ class Change:
     values: Row
     unchanged: frozenset[str]
     origin: Origin | None = None
-    fault: RecordFault | None = None
+    faults: tuple[RecordFault, ...] = ()
+
+    @property
+    def fault(self) -> RecordFault | None:
+        """The first fault, by whose reason a change that was set aside is filed."""
+        return self.faults[0] if self.faults else None
 
     @property
     def is_recorded(self) -> bool:
         """Whether history has it already."""
         return self.origin is None
 
-    def set_aside(self, fault: RecordFault) -> Change:
+    def set_aside(self, *faults: RecordFault) -> Change:
         """The same change, with its values given up."""
-        return replace(self, op=SET_ASIDE, values={}, unchanged=frozenset(), fault=fault)
+        return replace(self, op=SET_ASIDE, values={}, unchanged=frozenset(), faults=faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +105,38 @@ class _Plan:
 
 
 class ChangeReader:
-    """Turns raw lines of one table into changes; `new_columns` collects names that the contract does not know."""
+    """Turns raw lines of one table into changes; `new_columns` collects names that the contract does not know.
 
-    def __init__(self, contract: TableContract, pii_key: bytes, epoch: int) -> None:
+    `avro_schema` gets the schema, by stream and id, of records that came in Avro.
+    """
+
+    def __init__(
+        self, contract: TableContract, pii_key: bytes, epoch: int, avro_schema: Callable[[str, int], str] = no_schema
+    ) -> None:
         self._contract = contract
         self._pii_key = pii_key
         self._epoch = epoch
         self._decoder = Decoder(contract)
         self._plan = lru_cache(maxsize=DIALECTS_MAX)(self._new_plan)
         self._known = frozenset(column.source_name for column in contract.columns)
+        self._avro_schema = lru_cache(maxsize=DIALECTS_MAX)(avro_schema)
         self.new_columns: set[str] = set()
 
     def read(self, shard: str, batch: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
         """The changes of some lines of a shard's batch, and the records that none could be made of."""
         changes: list[Change] = []
         rejected: list[Rejected] = []
+        stream = shard.partition("/")[0]
         for line in lines:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
-                changes += [self._change(event, origin) for event in self._decoder.decode(line.event, self._epoch)]
+                schema = None if line.schema_id is None else self._avro_schema(stream, line.schema_id)
+                events = self._decoder.decode(line.event, self._epoch, schema)
+                changes += [self._change(event, origin) for event in events]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
+            except (TransientFault, FatalFault):
+                raise  # of reading a schema: nothing is known of the record yet
             except Exception as error:  # noqa: BLE001 - one record, whatever it is, must not stop all others
                 rejected.append(
                     Rejected(origin, RecordFault("unreadable", f"reading it raised {type(error).__name__}"))
@@ -125,7 +151,7 @@ class ChangeReader:
         return _Plan(columns, tuple(by_name[name] for name in self._contract.key))
 
     def _change(self, event: ChangeEvent, origin: Origin) -> Change:
-        """A fault in the key is raised; one in any other column sets the change aside, its key known."""
+        """A fault in the key is raised; those in any other columns set the change aside, its key known."""
         if event.op is Op.TRUNCATE:
             return Change((), event.op.value, event.position, event.committed_at, {}, frozenset(), origin)
         plan, row = self._plan(event.forms), event.row
@@ -138,19 +164,23 @@ class ChangeReader:
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:
             return change
-        if event.fault is not None:
-            return change.set_aside(event.fault)
+        if event.faults:
+            return change.set_aside(*event.faults)
         unchanged = frozenset(column.name for column, _ in plan.columns if column.source_name in event.unchanged)
-        try:
-            for column, convert in plan.columns:
-                if column.name not in unchanged:
+        # All columns at fault, not the first alone: mending one would else only show the next.
+        faults: list[RecordFault] = []
+        for column, convert in plan.columns:
+            if column.name not in unchanged:
+                try:
                     values[column.name] = self._value(column, convert, row)
-        except RecordFault as fault:
-            return change.set_aside(fault)
-        if event.doubtful:
-            where = next(column.name for column, _ in plan.columns if column.source_name in event.doubtful)
-            return change.set_aside(RecordFault("value-not-held", _DOUBTFUL, where=where))
-        return replace(change, unchanged=unchanged)
+                except RecordFault as fault:
+                    faults.append(fault)
+        faults += [
+            RecordFault("value-not-held", _DOUBTFUL, where=column.name)
+            for column, _ in plan.columns
+            if column.source_name in event.doubtful
+        ]
+        return change.set_aside(*faults) if faults else replace(change, unchanged=unchanged)
 
     def _note_new(self, names: Iterable[str]) -> None:
         for name in names:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -14,21 +15,26 @@ from cdc import aws
 from cdc.contract import TableContract
 from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
+from cdc.raw import schema_path
 from cdc.telemetry import get_log
 from compactor.chain import Batch, known_shards, new_batches, read_lines
-from compactor.change import SET_ASIDE, Change, ChangeReader, Key, Rejected
-from compactor.fold import State
-from compactor.holds import is_held, resolve
-from compactor.index import NO_POSITIONS, Located, Positions, RowIndex, with_dead
+from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.herald import Herald
+from compactor.holds import is_held
+from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
 from compactor.lake.catalog import open_catalog
 from compactor.lake.commit import CommitConflict
 from compactor.lake.faults import reaching
 from compactor.lake.pair import TablePair
-from compactor.merge import Merged, fold_anew, markers, merge
+from compactor.lake.status_table import StatusTable
+from compactor.merge import Merged, fold_anew, markers
 from compactor.pii_key import read_pii_key
+from compactor.plain import Line, PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, with_known
-from compactor.quarantine import quarantine
+from compactor.quarantine import Record, quarantine
+from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
+from compactor.statement import Statement, statement
 
 EPOCH = 1
 """The first epoch. Raising it, where LSNs restart, comes with `cdc epoch`."""
@@ -68,8 +74,10 @@ class TableCompactor:
         self._pair = pair
         self._raw = raw
         self._quarantine = quarantined
-        self._reader = ChangeReader(contract, pii_key, EPOCH)
-        self._index = RowIndex()
+        self._reader = ChangeReader(contract, pii_key, EPOCH, self._avro_schema)
+        self._index = pair.empty_index()
+        plain = PlainReader(contract, pair.history.arrow_schema, pii_key, EPOCH)
+        self._rounds = RoundReader(contract, self._reader, plain)
         self._progress = Progress()
         self._new_columns: set[str] = set()
         self._is_loaded = False
@@ -92,6 +100,13 @@ class TableCompactor:
             self._is_loaded = False  # whatever is in memory may not be what is in the lake
             raise
 
+    def statement(self, now: datetime) -> Statement | None:
+        """What can be said of the table now; None while it is not loaded."""
+        if not self._is_loaded:
+            return None
+        seen, properties = self._reader.new_columns, self._pair.table.properties
+        return statement(self._contract, self._progress, len(self._index), seen, properties, now)
+
     def _load(self) -> None:
         self._pair.refresh()
         if self._pair.is_cut_off():
@@ -106,55 +121,71 @@ class TableCompactor:
         index, progress = self._pair.build_index(), self._pair.history_progress()
         keys = self._pair.keys_ahead()
         _LOG.info("finishing a merge that was cut off between its commits", table=self._contract.name, keys=len(keys))
-        self._commit_table(fold_anew(keys, index, self._pair, self._contract, progress.floor), index, progress)
+        self._commit_table(fold_anew(keys, index, self._pair, self._contract, progress.floor), None, index, progress)
 
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
-        changes: list[Change] = []
-        rejected: list[Rejected] = []
-        for batch in batches:
-            lines = read_lines(self._raw, batch, self._contract.name)
-            some, others = self._reader.read(batch.shard.id, batch.name, lines)
-            changes += some
-            rejected += others
+        lines = [
+            Line(batch.shard.id, batch.name, line)
+            for batch in batches
+            for line in read_lines(self._raw, batch, self._contract.name)
+        ]
         floor = self._progress.floor
-        resolved = resolve(
-            changes,
-            lambda some: merge(some, self._index, self._pair, self._contract, floor),
-            advanced(before, batches, self._contract.name, {}, floor).evidence,
-        )
-        merged = resolved.merged
-        progress = advanced(before, batches, self._contract.name, resolved.holds, merged.floor)
-        self._set_aside(merged, [record for record in rejected if not is_held(record.origin, resolved.holds)])
-        if merged.history:
-            self._pair.commit_history(merged.history, progress)
-        if merged.history or merged.rows or merged.gone:
-            self._commit_table(merged, self._index, progress)
+        evidence = advanced(before, batches, self._contract.name, {}, floor).evidence
+        done = self._rounds.read(lines, self._index, self._pair, floor, evidence)
+        merged, plain, holds = done.merged, done.plain, done.holds
+        progress = advanced(before, batches, self._contract.name, holds, merged.floor)
+        aside = _set_aside(merged, [record for record in done.rejected if not is_held(record.origin, holds)])
+        # Quarantine before the commit: the offsets must not pass a record that is nowhere.
+        quarantine(self._quarantine, self._contract.name, aside)
+        columns = {column.name for column in self._contract.columns}
+        progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), columns))
+        if merged.history or len(plain.history):
+            self._pair.commit_history(merged.history, plain.history, progress)
+        if merged.history or merged.rows or merged.gone or len(plain.history):
+            self._commit_table(merged, plain, self._index, progress)
         elif progress != self._progress:
             self._pair.commit_progress(progress)
         moved = progress.offsets != self._progress.offsets
         self._progress = progress
-        self._report(merged, resolved.holds)
+        self._report(len(merged.history) + len(plain.history), merged.duplicates + plain.duplicates, holds)
         return moved
 
-    def _set_aside(self, merged: Merged, rejected: list[Rejected]) -> None:
-        """Quarantine before the commit: the offsets must not pass a record that is nowhere."""
-        records = [(change.origin, change.fault) for change in merged.history if change.origin and change.fault]
-        quarantine(
-            self._quarantine, self._contract.name, records + [(record.origin, record.fault) for record in rejected]
-        )
+    def _avro_schema(self, stream: str, schema_id: int) -> str:
+        return self._raw.get(schema_path(stream, schema_id)).decode()
 
-    def _commit_table(self, merged: Merged, index: RowIndex, progress: Progress) -> None:
-        states = sorted(merged.rows.items(), key=lambda item: item[0])
-        dead = with_dead(index, merged.gone.values())
+    def _commit_table(self, merged: Merged, plain: PlainMerge | None, index: RowIndex, progress: Progress) -> None:
+        rows = self._pair.sorted_rows(merged.rows.values(), plain.rows if plain else None)
+        touched = index.prints_of_keys(list(merged.touched))
+        floor = merged.floor if merged.is_truncated else None
+        gone = [by_file(merged.gone.values()), plain.gone if plain else {}]
+        if floor is not None:
+            gone.append(index.rows_below(floor, touched))
+        dead = with_dead(index, gone)
         dropped = frozenset(path for path, places in dead.items() if index.is_all_dead(path, places))
-        committed = self._pair.commit_table(states, dead, dropped, progress)
-        _update_index(index, merged, states, committed.added, dead, dropped)
+        committed = self._pair.commit_table(rows, dead, dropped, progress)
+        # From here on the index only follows.
+        for path, places in dead.items():
+            index.set_dead(path, places)
+        for path in dropped:
+            index.drop_file(path)
+        if floor is not None:
+            index.sweep(floor, touched)
+        index.remove(index.prints_of_keys(list(merged.gone)))
+        put_rows(index, rows, committed.added, self._contract.key)
+        marked = markers(merged.history)
+        index.mark(
+            index.prints_of_keys([change.key for change in marked]),
+            marks([(change.position, _mark(change)) for change in marked]),
+        )
+        if plain is not None:
+            index.remove(plain.deleted)
+            index.mark(plain.deleted, marks([(position, Mark.DELETED) for position in plain.deleted_at]))
 
-    def _report(self, merged: Merged, holds: Mapping[str, int]) -> None:
+    def _report(self, changes: int, duplicates: int, holds: Mapping[str, int]) -> None:
         name = self._contract.name
-        _CHANGES.labels(name).inc(len(merged.history))
-        _DUPLICATES.labels(name).inc(merged.duplicates)
+        _CHANGES.labels(name).inc(changes)
+        _DUPLICATES.labels(name).inc(duplicates)
         _ROWS.labels(name).set(len(self._index))
         _HELD_SHARDS.labels(name).set(len(holds))
         valid_through = self._progress.valid_through
@@ -168,37 +199,24 @@ class TableCompactor:
         _LOG.info(
             "merged",
             table=name,
-            changes=len(merged.history),
-            duplicates=merged.duplicates,
+            changes=changes,
+            duplicates=duplicates,
             rows=len(self._index),
             held_shards=sorted(holds),
             valid_through=valid_through.isoformat() if valid_through else None,
         )
 
 
-def _update_index(
-    index: RowIndex,
-    merged: Merged,
-    rows: Sequence[tuple[Key, State]],
-    added: Sequence[tuple[str, int]],
-    dead: Mapping[str, Positions],
-    dropped: Iterable[str],
-) -> None:
-    """Bring the index to what was just committed; the rows lie in the added files in the order given."""
-    for path, places in dead.items():
-        index.set_dead(path, places)
-    for path in dropped:
-        index.drop_file(path)
-    for key in merged.gone:
-        index.remove(key)
-    for path, records in added:
-        index.add_file(path, records, NO_POSITIONS)
-    written = ((path, place) for path, records in added for place in range(records))
-    for (key, state), (path, place) in zip(rows, written, strict=True):
-        assert state.position is not None
-        index.put(key, Located(path, place, state.position))
-    for change in markers(merged.history):
-        index.mark(change.key, change.position, is_set_aside=change.op == SET_ASIDE)
+def _set_aside(merged: Merged, rejected: Sequence[Rejected]) -> list[Record]:
+    """What a merge keeps out of the lake, each with its faults."""
+    changes: list[Record] = [
+        (change.origin, change.faults) for change in merged.history if change.origin and change.faults
+    ]
+    return changes + [(record.origin, (record.fault,)) for record in rejected]
+
+
+def _mark(change: Change) -> Mark:
+    return Mark.SET_ASIDE if change.op == SET_ASIDE else Mark.DELETED
 
 
 def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> None:
@@ -213,6 +231,7 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
         TableCompactor(contract, pair, raw, quarantined, pii_key)
         for contract, pair in zip(settings.tables, pairs, strict=True)
     ]
+    herald = Herald(lambda: StatusTable(catalog, settings.catalog))
     backing_off = {table: BackOff() for table in tables}
     while not stop.is_set():
         began = time.monotonic()
@@ -227,6 +246,8 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
                 if once:
                     raise
                 backing_off[table] = _later(back_off, fault)
+        now = datetime.now(UTC)
+        herald.refresh([told for told in (table.statement(now) for table in tables) if told is not None], now)
         if once and not any(step.has_moved for step in steps):
             return
         if not once and not any(step.has_moved and step.is_behind for step in steps):

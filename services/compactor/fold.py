@@ -16,9 +16,7 @@ from cdc.event import Op
 from cdc.position import Position
 from compactor.change import SET_ASIDE, Change, Key, Row
 
-UNRESOLVED = RecordFault(
-    "unresolved", "a value came as unchanged, but neither the row before nor the old key's row is known"
-)
+_UNRESOLVED = "a value came as unchanged, but neither the row before nor the old key's row is known"
 DELETE, TRUNCATE, UPDATE = Op.DELETE.value, Op.TRUNCATE.value, Op.UPDATE.value
 
 
@@ -81,6 +79,13 @@ def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position 
     return outcome
 
 
+def given_up(change: Change) -> Change:
+    """A change whose unchanged values can never be found, set aside."""
+    return change.set_aside(
+        *(RecordFault("unresolved", _UNRESOLVED, where=column) for column in sorted(change.unchanged))
+    )
+
+
 def _apply(change: Change, before: State, donors: dict[Position, State]) -> tuple[State | None, Change]:
     """The state after one change, and the change with its values filled; None when a value cannot be found."""
     if change.op == DELETE:
@@ -99,7 +104,7 @@ def _apply(change: Change, before: State, donors: dict[Position, State]) -> tupl
             filled = replace(change, values=values)
         elif change.op == UPDATE and before.row is not None:
             # A mark stands below it: nothing is filled across. A recorded change is undone when the mark came late.
-            aside = change if change.is_recorded else change.set_aside(UNRESOLVED)
+            aside = change if change.is_recorded else given_up(change)
             return replace(before, is_complete=False), aside
         elif not change.is_recorded:
             return None, change

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compactor.change import Change, Origin
-from compactor.fold import UNRESOLVED
+from compactor.fold import given_up
 from compactor.merge import Merged
 from compactor.progress import ShardEvidence
 
@@ -39,7 +39,7 @@ def resolve(
         waiting = [change.position for change in merged.unresolved if holds or not _is_overdue(change, evidence)]
         overdue = {id(change) for change in merged.unresolved if not waiting or change.position < min(waiting)}
         if overdue:
-            taken = [change.set_aside(UNRESOLVED) if id(change) in overdue else change for change in taken]
+            taken = [given_up(change) if id(change) in overdue else change for change in taken]
             continue
         for change in merged.unresolved:
             assert change.origin is not None

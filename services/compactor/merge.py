@@ -32,7 +32,8 @@ class Merged:
     """The outcome of a merge before it is committed.
 
     `history` is to be appended (values filled); `gone` are rows of the table that are dead now, `rows` new ones;
-    `unresolved` could not be merged and is in none of the others.
+    `unresolved` could not be merged and is in none of the others. `touched` are the keys whose state was found anew:
+    where `is_truncated`, all other rows below `floor` are gone too.
     """
 
     history: list[Change]
@@ -41,6 +42,8 @@ class Merged:
     unresolved: list[Change]
     duplicates: int
     floor: Position | None
+    touched: frozenset[Key] = frozenset()
+    is_truncated: bool = False
 
 
 def merge(
@@ -48,12 +51,13 @@ def merge(
 ) -> Merged:
     """Merge changes of any keys, in any order, with any duplicates."""
     new, doubled = _without_doubles(changes)
+    index.prefetch(list({change.key for change in new if change.op != TRUNCATE}))
     late = {change.key for change in new if change.op != TRUNCATE and _is_late(change, index, floor)}
     told = _from_history(late, lake, contract)
     if any(change.op == TRUNCATE and _is_below(change, floor) for change in new):
         told += [recorded(row, contract) for row in lake.history_of("cdc_op", [TRUNCATE])]
-    known = {(change.key, change.position) for change in told}
-    fresh = [change for change in new if (change.key, change.position) not in known]
+    known = {_identity(change) for change in told}
+    fresh = [change for change in new if _identity(change) not in known]
     corrected = late & {change.key for change in fresh}
     anew, told = _family(corrected | _donors_in_history(fresh, lake, contract), lake, contract)
     # What comes late for a key may change what another key took over from it.
@@ -70,12 +74,20 @@ def fold_anew(keys: set[Key], index: RowIndex, lake: Lake, contract: TableContra
 
 
 def _without_doubles(changes: Iterable[Change]) -> tuple[list[Change], int]:
-    unique: dict[tuple[Key, Position], Change] = {}
+    unique: dict[tuple[Key, Position, bool], Change] = {}
     count = 0
     for change in changes:
         count += 1
-        unique.setdefault((change.key, change.position), change)
+        unique.setdefault(_identity(change), change)
     return list(unique.values()), count - len(unique)
+
+
+def _identity(change: Change) -> tuple[Key, Position, bool]:
+    """What tells a change from all others: one position has one change of a key, or a delete and a create.
+
+    Debezium sends these two for an update of its own key where that is not the table's (`message.key.columns`).
+    """
+    return change.key, change.position, change.op == DELETE
 
 
 def _is_late(change: Change, index: RowIndex, floor: Position | None) -> bool:
@@ -158,6 +170,7 @@ def _planned(
     outcome: Fold, touched: set[Key], anew: set[Key], index: RowIndex, floor: Position | None, duplicates: int
 ) -> Merged:
     states = {key: state for key, state in outcome.states.items() if key in touched}
+    index.prefetch(list(states))
     gone: dict[Key, Located] = {}
     rows: dict[Key, State] = {}
     for key, state in states.items():
@@ -169,10 +182,16 @@ def _planned(
             gone[key] = located
         if state.row is not None:
             rows[key] = state
-    if outcome.floor is not None and outcome.floor != floor:
-        gone |= {key: row for key, row in index.rows_below(outcome.floor) if key not in states}
-    history = [change for change in outcome.applied if not change.is_recorded]
-    return Merged(history, gone, rows, outcome.unresolved, duplicates, outcome.floor)
+    return Merged(
+        [change for change in outcome.applied if not change.is_recorded],
+        gone,
+        rows,
+        outcome.unresolved,
+        duplicates,
+        outcome.floor,
+        frozenset(states) | anew,
+        is_truncated=outcome.floor is not None and outcome.floor != floor,
+    )
 
 
 def markers(history: Iterable[Change]) -> list[Change]:

@@ -12,9 +12,11 @@ import msgspec
 from cdc.errors import FatalFault
 from cdc.position import Position
 from compactor.chain import Batch
+from compactor.counts import Counts, parse_counts
 
 OFFSETS, EVIDENCE, FLOOR = "cdc.offsets", "cdc.evidence", "cdc.truncated-below"
 VALID_THROUGH, SOURCE_LSN, HISTORY_SNAPSHOT = "cdc.valid-through", "cdc.source-lsn", "cdc.history-snapshot"
+HOLDS = "cdc.holds"
 
 
 COMMIT_SKEW = timedelta(seconds=1)
@@ -43,13 +45,16 @@ class ShardEvidence(msgspec.Struct, frozen=True):
 class Progress:
     """What is merged: `offsets` by shard id, `evidence` by shard id, and the position of the newest truncate.
 
-    `stated` is the most that was ever proven: it stays true when a shard appears that proves nothing yet.
+    `stated` is the most that was ever proven: it stays true when a shard appears that proves nothing yet. `counts` are
+    of what was set aside up to the offsets. `holds` are the sequence numbers before which shards are held back.
     """
 
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     evidence: Mapping[str, ShardEvidence] = field(default_factory=lambda: MappingProxyType({}))
     floor: Position | None = None
     stated: ShardEvidence = field(default_factory=ShardEvidence)
+    counts: Counts = field(default_factory=Counts)
+    holds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def proven(self) -> ShardEvidence:
@@ -69,16 +74,15 @@ class Progress:
         """The table properties that state it."""
         valid_through = self.valid_through
         stated = {
-            OFFSETS: msgspec.json.encode(
-                {shard: str(offset) for shard, offset in self.offsets.items()}, order="sorted"
-            ),
+            OFFSETS: _encode_numbers(self.offsets),
+            HOLDS: _encode_numbers(self.holds),
             EVIDENCE: msgspec.json.encode(dict(self.evidence), order="sorted"),
             VALID_THROUGH: valid_through.isoformat().encode() if valid_through else b"",
             SOURCE_LSN: str(self.proven.lsn).encode() if valid_through else b"",
         }
         if self.floor is not None:
             stated[FLOOR] = msgspec.json.encode(self.floor)
-        return {name: value.decode() for name, value in stated.items()}
+        return {name: value.decode() for name, value in stated.items()} | self.counts.properties()
 
 
 def furthest_behind(evidence: Iterable[ShardEvidence]) -> ShardEvidence | None:
@@ -97,14 +101,15 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
     """
     try:
         floor = properties.get(FLOOR)
-        offsets = msgspec.json.decode(properties.get(OFFSETS) or "{}", type=dict[str, str])
         valid_through = properties.get(VALID_THROUGH)
         stated = datetime.fromisoformat(valid_through) + COMMIT_SKEW if valid_through else None
         return Progress(
             stated=ShardEvidence(stated, int(properties.get(SOURCE_LSN) or 0)),
-            offsets={shard: int(offset) for shard, offset in offsets.items()},
+            offsets=_decode_numbers(properties.get(OFFSETS)),
             evidence=msgspec.json.decode(properties.get(EVIDENCE) or "{}", type=dict[str, ShardEvidence]),
             floor=Position(*msgspec.json.decode(floor, type=list[int])) if floor else None,
+            counts=parse_counts(properties),
+            holds=_decode_numbers(properties.get(HOLDS)),
         )
     except (msgspec.DecodeError, ValueError, TypeError):
         raise FatalFault(
@@ -112,6 +117,15 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
             where=where,
             hint="restore cdc.offsets and cdc.evidence from the table's metadata log, or rebuild the table",
         ) from None
+
+
+def _encode_numbers(numbers: Mapping[str, int]) -> bytes:
+    """Sequence numbers as text: they are longer than JSON's readers hold exactly."""
+    return msgspec.json.encode({shard: str(number) for shard, number in numbers.items()}, order="sorted")
+
+
+def _decode_numbers(text: str | None) -> dict[str, int]:
+    return {shard: int(number) for shard, number in msgspec.json.decode(text or "{}", type=dict[str, str]).items()}
 
 
 def with_known(progress: Progress, shards: Iterable[str]) -> Progress:
@@ -141,7 +155,7 @@ def advanced(
             evidence[f"{batch.shard.stream}/{child}"] = (
                 known if known.committed_at else evidence_of_child(evidence[shard])
             )
-    return Progress(offsets, evidence, floor, progress.proven)
+    return Progress(offsets, evidence, floor, progress.proven, progress.counts, dict(holds))
 
 
 def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:

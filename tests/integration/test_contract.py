@@ -12,6 +12,7 @@ from typing import LiteralString
 
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 
 from cdc.contract import TableContract, parse_contract
@@ -32,13 +33,16 @@ CREATE SCHEMA "Vendas do Mês";
 CREATE TABLE "Vendas do Mês"."Té""ste  'x'" (
   "Código" uuid, ordem text, "Órgão" doc_doc, "ORGAO" humor, orgao humores, humores humor[], precos precos, docs doc[],
   n numeric, n39 numeric(39,2), n38 numeric(38,10), rede inet, cdc_lsn int, "2fa" bool, ts3 timestamp(3), tz timestamptz(0),
-  dobro int GENERATED ALWAYS AS (1) STORED, "日本" text, "中国" text, matriz int[][], "linha
+  dobro int GENERATED ALWAYS AS (1) STORED, letra "char", letras "char"[], "日本" text, "中国" text, matriz int[][], "linha
 dois" text, faixa int4range, par par, ci citext, seq bigint GENERATED ALWAYS AS IDENTITY, apagada int,
   PRIMARY KEY (ordem, "Código"));
 ALTER TABLE "Vendas do Mês"."Té""ste  'x'" DROP COLUMN apagada;
 COMMENT ON TABLE "Vendas do Mês"."Té""ste  'x'" IS 'Tabela: "tudo" # 1';
 COMMENT ON COLUMN "Vendas do Mês"."Té""ste  'x'"."Órgão" IS E'a: b # c\n- d\t''e''\u2028';
 """
+PARTITIONED: LiteralString = (
+    "DROP TABLE t; CREATE TABLE t (id int, ano int, PRIMARY KEY (id, ano)) PARTITION BY LIST (ano);"
+)
 STRANGE_TABLE = '"Vendas do Mês"."Té""ste  \'x\'"'
 
 
@@ -138,7 +142,7 @@ def test_a_strange_table_gets_a_contract_that_has_no_drift(operator: Operator, t
         "n38": ("n38", "numeric(38,10)"), "cdc_lsn": ("source_cdc_lsn", "integer"), "2fa": ("_2fa", "boolean"), "ts3": ("ts3", "timestamp(3)"),
         "tz": ("tz", "timestamptz(0)"), "日本": ("__", "text"), "中国": ("___2", "text"), "matriz": ("matriz", "integer[]"),
         "linha\ndois": ("linha_dois", "text"), "seq": ("seq", "bigint"), "faixa": ("faixa", "int4range"), "n": ("n", "numeric"),
-        "n39": ("n39", "numeric(39,2)"), "rede": ("rede", "inet"),
+        "n39": ("n39", "numeric(39,2)"), "rede": ("rede", "inet"), "letra": ("letra", '"char"'), "letras": ("letras", '"char"[]'),
     }  # fmt: skip
     for name in ("dobro (integer)", "par (public.par)"):  # fmt: skip
         assert f"left out column {name}: " in answer.err
@@ -232,6 +236,54 @@ def test_each_kind_of_drift_is_told(operator: Operator, change: LiteralString, k
     told = operator.contract("--check", str(ROOT / "tables"))
     assert told.code == answer.code
     assert [line.split(":")[0].split()[1] for line in told.out.splitlines()[1:]] == [k.split("-")[0] for k in kinds]
+
+
+@pytest.mark.parametrize(
+    ("change", "full_images", "is_drift"),
+    [
+        ("SELECT 1", False, False), ("SELECT 1", True, True), ("ALTER TABLE t REPLICA IDENTITY FULL", True, False),
+        ("ALTER TABLE t REPLICA IDENTITY NOTHING", False, True), ("ALTER TABLE t REPLICA IDENTITY USING INDEX t_nome_key", False, True),
+        ("ALTER TABLE t REPLICA IDENTITY USING INDEX t_ano_nome_id_key", False, False),
+        ("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id, ano) DEFERRABLE", False, True),
+        # The identity of a partitioned table is that of its partitions.
+        (PARTITIONED, False, False),
+        (PARTITIONED + "CREATE TABLE p PARTITION OF t DEFAULT; ALTER TABLE t REPLICA IDENTITY FULL", True, True),
+        (PARTITIONED + "CREATE TABLE p PARTITION OF t FOR VALUES IN (1) PARTITION BY LIST (id);"
+         "CREATE TABLE q PARTITION OF p DEFAULT; ALTER TABLE q REPLICA IDENTITY NOTHING", False, True),
+    ],
+)  # fmt: skip
+def test_a_replica_identity_that_tells_too_little_is_told(
+    operator: Operator, tmp_path: Path, change: LiteralString, *, full_images: bool, is_drift: bool
+) -> None:
+    operator.sql(
+        "CREATE TABLE t (id int, ano int, nome text NOT NULL UNIQUE, PRIMARY KEY (id, ano), UNIQUE (ano, nome, id))"
+    )
+    operator.sql(change)
+    answer = operator.contract("--table", "public.t")
+    text = answer.out
+    if full_images:
+        text = text.replace("onNewColumn #", "dms.fullImages\n        value: true\n      - property: onNewColumn #")
+    else:
+        assert ("mind: the log does not tell which row" in answer.err) is is_drift
+    file = tmp_path / "t.odcs.yaml"
+    file.write_text(text, encoding="utf-8")
+    answer = operator.contract("--check", str(file))
+    assert answer.code == int(is_drift), answer.out
+    assert ("identity changed" in answer.out) is is_drift
+
+
+def test_what_is_never_null_is_required_until_it_may_be_null(operator: Operator, tmp_path: Path) -> None:
+    operator.sql("CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL, b int, cpf text NOT NULL, senha text NOT NULL)")
+    file = tmp_path / "t.odcs.yaml"
+    assert operator.contract("--table", "public.t", "--output", str(file)).code == 0
+    properties = yaml.safe_load(file.read_text(encoding="utf-8"))["schema"][0]["properties"]
+    # The lake shows nothing of a secret, which is null.
+    assert [entry["name"] for entry in properties if entry.get("required")] == ["id", "a", "cpf"]
+    assert operator.contract("--check", str(file)).code == 0
+    operator.sql("ALTER TABLE t ALTER a DROP NOT NULL, ALTER b SET NOT NULL, ALTER senha DROP NOT NULL")
+    answer = operator.contract("--check", str(file))
+    assert answer.code == 1
+    assert [line.split(":")[0] for line in answer.out.splitlines()[1:]] == ["  - nullability changed a"]
 
 
 def test_an_existing_contract_is_never_overwritten(operator: Operator, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cdc.contract import Column, TableContract
 from cdc.postgres_type import PostgresType, parse_type
 from cdc_ops.drift import Drift, drifts, type_drift
-from cdc_ops.live_table import LiveColumn, LiveTable, NoTable
+from cdc_ops.live_table import Identity, LiveColumn, LiveTable, NoTable
 
 BIGINT, TEXT = PostgresType("bigint"), PostgresType("text")
 CONTRACT = TableContract(
@@ -50,7 +50,8 @@ def with_nome(column: LiveColumn) -> LiveTable:
         ("text", "varchar", None), ("text", "text", None), ("char(5)", "varchar(5)", "type-widened"), ("varchar(5)", "char(5)", "type-narrowed"),
         ("char(5)", "varchar(3)", "type-changed"), ("numeric(12,2)", "numeric(14,2)", "type-widened"), ("numeric(12,2)", "numeric(18,4)", "type-widened"),
         ("numeric(12,2)", "numeric(10,2)", "type-narrowed"), ("numeric(12,2)", "numeric(12,4)", "type-changed"), ("integer", "numeric(10,0)", "type-changed"),
-        ("timestamp(3)", "timestamp", "type-widened"), ("timestamp", "timestamp(6)", None), ("timestamptz", "timestamptz(0)", "type-narrowed"),
+        ("timestamp(3)", "timestamp", "type-widened"), ("timestamp", "timestamp(6)", None), ("time(6)", "time", None), ("interval", "interval(3)", "type-narrowed"), ("timetz(0)", "timetz", "type-widened"),
+        ("timestamptz", "timestamptz(0)", "type-narrowed"),
         ("timestamp", "timestamptz", "type-changed"), ("date", "timestamp", "type-changed"), ("text", "jsonb", "type-changed"),
         ("json", "jsonb", "type-changed"), ("bigint", "text", "type-changed"), ("integer[]", "bigint[]", "type-widened"),
         ("integer[]", "integer", "type-changed"), ("bytea", "bytea", None), ("integer", "real", "type-changed"),
@@ -112,3 +113,38 @@ def test_drift_is_told_on_one_line() -> None:
     told = str(only(drifts(CONTRACT, with_column(LiveColumn("a\nb", "text", TEXT)))))
     assert told.startswith("column added a\\nb: contract none, database text; ")
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("identity", "full_images", "hint"),
+    [
+        (Identity.FULL, True, None), (Identity.KEY, False, None), (Identity.FULL, False, None),
+        # DMS would send null for an unchanged value, and it would be merged as null.
+        (Identity.KEY, True, "remove dms.fullImages"), (Identity.NOTHING, True, "REPLICA IDENTITY"),
+        (Identity.NOTHING, False, 'ALTER TABLE public."T" REPLICA IDENTITY DEFAULT'),
+    ],
+)  # fmt: skip
+def test_a_replica_identity_that_tells_too_little_is_drift(
+    identity: Identity, hint: str | None, *, full_images: bool
+) -> None:
+    found = drifts(replace(CONTRACT, dms_full_images=full_images), replace(LIVE, identity=identity))
+    assert [drift.kind for drift in found] == ([] if hint is None else ["identity-changed"])
+    assert all(hint is not None and hint in drift.hint for drift in found)
+
+
+def test_a_column_that_is_required_and_may_be_null_is_drift() -> None:
+    drift = only(drifts(CONTRACT, LIVE, required={"nome"}))
+    assert (drift.kind, drift.column) == ("nullability-changed", "nome")
+    assert drifts(CONTRACT, with_nome(LiveColumn("nome", "text", TEXT, nullable=False)), required={"nome"}) == ()
+    assert drifts(CONTRACT, with_nome(LiveColumn("nome", "text", TEXT, nullable=False))) == ()
+
+
+@pytest.mark.parametrize("named", ["enum", "text", "enum[]"])
+def test_an_enum_may_be_called_so_or_text(named: str) -> None:
+    kind = parse_type(named)
+    assert kind is not None
+    contract = replace(CONTRACT, columns=(*CONTRACT.columns[:2], Column("nome", "nome", kind, "internal", "clear")))
+    live = LiveColumn("nome", "humor", PostgresType("text", (), kind.is_array), is_enum=True)
+    assert drifts(contract, with_nome(live)) == ()
+    if named != "text":
+        assert only(drifts(contract, with_nome(replace(live, is_enum=False)))).kind == "type-changed"

@@ -41,7 +41,11 @@ def type_of(text: str) -> PostgresType:
         ("Endereço", "jsonb", "confidential", "redact"), ("cep", "char(8)", "confidential", "redact"), ("zip_code", "text", "confidential", "redact"),
         ("street_address", "text", "confidential", "redact"), ("logradouro", "text", "confidential", "redact"),
         ("nome", "text", "confidential", "token"), ("NomeCompleto", "text", "confidential", "token"), ("last_name", "text", "confidential", "token"),
-        ("nome_mae", "text", "confidential", "token"),
+        ("nome_mae", "text", "confidential", "token"), ("nm_pessoa", "text", "confidential", "token"), ("mother", "text", "confidential", "token"),
+        ("nome1", "text", "confidential", "token"), ("tel1", "text", "restricted", "last4"), ("cel", "text", "restricted", "last4"),
+        ("dtNasc", "date", "confidential", "redact"), ("dtnasc", "date", "confidential", "redact"), ("addr2", "text", "confidential", "redact"),
+        ("contato", "text", "restricted", "token"), ("contact_address", "text", "confidential", "redact"), ("nr_doc", "text", "restricted", "token"),
+        ("social_security_number", "text", "restricted", "token"), ("tax_number", "text", "restricted", "token"), ("e_mail2", "text", "restricted", "token"),
         ("senha_hash", "text", "restricted", "redact"), ("password", "text", "restricted", "redact"), ("reset_token", "text", "restricted", "redact"),
         ("chave_pix", "text", "restricted", "token"), ("numero_cartao", "text", "restricted", "last4"), ("iban", "text", "restricted", "token"),
         ("ip_address", "text", "confidential", "token"), ("ip", "text", "confidential", "token"), ("latitude", "double precision", "confidential", "redact"),
@@ -61,7 +65,8 @@ def test_what_looks_personal_is_masked(name: str, kind: str, classification: str
         ("tipo", "text"), ("organização", "text"), ("largura", "integer"), ("zipper", "text"), ("nome_produto", "text"), ("file_name", "text"),
         ("caracas", "text"), ("email_verificado", "boolean"), ("senha_alterada_em", "timestamptz"), ("cargo", "text"), ("recepção", "text"),
         ("id", "bigint"), ("criado_em", "timestamptz"), ("licença", "text"), ("politica_privacidade_aceita", "boolean"), ("pagamento", "text"),
-        ("tags", "text[]"), ("medição", "numeric(5,2)"), ("uuid_externo", "uuid"), ("contagem", "integer"),
+        ("tags", "text[]"), ("nm_produto", "text"), ("cancelado", "text"), ("doce", "text"), ("paid", "boolean"), ("celula", "text"), ("contract", "text"),
+        ("medição", "numeric(5,2)"), ("uuid_externo", "uuid"), ("contagem", "integer"),
     ],
 )  # fmt: skip
 def test_what_does_not_is_left_alone(name: str, kind: str) -> None:

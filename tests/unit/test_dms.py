@@ -119,6 +119,15 @@ def test_null_against_absent(
         assert event.row[column] is None
 
 
+def test_every_column_at_fault_is_told() -> None:
+    row = {name: value for name, value in ROW.items() if name != "attributes"} | {"name": None}
+    event = only(record("update", row, 7))
+    assert {(fault.where, fault.reason) for fault in event.faults} == {
+        ("name", "dms-ambiguous-null"),
+        ("attributes", "dms-column-absent"),
+    }
+
+
 def test_a_null_of_a_type_that_is_never_toasted_is_null() -> None:
     event = only(record("update", {**ROW, "age": None}, 7))
     assert (event.fault, event.row["age"]) == (None, None)
@@ -263,3 +272,40 @@ def test_a_set_aside_change_keeps_its_key_so_that_history_is_marked() -> None:
     assert [(change.key, change.op) for change in changes] == [((42,), SET_ASIDE), ((42,), "c")]
     assert [record.fault.reason for record in rejected] == ["no-key"]
     assert reader.new_columns == {"new"}
+
+
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        ('"age": 30', '"age": 30, "age": 31'), ('"id": 42', '"id": 42, "id": 43'), ('"name": "John"', '"name": "John", "new": 1, "new": 2'),
+        ('"operation": "update"', '"operation": "update", "operation": "delete"'), ('"id": 7', '"id": 7, "id": 42'),
+        ('"name": "John"', '"name": "a\\":", "name": "b"'), ('"metadata": {', '"metadata": {}, "metadata": {'), ('"data": {', '"data": {"id": 1}, "data": {'),
+        ('"age": 30', '"age" : 30, "age": 31, "o": {"a": 1, "a": 2}'),
+    ],
+)  # fmt: skip
+def test_a_name_that_stands_twice_is_refused(once: str, twice: str) -> None:
+    payload = json.dumps({"data": ROW, "metadata": metadata("update", 7), "before-image": {"id": 7}})
+    assert once in payload
+    with pytest.raises(RecordFault) as raised:
+        decoded(payload.replace(once, twice, 1).encode())
+    assert raised.value.reason == "doubled-name"
+
+
+@pytest.mark.parametrize("name", ["a", "é", 'a":b'])
+def test_signs_of_a_name_in_a_text_are_no_second_name(name: str) -> None:
+    row = {**ROW, "name": f'"{name}":', "attributes": json.dumps({name: {name: 1}}), 'x":': "\\", "y\\": 1}
+    assert only(record("insert", row, 7)).row["name"] == f'"{name}":'
+
+
+@pytest.mark.parametrize("part", ["1.0", 7, 1.5, True, None])
+def test_parts_that_are_no_image_do_not_matter(part: object) -> None:
+    # A field that a later DMS may add beside data and metadata, and the settings that add to metadata.
+    stated = {**metadata("update", 7), "partition-key-value": "42", "new": {"a": [1]}}
+    payload = msgspec.json.encode({"data": ROW, "metadata": stated, "before-image": {"id": 46}, "version": part})
+    assert [event.op for event in decoded(payload)] == [Op.DELETE, Op.CREATE]
+
+
+@pytest.mark.parametrize("part", [[], [{"id": 46}]])
+def test_a_part_that_is_a_list_is_no_missing_before_image(part: object) -> None:
+    with pytest.raises(RecordFault, match="no record of AWS DMS"):
+        decoded(msgspec.json.encode({"data": ROW, "metadata": metadata("update", 7), "before-image": part}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -152,3 +153,55 @@ def test_a_numeric_is_written_as_postgres_writes_it() -> None:
         assert convert(number(text)) == convert(text) == "1.50"
     assert convert("-0") == convert(Decimal("-0.00")) == convert(0) == "0.00"
     assert convert("9" * 48 + ".99") == "9" * 48 + ".99"
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text", "expected"),
+    [
+        # A real that went through a double on its way has all of the double's digits, and is the same real.
+        ("real", "1.10000002384185791", 1.1), ("real", "1.100000023841858", 1.1), ("real", "-3.4028234663852886E38", -3.4028235e38),
+        ("real", "16777216", 16777216.0), ("real", "0.30000001192092896", 0.3), ("real", "1.401298464324817E-45", 1.4013e-45), ("real", "0.0", 0.0),
+        ("real[]", '"{1.1,NaN}"', [1.1, pytest.approx(math.nan, nan_ok=True)]),
+        # An array is text, whose numerics nobody rounds.
+        ("numeric[]", '"{1.1234567890,-0.5,100,NaN}"', ["1.1234567890", "-0.5", "100", "NaN"]),
+        ("numeric(60,2)[]", '"{1.5}"', ["1.50"]),
+        # Postgres shows the offsets of old times with seconds.
+        ("timestamptz", '"1900-01-01 00:19:32.5+00:19:32"', datetime(1900, 1, 1, 0, 0, 0, 500000, UTC)),
+        ("char", '"a"', "a"), ("char(1)", '""', " "), ("money", "-12.3400", Decimal("-12.34")), ("money", '"1234567.8"', Decimal("1234567.80")),
+        ("boolean", '"TRUE"', True), ("boolean", '"False"', False), ("boolean", '"T"', True),
+        ("json", r'"\"\\ud800\""', r'"\ud800"'),
+        ("int4range", '"[1,10)"', "[1,10)"), ("numrange", '"empty"', "empty"), ("daterange", '"[2024-01-01,)"', "[2024-01-01,)"),
+        ("tsrange", r'"(\"2024-01-01 00:00:00\",\"2024-01-02 00:00:00\"]"', '("2024-01-01 00:00:00","2024-01-02 00:00:00"]'),
+        ("int8range[]", r'"{\"[1,2)\",empty}"', ["[1,2)", "empty"]),
+    ],
+)  # fmt: skip
+def test_what_can_be_told_exactly_is_not_set_aside(type_name: str, text: str, expected: Any) -> None:
+    assert held(type_name, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text"),
+    [
+        ("real", "1.1000000238"), ("real", "5E-324"), ("money", "1.2345"), ("char", '""'), ("money", '"$1.00"'), ("real", "1.123456789012"), ("int4range", '"[1,"'), ("int4range", '"1,10"'), ("int4range", '"[1,2,3)"'),
+        ("numeric[]", '"{1e5}"'), ("numeric[]", '"{1,}"'), ("numeric[]", '"{x}"'), ("tsrange", "7"), ("int4range", '""'), ("tstzrange", '"[,)"'),
+        ("json", '"' + "[" * 2000 + '"'), ("json", r'"\"\\ud80\""'), ("json", '"NaN"'), ("json", '"[1,Infinity]"'),
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_it_still_is(type_name: str, text: str) -> None:
+    with pytest.raises(RecordFault) as raised:
+        held(type_name, text)
+    assert raised.value.reason == "value-not-held"
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_real_comes_back_from_every_rendering_that_tells_it(value: float) -> None:
+    for text in (repr(value), f"{value:.9g}", f"{value:.17g}", f"{value:.20E}"):
+        assert struct.pack("<f", held("real", text if set(text) & set(".eE") else text + ".0")) == struct.pack(
+            "<f", value
+        )
+
+
+@pytest.mark.parametrize("sign", [",", "[", "(", "[,"])
+def test_a_long_text_that_is_no_range_is_soon_told(sign: str) -> None:
+    with pytest.raises(RecordFault, match="no range"):
+        normaliser(PostgresType("int4range"))("[" + sign * 1_000_000)

@@ -10,10 +10,11 @@ from compactor.mask import masker
 KEY = b"k" * 32
 
 
-def test_a_token_is_the_keyed_hmac_and_keeps_equal_values_equal() -> None:
-    token = masker("token", KEY)
+@pytest.mark.parametrize("key", [KEY, b"k" * 64, b"a key longer than a block of SHA-256" * 3])
+def test_a_token_is_the_keyed_hmac_and_keeps_equal_values_equal(key: bytes) -> None:
+    token = masker("token", key)
     assert token is not None
-    assert token("123.456.789-09") == hmac.new(KEY, b"123.456.789-09", hashlib.sha256).hexdigest()
+    assert token("123.456.789-09") == hmac.new(key, b"123.456.789-09", hashlib.sha256).hexdigest()
     assert token("José") == token("José") != token("Jose")
 
 

@@ -21,17 +21,19 @@ from compactor.mask import masker
 _SERVICE_COLUMNS = ("cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at", "cdc_op")
 
 
-def open_catalog(name: str) -> Catalog:
+def open_catalog(name: str, *, is_to_be_made: bool = True) -> Catalog:
     """The catalog of that name, configured by PYICEBERG_CATALOG__<NAME>__*; its file access follows AWS_*.
 
+    A catalog in a database makes its tables there where they are missing, unless it is only to be read.
     Glue's own retries are off: a repeated UpdateTable whose first try landed looks like a conflict, after which
     pyiceberg deletes the files of a commit that is in the table.
     """
+    reading = {} if is_to_be_made else {"init_catalog_tables": "false"}
     # pyiceberg itself reads the environment only once, when it is imported.
     stated = Config().get_catalog_config(name) or {}
     try:
         # Botocore wants a number, which pyiceberg hands on as it is.
-        return load_catalog(name, **{**_s3_properties(), **stated, "glue.max-retries": 0})  # type: ignore[arg-type]
+        return load_catalog(name, **{**_s3_properties(), **stated, **reading, "glue.max-retries": 0})  # type: ignore[arg-type]
     except Exception as error:
         variable = f"PYICEBERG_CATALOG__{name.upper()}__TYPE"
         raise SettingsFault(

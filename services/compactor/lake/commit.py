@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,8 +36,10 @@ from pyiceberg.table.update import (
     AddSnapshotUpdate,
     AssertRefSnapshotId,
     AssertTableUUID,
+    RemoveSnapshotsUpdate,
     SetPropertiesUpdate,
     SetSnapshotRefUpdate,
+    TableUpdate,
 )
 from pyiceberg.typedef import Record
 
@@ -65,13 +67,14 @@ class CommitConflict(CdcError):
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What one commit does: rows to add, dead positions by data file (all of them, sorted), data files without a live
-    row to drop, and properties to set.
+    row to drop, properties to set, and old snapshots that are no longer to be known.
     """
 
     rows: pa.Table | None = None
     dead: Mapping[str, Positions] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     properties: Mapping[str, str] = field(default_factory=dict)
+    expired: Sequence[Snapshot] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
         AssertTableUUID(uuid=table.metadata.table_uuid),
         AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=parent.snapshot_id if parent else None),
     )
-    updates = (
+    updates: tuple[TableUpdate, ...] = (
         AddSnapshotUpdate(snapshot=build.snapshot(parent, manifests)),
         SetSnapshotRefUpdate(
             ref_name=MAIN_BRANCH,
@@ -122,6 +125,8 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
         ),
         SetPropertiesUpdate(updates=dict(changes.properties)),
     )
+    if changes.expired:
+        updates += (RemoveSnapshotsUpdate(snapshot_ids=[snapshot.snapshot_id for snapshot in changes.expired]),)
     _until_landed(
         lake,
         lambda: lake.catalog.commit_table(table, requirements, updates),

@@ -14,7 +14,7 @@ from cdc.errors import FatalFault
 from cdc.position import Position
 from compactor.change import SET_ASIDE, Change, Key
 from compactor.fold import DELETE, State
-from compactor.index import Located, Positions, RowIndex
+from compactor.index import Entries, Located, Mark, Positions, RowIndex, entries_of
 from compactor.lake.catalog import open_tables
 from compactor.lake.commit import Changes, Committed, commit, commit_properties
 from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
@@ -55,27 +55,32 @@ class TablePair:
         keys = zip(*(rows[name].to_pylist() for name in self._contract.key), strict=True)
         return {key for key in keys if None not in key}
 
+    def empty_index(self) -> RowIndex:
+        """An index for this table's keys that knows nothing yet."""
+        schema = self.table.arrow_schema
+        return RowIndex([schema.field(name).type for name in self._contract.key])
+
     def build_index(self) -> RowIndex:
         """The index of the table's live rows, and of the deletes and set-aside changes that history remembers."""
-        index = RowIndex()
+        index = self.empty_index()
+        parts = []
         for file in self.table.live_files():
             index.add_file(file.path, file.records, file.deleted)
             rows = self.table.read(file.path, [*self._contract.key, *_POSITION])
-            alive = np.setdiff1d(np.arange(file.records), file.deleted)
-            for place, (key, position) in zip(
-                alive.tolist(), _keys(rows.take(pa.array(alive)), self._contract), strict=True
-            ):
-                if index.located(key) is not None:
-                    raise FatalFault(
-                        "a key has two live rows",
-                        where=self.table.name,
-                        hint="another writer has added rows, or the table is damaged: rebuild it from raw",
-                    )
-                index.put(key, Located(file.path, place, position))
-        columns = (*self._contract.key, *_POSITION, "cdc_op")
-        for row in self.history.find("cdc_op", [DELETE, SET_ASIDE], columns):
-            key, position = _key(row, self._contract), Position(*(row[name] for name in _POSITION))
-            index.mark(key, position, is_set_aside=row["cdc_op"] == SET_ASIDE)
+            alive = np.arange(file.records)
+            if len(file.deleted):
+                alive = np.delete(alive, file.deleted)
+                rows = rows.take(pa.array(alive))
+            prints = index.prints_of([rows[name] for name in self._contract.key])
+            parts.append((prints, entries_of(index, file.path, alive, rows)))
+        if not index.load(parts):
+            raise FatalFault(
+                "a key has two live rows",
+                where=self.table.name,
+                hint="another writer has added rows, or the table is damaged: rebuild it from raw",
+            )
+        marked = self.history.find_rows("cdc_op", [DELETE, SET_ASIDE], (*self._contract.key, *_POSITION, "cdc_op"))
+        index.mark(index.prints_of([marked[name] for name in self._contract.key]), _marked(marked))
         return index
 
     def rows_at(self, located: Mapping[Key, Located]) -> dict[Key, dict[str, Any]]:
@@ -100,21 +105,32 @@ class TablePair:
         """Rows of the history whose column has one of some values."""
         return self.history.find(column, values)
 
-    def commit_history(self, changes: Sequence[Change], progress: Progress) -> None:
-        """Append changes to history, with the offsets that they come up to."""
+    def commit_history(self, changes: Sequence[Change], plain: pa.Table, progress: Progress) -> None:
+        """Append changes to history, with the offsets that they come up to; `plain` has those merged by column."""
         schema = self.history.arrow_schema
-        rows = [_history_row(change, self._contract) for change in changes]
-        commit(self.history, Changes(pa.Table.from_pylist(rows, schema), properties=progress.properties()))
+        rows = pa.Table.from_pylist([_history_row(change, self._contract) for change in changes], schema)
+        if len(plain):
+            unchanged = pa.nulls(len(plain), schema.field("cdc_unchanged").type)
+            plain = plain.append_column(schema.field("cdc_unchanged"), unchanged).select(schema.names).cast(schema)
+            rows = pa.concat_tables([rows, plain])
+        commit(self.history, Changes(rows, properties=progress.properties()))
+
+    def sorted_rows(self, states: Iterable[State], plain: pa.Table | None) -> pa.Table:
+        """Rows for the table, in the order of their keys; `plain` has those merged by column."""
+        schema = self.table.arrow_schema
+        rows = pa.Table.from_pylist([_table_row(state) for state in states], schema)
+        if plain is not None and len(plain):
+            rows = pa.concat_tables([rows, plain.select(schema.names).cast(schema)])
+        return rows.sort_by([(name, "ascending") for name in self._contract.key]).combine_chunks()
 
     def commit_table(
         self,
-        states: Sequence[tuple[Key, State]],
+        rows: pa.Table,
         dead: Mapping[str, Positions],
         dropped: frozenset[str],
         progress: Progress,
     ) -> Committed:
         """Replace rows of the table, with the offsets that they come up to; rows keep the order given."""
-        rows = pa.Table.from_pylist([_table_row(state) for _, state in states], self.table.arrow_schema)
         return commit(self.table, Changes(rows, dead, dropped, self._properties(progress)))
 
     def commit_progress(self, progress: Progress) -> None:
@@ -131,10 +147,16 @@ def _key(row: Mapping[str, Any], contract: TableContract) -> Key:
     return tuple(row[name] for name in contract.key)
 
 
-def _keys(rows: pa.Table, contract: TableContract) -> Iterable[tuple[Key, Position]]:
-    keys = zip(*(rows[name].to_pylist() for name in contract.key), strict=True)
-    positions = zip(*(rows[name].to_pylist() for name in _POSITION), strict=True)
-    return ((key, Position(*position)) for key, position in zip(keys, positions, strict=True))
+def _marked(rows: pa.Table) -> Entries:
+    ops = rows["cdc_op"].to_numpy(zero_copy_only=False)
+    ordinal = rows["cdc_ordinal"].to_numpy()
+    return Entries(
+        np.where(ops == SET_ASIDE, Mark.SET_ASIDE, Mark.DELETED).astype(np.int32),
+        np.zeros(len(rows), np.uint32),
+        rows["cdc_epoch"].to_numpy().astype(np.uint16),
+        rows["cdc_lsn"].to_numpy().astype(np.int64),
+        ordinal if ordinal.any() else None,
+    )
 
 
 def _stamped(position: Position, committed_at: object) -> dict[str, Any]:

@@ -125,13 +125,16 @@ class LakeTable:
             return rows.take(pa.array(positions - moved[which]))
 
     def find(self, column: str, values: Sequence[Any], columns: Sequence[str] = ("*",)) -> list[dict[str, Any]]:
+        """The live rows whose column has one of some values, one by one."""
+        return list(self.find_rows(column, values, columns).to_pylist())
+
+    def find_rows(self, column: str, values: Sequence[Any], columns: Sequence[str] = ("*",)) -> pa.Table:
         """The live rows whose column has one of some values."""
-        found: list[dict[str, Any]] = []
-        for start in range(0, len(values), _LITERALS_MAX):
+        found: list[pa.Table] = []
+        for start in range(0, max(len(values), 1), _LITERALS_MAX):
             wanted = _is_in(column, set(values[start : start + _LITERALS_MAX]))
-            scan = self.table.scan(row_filter=wanted, selected_fields=tuple(columns))
-            found.extend(scan.to_arrow().to_pylist())
-        return found
+            found.append(self.table.scan(row_filter=wanted, selected_fields=tuple(columns)).to_arrow())
+        return pa.concat_tables(found, promote_options="permissive")
 
     def added_since(self, snapshot_id: int | None, columns: Sequence[str]) -> pa.Table:
         """The rows that were appended after a snapshot (None: all), read from the files that later snapshots added.

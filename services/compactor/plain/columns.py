@@ -1,0 +1,196 @@
+"""Columns: whole columns of values in a producer's form → Arrow arrays, as `compactor.convert` does value by value.
+
+Each converter says which values it left alone: those are for `compactor.convert`, which alone may judge them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cdc.contract import Column
+from cdc.debezium.forms import form_of_mode
+from cdc.errors import RecordFault
+from cdc.form import Form, Kind
+from cdc.postgres_type import PostgresType
+from cdc.producer import PUBLISHER
+from compactor.convert import INTEGER_BITS, converter
+from compactor.mask import masker
+
+Mask = npt.NDArray[np.bool_]
+_DAYS = (-719_162, 2_932_896)
+"""The years 1 to 9999 as days from 1970."""
+_MICROSECONDS = (_DAYS[0] * 86_400_000_000, (_DAYS[1] + 1) * 86_400_000_000 - 1)
+_EXACT_IN_DOUBLE = float(1 << 53)
+_ZONED = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
+_YEAR_0 = r"^0000"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnReader:
+    """How one column of one dialect is read: the type that the JSON decoder checks, and the conversion of many values.
+
+    `convert` gives the array (null where a value is bad) and which values are bad, or None when none is.
+    """
+
+    json_type: Any
+    convert: Callable[[Sequence[Any]], tuple[pa.Array, Mask | None]]
+
+
+def column_reader(column: Column, arrow_type: pa.DataType, form: Form | None, pii_key: bytes) -> ColumnReader:
+    """The reader of a column; `form` None is that of our own publisher."""
+    fast = _fast_array(column.type, form) if column.type.is_array else _fast(column.type, form)
+    slow = _one_by_one(converter(column.type, form), arrow_type)
+    masked = _masked(column, arrow_type, pii_key)
+    if fast is None:
+        return ColumnReader(Any, lambda values: masked(*slow(values)))
+    json_type, convert = fast
+
+    def read(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+        try:
+            array, bad = convert(values)
+            array = array.cast(arrow_type)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            return masked(*slow(values))  # some value is not as simple; which one, the others tell one by one
+        return masked(array, bad)
+
+    return ColumnReader(json_type | None, read)
+
+
+_Convert = Callable[[Sequence[Any]], tuple[pa.Array, Mask | None]]
+
+
+def _fast(type_: PostgresType, form: Form | None) -> tuple[Any, _Convert] | None:
+    kind = _publishers_kind(type_) if form is None else form.kind
+    if kind is Kind.INTEGER and type_.name in INTEGER_BITS:
+        return int, _integers(type_.name)
+    if kind is Kind.TEXT and type_.is_decimal:
+        return str, _decimals(type_)
+    if kind is Kind.TEXT and type_.is_text:
+        return str, lambda values: (pa.array(values, pa.string()), None)
+    return _BY_NAME_AND_KIND.get((type_.name, kind))
+
+
+def _fast_array(type_: PostgresType, form: Form | None) -> tuple[Any, _Convert] | None:
+    # Debezium makes nulls of arrays in arrays; whoever does not lose them needs no look at each value.
+    if form is not None or not type_.element.is_text:
+        return None
+    return list[str | None], lambda values: (pa.array(values, pa.list_(pa.string())), None)
+
+
+def _publishers_kind(type_: PostgresType) -> Kind:
+    return form_of_mode(type_, PUBLISHER).kind
+
+
+def _integers(name: str) -> _Convert:
+    bits = INTEGER_BITS[name]
+    low, high = (0, (1 << 32) - 1) if name == "oid" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return lambda values: _within(pa.array(values, pa.int64()), low, high)
+
+
+def _booleans(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+    return pa.array(values, pa.bool_()), None
+
+
+def _within(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Mask | None]:
+    """Values out of a range are bad."""
+    bounds = pc.min_max(array)
+    if not bounds["min"].is_valid or (bounds["min"].as_py() >= low and bounds["max"].as_py() <= high):
+        return array, None
+    good = pc.and_(pc.greater_equal(array, low), pc.less_equal(array, high))
+    return _where(array, good)
+
+
+def _where(array: pa.Array, good: pa.Array) -> tuple[pa.Array, Mask | None]:
+    """The array with null where it is not good; nulls are good."""
+    bad = pc.invert(pc.fill_null(good, True))
+    mask = bad.to_numpy(zero_copy_only=False)
+    if not mask.any():
+        return array, None
+    return pc.if_else(bad, pa.scalar(None, array.type), array), mask
+
+
+def _doubles(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+    array = pa.array(values, pa.float64())
+    # A whole number that great may have come with more digits than a double has.
+    return _where(array, pc.less(pc.abs(array), _EXACT_IN_DOUBLE))
+
+
+def _dates(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+    array, bad = _within(pa.array(values, pa.int64()), *_DAYS)
+    return array.cast(pa.int32()).cast(pa.date32()), bad
+
+
+def _timestamps(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+    array, bad = _within(pa.array(values, pa.int64()), *_MICROSECONDS)
+    return array.cast(pa.timestamp("us")), bad
+
+
+def _zoned(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+    texts = pa.array(values, pa.string())
+    is_plain = pc.and_(pc.match_substring_regex(texts, _ZONED), pc.invert(pc.match_substring_regex(texts, _YEAR_0)))
+    texts, bad = _where(texts, is_plain)
+    return texts.cast(pa.timestamp("us", "UTC")), bad
+
+
+def _decimals(type_: PostgresType) -> _Convert:
+    precision, scale = type_.arguments
+    whole = precision - scale
+    pattern = rf"^-?\d{{1,{max(whole, 1)}}}(\.\d{{1,{scale}}})?$" if scale > 0 else rf"^-?\d{{1,{whole}}}$"
+    arrow_type = pa.decimal128(precision, max(scale, 0))
+
+    def convert(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+        texts, bad = _where(texts := pa.array(values, pa.string()), pc.match_substring_regex(texts, pattern))
+        return texts.cast(arrow_type), bad
+
+    return convert
+
+
+_BY_NAME_AND_KIND: dict[tuple[str, Kind], tuple[Any, _Convert]] = {
+    ("boolean", Kind.BOOLEAN): (bool, _booleans),
+    ("double precision", Kind.FLOAT): (float, _doubles),
+    ("double precision", Kind.DOUBLE): (float, _doubles),
+    ("date", Kind.DAYS): (int, _dates),
+    ("timestamp", Kind.MICROSECONDS): (int, _timestamps),
+    ("timestamptz", Kind.ZONED_TIMESTAMP): (str, _zoned),
+}
+
+
+def _one_by_one(convert: Callable[[Any], Any], arrow_type: pa.DataType) -> _Convert:
+    def read(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+        bad = np.zeros(len(values), np.bool_)
+        converted: list[Any] = []
+        for place, value in enumerate(values):
+            try:
+                converted.append(None if value is None else convert(value))
+            except RecordFault:
+                bad[place] = True
+                converted.append(None)
+        try:
+            return pa.array(converted, arrow_type), bad if bad.any() else None
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            return pa.nulls(len(values), arrow_type), np.ones(len(values), np.bool_)
+
+    return read
+
+
+def _masked(column: Column, arrow_type: pa.DataType, pii_key: bytes) -> Callable[..., tuple[pa.Array, Mask | None]]:
+    mask = masker(column.mask, pii_key)
+    if mask is None:
+        return lambda array, bad: (array, bad)
+    if column.mask == "redact":
+        return lambda array, bad: (pa.nulls(len(array), arrow_type), bad)
+
+    def masked(array: pa.Array, bad: Mask | None) -> tuple[pa.Array, Mask | None]:
+        # A key that changes often has the same CPF each time: every value is masked once.
+        coded = array.dictionary_encode()
+        shown = pa.array([mask(value) for value in coded.dictionary.to_pylist()], arrow_type)
+        return shown.take(coded.indices), bad
+
+    return masked

@@ -1,0 +1,174 @@
+"""Whatever is read by column is what `ChangeReader`, which reads one by one, says of the same line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+from cdc.contract import Column, TableContract
+from cdc.debezium.decode import PUBLISHER_VERSION
+from cdc.debezium.placeholder import placeholders
+from cdc.postgres_type import parse_type
+from cdc.producer import ProducerModes
+from cdc.raw import RawLine
+from compactor.change import ChangeReader
+from compactor.lake.schema import history_schema
+from compactor.plain import Line, PlainReader
+
+TYPES = (
+    "bigint", "smallint", "integer", "oid", "boolean", "double precision", "real", "date", "timestamp", "timestamp(3)",
+    "timestamptz", "numeric(12,2)", "numeric(5,0)", "numeric(3,3)", "numeric", "money", "text", "varchar(14)", "uuid",
+    "jsonb", "bytea", "text[]", "integer[]", "varbit", "hstore", "time", "interval", "point",
+)  # fmt: skip
+MASKS = {"text": "token", "varchar(14)": "last4", "date": "redact"}
+KEY = b"k" * 32
+MODES = (
+    ProducerModes(),
+    ProducerModes("connect", "precise", "base64", "string", "map"),
+    ProducerModes("microseconds", "double"),
+)
+
+
+def contract(modes: ProducerModes) -> TableContract:
+    columns = [Column("id", "id", parsed("bigint"), "internal", "clear")]
+    columns += [
+        Column(f"c{n}", f"Coluna {n}", parsed(name), "internal", MASKS.get(name, "clear"))
+        for n, name in enumerate(TYPES)
+    ]
+    return TableContract("t", "public", "T", tuple(columns), ("id",), "hold", 120.0, modes)
+
+
+def parsed(name: str) -> Any:
+    type_ = parse_type(name)
+    assert type_ is not None
+    return type_
+
+
+FITTING: dict[str, st.SearchStrategy[Any]] = {
+    "boolean": st.booleans(),
+    "date": st.integers(-800_000, 3_000_000),
+    "timestamp": st.integers(-(10**17), 3 * 10**17),
+    "timestamptz": st.one_of(
+        st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
+        st.sampled_from(["2024-02-30T00:00:00Z", "0000-01-01T00:00:00Z", "2024-01-01T24:00:00Z", "2024-01-01", "10000-01-01T00:00:00Z"]),
+    ),
+    "numeric": st.one_of(
+        st.decimals(allow_nan=True, places=2).map(str), st.sampled_from(["1.50", "-0", "0.001", ".5", "5.", "1e3", "+1", "123456789012"])
+    ),
+    "double precision": st.one_of(st.floats(), st.sampled_from(["NaN", "Infinity"]), st.integers(2**52, 2**54)),
+    "bytea": st.sampled_from(["", "AAEC", "!", "_-8="]),
+    "text[]": st.lists(st.one_of(st.none(), st.text(max_size=3)), max_size=3),
+    "integer[]": st.lists(st.one_of(st.none(), st.integers(-5, 2**31)), max_size=3),
+}  # fmt: skip
+ANY = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**66), 2**66), st.floats(), st.text(max_size=5),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=2),
+)  # fmt: skip
+INTEGERS = st.integers(-40_000, 2**33)
+
+
+def fitting(name: str) -> st.SearchStrategy[Any]:
+    if name in {"bigint", "smallint", "integer", "oid"}:
+        return INTEGERS
+    return FITTING.get(name, FITTING.get(name.partition("(")[0], st.text(max_size=8)))
+
+
+def odd(name: str, modes: ProducerModes) -> st.SearchStrategy[Any]:
+    unchanged = st.sampled_from(placeholders(parsed(name), modes))
+    return st.one_of(fitting(name), st.none(), ANY, unchanged, unchanged)
+
+
+@st.composite
+def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
+    """Changes of which most have one thing that is odd: a row of nothing but oddities would never be plain."""
+    made = []
+    names = {"id": "bigint"} | {f"Coluna {n}": name for n, name in enumerate(TYPES)}
+    texts = [name for name in names if names[name] in {"text", "jsonb", "uuid"}]
+    for number in range(draw(st.integers(1, 6))):
+        row: dict[str, Any] = dict.fromkeys(names) | {"Coluna 16": 'a ":" b', "id": number}
+        row |= {name: draw(fitting(names[name])) for name in draw(st.lists(st.sampled_from(texts), max_size=2))}
+        source: dict[str, Any] = {
+            "version": draw(st.sampled_from([PUBLISHER_VERSION, "3.6.3.Final"])), "schema": "public", "table": "T",
+            "lsn": 100 + number, "ts_us": 1_710_074_096_789_012, "ts_ms": 5,
+        }  # fmt: skip
+        what = draw(
+            st.sampled_from(["nothing", "value", "value", "value", "text", "key", "source", "missing", "new", "twice"])
+        )
+        if what in {"value", "text", "key"}:
+            name = {"value": draw(st.sampled_from(sorted(names))), "text": draw(st.sampled_from(texts)), "key": "id"}[
+                what
+            ]
+            row[name] = draw(odd(names[name], modes))
+        elif what == "source":
+            source |= {"lsn": draw(st.sampled_from([1, 7, None, -1, 0, 2**63]))}
+            source |= {"ts_us": draw(st.sampled_from([0, -(10**17), 10**18, None]))}
+        elif what == "missing":
+            row.pop(draw(st.sampled_from(sorted(row))))
+        elif what == "new":
+            row["Coluna nova"] = draw(ANY)
+        op = draw(st.sampled_from("rcuud"))
+        before = row if op == "d" else None
+        if op == "u":
+            before = draw(st.sampled_from([None, row, row | {"id": 0}, row | {"id": number + 7}]))
+        event = {"before": before, "after": None if op == "d" else row, "source": source, "op": op}
+        text = json.dumps(event, ensure_ascii=draw(st.booleans()))
+        if what == "twice":
+            text = text.replace('"id"', '"id":7,"id"', 1)
+        made.append(Line("s/0", "b", RawLine("0", str(number), 0, "2024-03-10T15:34:56Z", msgspec.Raw(text.encode("utf-8", "surrogatepass")))))  # fmt: skip
+    return made
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(MODES).flatmap(lambda modes: st.tuples(st.just(modes), lines(modes))))
+def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerModes, list[Line]]) -> None:
+    modes, some = case
+    table = contract(modes)
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    plain, others = PlainReader(table, schema, KEY, 1).read(some)
+    assert sorted([*plain.places.tolist(), *others]) == list(range(len(some)))
+    reader = ChangeReader(table, KEY, 1)
+    for place, row in zip(plain.places.tolist(), plain.rows.to_pylist(), strict=True):
+        changes, rejected = reader.read("s/0", "b", [some[place].raw])
+        assert not rejected
+        (change,) = changes
+        assert (row["cdc_op"], change.unchanged, change.faults) == (change.op, frozenset(), ())
+        assert (row["cdc_epoch"], row["cdc_lsn"], row["cdc_ordinal"]) == tuple(change.position)
+        assert row["cdc_committed_at"] == change.committed_at
+        stated = {column.name: change.values.get(column.name) for column in table.columns}
+        expected = pa.Table.from_pylist([stated], pa.schema([schema.field(name) for name in stated])).to_pylist()[0]
+        assert repr({name: row[name] for name in stated}) == repr(expected)  # NaN equals NaN here
+
+
+def test_ordinary_changes_are_plain() -> None:
+    table = contract(MODES[0])
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    row = {"id": 1} | {f"Coluna {n}": None for n in range(len(TYPES))} | {"Coluna 16": "texto", "Coluna 11": "1.50"}
+    source = {"version": PUBLISHER_VERSION, "schema": "public", "table": "T", "lsn": 5, "ts_us": 0}
+    events = [
+        {"op": "c", "before": None, "after": row, "source": source},
+        {"op": "d", "before": {"id": 1}, "after": None, "source": source | {"lsn": 6}},
+    ]
+    some = [
+        Line("s/0", "b", RawLine("0", str(n), 0, "", msgspec.Raw(json.dumps(event).encode())))
+        for n, event in enumerate(events)
+    ]
+    plain, others = PlainReader(table, schema, KEY, 1).read(some)
+    assert others == []
+    assert plain.rows["cdc_op"].to_pylist() == ["c", "d"]
+
+
+def test_what_came_in_avro_is_read_by_its_schema_and_never_by_stated_modes() -> None:
+    table = contract(MODES[0])
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    row = {"id": 1} | {f"Coluna {n}": None for n in range(len(TYPES))}
+    source = {"version": "3.6.3.Final", "schema": "public", "table": "T", "lsn": 5, "ts_us": 0}
+    body = msgspec.Raw(json.dumps({"op": "c", "before": None, "after": row, "source": source}).encode())
+    reader = PlainReader(table, schema, KEY, 1)
+    for schema_id, others in ((None, []), (1, [0])):
+        assert reader.read([Line("s/0", "b", RawLine("0", "1", 0, "", body, schema_id))])[1] == others
