@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from cdc.contract import TableContract, load_folder, parse_contract
 from compactor.lake.catalog import open_catalog
 from sandbox.aws import Aws
+from sandbox.kafka import Kafka
 from tests.compactor_world import CONTRACT, NAMES, World
 from tests.emulator import Services
 
@@ -35,6 +36,13 @@ def services(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     """The same services and emulators of them by name; those from npm are started when first asked for."""
     with ExitStack() as stack:
         yield Services(stack, aws, tmp_path_factory.mktemp("emulators"))
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A Kafka broker, empty at the start; tests keep apart by their own names of topics and groups."""
+    with Kafka.start(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
 
 
 @pytest.fixture

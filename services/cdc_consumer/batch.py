@@ -113,12 +113,19 @@ def file_record(
     return Filed(record.seq, record.arrived_at, destination, line)
 
 
-def build(place: Place, filed: Sequence[Filed], tables: Iterable[str], closing: Closing | None = None) -> Batch:
+def build(
+    place: Place,
+    filed: Sequence[Filed],
+    tables: Iterable[str],
+    closing: Closing | None = None,
+    reached: str | None = None,
+) -> Batch:
     """The batch of these records, which stand in the order of the shard; none are needed to close a shard.
 
-    `tables` are all lake tables that have a contract now, with records in the batch or not.
+    `tables` are all lake tables that have a contract now, with records in the batch or not. `reached` is how far the
+    shard is read, where that is past the last record.
     """
-    upto = _upto(place, filed, closing)
+    upto = _upto(place, filed, closing, reached)
     bounds = (place.stream, place.shard, int(place.after), int(upto))
     by_table: dict[str, list[Filed]] = {}
     by_reason: dict[str, list[Filed]] = {}
@@ -166,9 +173,12 @@ def build(place: Place, filed: Sequence[Filed], tables: Iterable[str], closing: 
     )
 
 
-def _upto(place: Place, filed: Sequence[Filed], closing: Closing | None) -> str:
+def _upto(place: Place, filed: Sequence[Filed], closing: Closing | None, reached: str | None) -> str:
+    last = filed[-1].seq if filed else place.after
+    if reached is not None and int(reached) > int(last):
+        return reached
     if filed:
-        return filed[-1].seq
+        return last
     ending = closing.ending if closing else None
     # A batch that ended where it began would never be new to anybody, so a closing one always moves on.
     return ending if ending is not None and int(ending) > int(place.after) else str(int(place.after) + 1)

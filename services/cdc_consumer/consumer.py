@@ -20,6 +20,7 @@ from cdc_consumer.backoff import FaultReport, persist
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.crew import Crew
 from cdc_consumer.held_lease import renewing
+from cdc_consumer.kafka import consumer as kafka
 from cdc_consumer.kinesis import KinesisStreams
 from cdc_consumer.lease_table import DynamoLeaseTable, LeaseTable
 from cdc_consumer.outlook import Outlook
@@ -32,7 +33,7 @@ TICK_SECONDS = 0.1
 
 
 def run(settings: ConsumerSettings, stop: threading.Event, *, until_caught_up: bool) -> None:
-    """Consume from AWS as the settings say, until stopped or caught up.
+    """Consume from Kinesis or Kafka as the settings say, until stopped or caught up.
 
     Raises:
         FatalFault: when going on could lose or falsify data, or what the settings name is not there.
@@ -54,6 +55,9 @@ def run(settings: ConsumerSettings, stop: threading.Event, *, until_caught_up: b
         chance=random.random,
         from_avro=AvroReader(registry, raw, SYSTEM_CLOCK.monotonic).read if registry else without_registry,
     )
+    if settings.source.kind == "kafka":
+        kafka.run(settings, tools, stop, until_caught_up=until_caught_up)
+        return
     table = DynamoLeaseTable(dynamodb, settings.leases)
     streams = tuple(dict.fromkeys(settings.source.streams))
     consume(streams, table, settings.lease_seconds, tools, stop, until_caught_up=until_caught_up)

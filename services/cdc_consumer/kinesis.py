@@ -29,11 +29,14 @@ class ShardGone(CdcError):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream: `identity` carries its creation time, so that a recreated stream is another one in raw."""
+    """A stream: `identity` carries its creation time, so that a recreated stream is another one in raw.
+
+    `retention` is None where the service tells by itself what it no longer has (`Reply.trimmed`).
+    """
 
     name: str
     identity: str
-    retention: timedelta
+    retention: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Some records, in order, and how to go on: without `iterator` the shard is closed and read to its end."""
+    """Some records, in order, and how to go on: without `iterator` the shard is closed and read to its end.
+
+    `trimmed`: up to this sequence number the service has nothing any more; it holds before the first of the records.
+    `reached`: so far is the shard read, where that may be past the last record because none can stand between.
+    """
 
     records: tuple[Record, ...]
     iterator: str | None
     behind_milliseconds: int
     children: tuple[str, ...] = ()
+    trimmed: str | None = None
+    reached: str | None = None
 
 
 class Streams(Protocol):

@@ -49,6 +49,14 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How long to rest between two reads of a shard; the defaults are Kinesis's."""
+
+    behind_seconds: float = READ_SECONDS
+    at_tip_seconds: float = READ_SECONDS_AT_TIP
+
+
+@dataclass(frozen=True, slots=True)
 class Tools:
     """What the threads of all shards share: the edges, the tables, the limits of a batch, time and chance."""
 
@@ -60,6 +68,7 @@ class Tools:
     batch_age_seconds: float
     clock: Clock
     chance: Callable[[], float]
+    pace: Pace = Pace()
     from_avro: Callable[[bytes, str], JsonValue] = without_registry
 
     def announce(self, stream: Stream, shard: Shard) -> None:
@@ -91,6 +100,7 @@ class ShardReader:
         self._filed: list[Filed] = []
         self._filed_bytes = 0
         self._filed_since = 0.0
+        self._reached: str | None = None
         self._tip_due = 0.0
 
     def run(self, *, until_caught_up: bool) -> Outcome:
@@ -111,7 +121,9 @@ class ShardReader:
                 self._write()
                 return self._leave_gone()
             if reply is not None:
+                self._heed_trimmed(reply)
                 self._file(reply.records)
+                self._reached = reply.reached
                 if reply.iterator is None:
                     self._close(reply.children)
                     return Outcome.SHARD_END
@@ -124,6 +136,7 @@ class ShardReader:
             if at_tip and not self._filed and not self._lossy:
                 self._note_tip(asked_at)
             if caught_up:
+                self._pass_by()
                 return Outcome.CAUGHT_UP
             self._halt.rest(self._pause_seconds(reply))
         self._halt.check()
@@ -167,9 +180,17 @@ class ShardReader:
 
     def _heed_retention(self) -> None:
         """Expect a gap where the stream may have dropped what comes next, as it does under a good iterator too."""
-        if may_have_lost(self._read_until, self._clock.utc(), self.retention):
+        if self.retention is not None and may_have_lost(self._read_until, self._clock.utc(), self.retention):
             self._write()  # a gap can only stand between two batches
             self._lossy = True
+
+    def _heed_trimmed(self, reply: Reply) -> None:
+        """Leave a gap where the stream says that it has dropped what comes next; what was there before us is none."""
+        never_read = self._read_until is None and not self._filed
+        if reply.trimmed is None or never_read:
+            return
+        self._write()
+        self._leave_gap(int(reply.trimmed) + 1)
 
     def _open(self) -> None:
         """Get an iterator past the last record read, whether that is written yet or not."""
@@ -235,7 +256,8 @@ class ShardReader:
             pause = pause_seconds(self._failures, self._tools.chance())
             pause = max(pause, READ_SECONDS)
         else:
-            pause = READ_SECONDS if reply.behind_milliseconds else READ_SECONDS_AT_TIP
+            pace = self._tools.pace
+            pause = pace.behind_seconds if reply.behind_milliseconds else pace.at_tip_seconds
         if self._filed:
             pause = min(pause, max(READ_SECONDS, self._tools.batch_age_seconds - self._age_seconds()))
         return pause
@@ -244,11 +266,19 @@ class ShardReader:
         """Write what was read, if anything, and checkpoint."""
         if not self._filed:
             return
-        batch = build(Place(self._stream.identity, self._shard, self._after), self._filed, self._tools.tables.values())
+        self._write_batch(self._filed[-1].arrived_at)
+
+    def _pass_by(self) -> None:
+        """At the tip, cover what can hold no record by a batch without any, that it be no gap once it is dropped."""
+        if not self._filed and int(self._reached or START) > int(self._after) and self._read_until is not None:
+            self._write_batch(self._read_until)
+
+    def _write_batch(self, arrived_at: datetime) -> None:
+        place = Place(self._stream.identity, self._shard, self._after)
+        batch = build(place, self._filed, self._tools.tables.values(), reached=self._reached)
         self._writer.write(batch)
-        last = self._filed[-1]
         with metrics.CHECKPOINT_SECONDS.time():
-            self._persist("checkpoint", lambda: self._lease.checkpoint(last.seq, last.arrived_at))
+            self._persist("checkpoint", lambda: self._lease.checkpoint(batch.record.upto, arrived_at))
         self._count(batch)
 
     def _leave_gone(self) -> Outcome:
@@ -258,8 +288,12 @@ class ShardReader:
         if stream.identity != self._stream.identity or self._shard in {shard.id for shard in shards}:
             return Outcome.GONE
         # Kinesis drops a closed shard once all of it is past retention: who read until less long ago, read it all.
-        never_read = self._read_until is None
-        self._lossy = self._lossy or never_read or may_have_lost(self._read_until, self._clock.utc(), self.retention)
+        read_all = (
+            self._read_until is not None
+            and self.retention is not None
+            and not may_have_lost(self._read_until, self._clock.utc(), self.retention)
+        )
+        self._lossy = self._lossy or not read_all
         self._close(())
         return Outcome.SHARD_END
 
@@ -288,6 +322,7 @@ class ShardReader:
     def _note_tip(self, asked_at: datetime) -> None:
         if self._clock.monotonic() < self._tip_due:
             return
+        self._pass_by()
         tip = Tip(read_to_tip_at=asked_at, upto=self._after)
         self._writer.write_tip(Place(self._stream.identity, self._shard, self._after), tip)
         self._tip_due = self._clock.monotonic() + TIP_SECONDS

@@ -169,7 +169,7 @@ class World:
     quarantine: FaultyObjects = field(default_factory=FaultyObjects)
     table: MemoryTable = field(default_factory=MemoryTable)
     batch_bytes: int = 8_000_000
-    retention: timedelta = STREAM.retention
+    retention: timedelta | None = STREAM.retention
     workers: int = 0
 
     def __post_init__(self) -> None:
