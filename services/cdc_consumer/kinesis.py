@@ -44,11 +44,15 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard as the stream lists it; `ending` is its last possible sequence number once it is closed."""
+    """A shard as the stream lists it; `ending` is its last possible sequence number once it is closed.
+
+    `hash_keys` are the first and the last hash key that it takes.
+    """
 
     id: str
     parents: tuple[str, ...] = ()
     ending: str | None = None
+    hash_keys: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,7 @@ def _shard(shard: ShardTypeDef) -> Shard:
         id=shard["ShardId"],
         parents=tuple(parent for parent in parents if parent),
         ending=shard["SequenceNumberRange"].get("EndingSequenceNumber"),
+        hash_keys=(int(shard["HashKeyRange"]["StartingHashKey"]), int(shard["HashKeyRange"]["EndingHashKey"])),
     )
 
 

@@ -109,4 +109,4 @@ def test_shards_of_all_pages(stub: Stubber, streams: KinesisStreams) -> None:
         "SequenceNumberRange": {"StartingSequenceNumber": "6"},
     }
     stub.add_response("list_shards", {"Shards": [merged]}, {"NextToken": "t"})
-    assert streams.shards(STREAM) == (Shard("0", (), "5"), Shard("2", ("0", "1"), None))
+    assert streams.shards(STREAM) == (Shard("0", (), "5", (0, 1)), Shard("2", ("0", "1"), None, (0, 1)))
