@@ -17,9 +17,9 @@ from cdc.objects import OtherContent
 from cdc_consumer.clock import Clock
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
-from cdc_consumer.kinesis import Record, Reply, Shard, Stream
 from cdc_consumer.lease import Lease, taken
 from cdc_consumer.shard import Outcome, ShardReader
+from cdc_consumer.stream import Record, Reply, Shard, Stream
 from cdc_consumer.tools import Tools
 from tests.raw_zone import MemoryObjects
 

@@ -16,9 +16,9 @@ from cdc.errors import LeaseLost, TransientFault
 from cdc_consumer.clock import Clock
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import RENEWALS_PER_LEASE, HeldLease
-from cdc_consumer.kinesis import Reply, Shard, Stream
 from cdc_consumer.lease import TRIM_HORIZON, Lease
 from cdc_consumer.outlook import Outlook, Taken
+from cdc_consumer.stream import Reply, Shard, Stream
 
 if TYPE_CHECKING:
     from tests.simulated_fleet import Simulation

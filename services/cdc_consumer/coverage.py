@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cdc_consumer.kinesis import Shard
+from cdc_consumer.stream import Shard
 
 HASH_KEY_LAST = 2**128 - 1
 """Kinesis hashes partition keys by MD5 (AWS docs: "Shard")."""

@@ -13,10 +13,10 @@ from cdc.telemetry import get_log
 from cdc_consumer import metrics
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease, LeaseStore
-from cdc_consumer.kinesis import Stream
 from cdc_consumer.lease import Lease
 from cdc_consumer.outlook import Taken
 from cdc_consumer.shard import Outcome, ShardReader
+from cdc_consumer.stream import Stream
 from cdc_consumer.tools import Tools
 
 STOP_SECONDS = 8.0

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cdc_consumer.kinesis import Shard
+from cdc_consumer.stream import Shard
 
 TRIM_HORIZON = "TRIM_HORIZON"
 """The checkpoint of a shard of which nothing was written yet."""

@@ -11,9 +11,9 @@ from cdc_consumer import metrics
 from cdc_consumer.claims import Because, Claim, View, claims, next_free_at
 from cdc_consumer.clock import Clock
 from cdc_consumer.coverage import uncovered
-from cdc_consumer.kinesis import Shard, Stream, Streams
 from cdc_consumer.lease import SHARD_END, Lease, Sighting, lease_key, parents_ended, taken, watch
 from cdc_consumer.lease_table import LeaseTable
+from cdc_consumer.stream import Shard, Stream, Streams
 
 LOOKS_PER_LEASE = 6
 LOOK_SECONDS_MAX = 5.0

@@ -19,9 +19,9 @@ from cdc_consumer.batch import Batch, Closing, OpenBatch, Place, build
 from cdc_consumer.filing import Filed, file_record
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
-from cdc_consumer.kinesis import IteratorExpired, Record, Reply, Shard, ShardGone, Stream
 from cdc_consumer.pace import READ_SECONDS
 from cdc_consumer.resume import find_resume, may_have_lost
+from cdc_consumer.stream import IteratorExpired, Record, Reply, Shard, ShardGone, Stream
 from cdc_consumer.tools import Tools
 from cdc_consumer.writer import BatchWriter
 

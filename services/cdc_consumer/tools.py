@@ -12,9 +12,9 @@ from cdc.objects import ObjectStore
 from cdc.raw import START, Tip, tip_path
 from cdc_consumer.avro import JsonValue, without_registry
 from cdc_consumer.clock import Clock
-from cdc_consumer.kinesis import Shard, Stream, Streams
 from cdc_consumer.pace import PAGES_AT_ONCE, Pace, seconds_between_reads
 from cdc_consumer.routing import Tables
+from cdc_consumer.stream import Shard, Stream, Streams
 
 
 @dataclass(frozen=True, slots=True)

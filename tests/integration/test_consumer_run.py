@@ -23,7 +23,7 @@ from cdc_consumer.batch import OpenBatch, Place, build
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.filing import file_record
 from cdc_consumer.halt import Halt
-from cdc_consumer.kinesis import Record
+from cdc_consumer.stream import Record
 from cdc_consumer.writer import BatchWriter
 from sandbox.aws import Aws
 from sandbox.process import Command, Process, wait_until

@@ -13,7 +13,8 @@ import pytest
 from cdc.errors import FatalFault
 from cdc.raw import SEQUENCE_DIGITS
 from cdc_consumer.coverage import HASH_KEY_LAST, uncovered
-from cdc_consumer.kinesis import KinesisStreams, Record, Shard, ShardGone, Stream
+from cdc_consumer.kinesis import KinesisStreams
+from cdc_consumer.stream import Record, Shard, ShardGone, Stream
 from sandbox.process import wait_until
 from tests.emulator import Service, Services
 

@@ -18,9 +18,9 @@ from cdc_consumer.clock import SYSTEM_CLOCK, Clock
 from cdc_consumer.consumer import consume
 from cdc_consumer.coverage import HASH_KEY_LAST
 from cdc_consumer.crew import Crew
-from cdc_consumer.kinesis import Record, Reply, Shard, ShardGone, Stream
 from cdc_consumer.lease import SHARD_END, Lease, renewed, taken
 from cdc_consumer.outlook import Outlook
+from cdc_consumer.stream import Record, Reply, Shard, ShardGone, Stream
 from cdc_consumer.tools import Tools
 from sandbox.process import wait_until
 from tests.raw_zone import MemoryObjects

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc_consumer.coverage import HASH_KEY_LAST, uncovered
-from cdc_consumer.kinesis import Shard
+from cdc_consumer.stream import Shard
 
 LOW, HIGH = (0, 99), (100, HASH_KEY_LAST)
 

@@ -11,7 +11,8 @@ from botocore.stub import Stubber
 from mypy_boto3_kinesis import KinesisClient
 
 from cdc.errors import FatalFault, TransientFault
-from cdc_consumer.kinesis import IteratorExpired, KinesisStreams, Record, Reply, Shard, ShardGone, Stream
+from cdc_consumer.kinesis import KinesisStreams
+from cdc_consumer.stream import IteratorExpired, Record, Reply, Shard, ShardGone, Stream
 
 STREAM = Stream("s", "s-20261121T120000Z", timedelta(hours=24))
 

@@ -14,7 +14,6 @@ from cdc.errors import LeaseLost, TransientFault
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease, renewing
-from cdc_consumer.kinesis import Shard
 from cdc_consumer.lease import (
     SHARD_END,
     TRIM_HORIZON,
@@ -26,6 +25,7 @@ from cdc_consumer.lease import (
     renewed,
     taken,
 )
+from cdc_consumer.stream import Shard
 from sandbox.process import wait_until
 
 ARRIVED = datetime(2026, 11, 21, tzinfo=UTC)

@@ -9,9 +9,9 @@ from contextlib import nullcontext
 import pytest
 
 from cdc.errors import FatalFault, LeaseLost, TransientFault
-from cdc_consumer.kinesis import IteratorExpired, Shard
 from cdc_consumer.lease import SHARD_END, Lease, taken
 from cdc_consumer.shard import Outcome
+from cdc_consumer.stream import IteratorExpired, Shard
 from tests.shard_world import NOON, SHARD, Crash, World, event, seq
 
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from cdc_consumer.kinesis import IteratorExpired, Record, Shard, ShardGone
 from cdc_consumer.lease import SHARD_END, Lease
 from cdc_consumer.shard import Outcome
+from cdc_consumer.stream import IteratorExpired, Record, Shard, ShardGone
 from tests.shard_world import KEY, NOON, SHARD, SPREAD, STREAM, World, event, seq
 
 
