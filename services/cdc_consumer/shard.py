@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple, TypeVar
 
 from cdc.errors import TransientFault
-from cdc.raw import START, Tip
+from cdc.raw import START, BatchRecord, Tip
 from cdc.telemetry import get_log
 from cdc_consumer import metrics
 from cdc_consumer.avro import JsonValue
@@ -76,6 +76,7 @@ class ShardReader:
         self._open_batch = OpenBatch()
         self._open_since = 0.0
         self._reached: str | None = None
+        self._closed_as: BatchRecord | None = None
         self._at_tip = False
         self._tip_due = 0.0
 
@@ -331,11 +332,12 @@ class ShardReader:
         listed = {shard.id for shard in shards if self._shard in shard.parents}
         ending = next((shard.ending for shard in shards if shard.id == self._shard), None)
         closing = Closing(ending, tuple(sorted(listed | set(children))))
-        if self._lossy:
+        if self._lossy and self._closed_as is None:
             self._leave_gap(max(int(ending or START), int(self._after) + 2))
-        batch = self._writer.write(self._build(closing))
-        self._end(closing.children)
-        self._count(batch)
+        # Another worker may have closed the shard before us, or written what we read not knowing that it was the end.
+        while self._closed_as is None:
+            self._count(self._writer.write(self._build(closing)))
+        self._end(self._closed_as.children)
 
     def _end(self, children: tuple[str, ...]) -> None:
         self._checkpoint(lambda: self._lease.end(children))
@@ -360,6 +362,8 @@ class ShardReader:
         """Begin the next batch after this one, which is durable."""
         record = batch.record
         self._after, self._open_batch = record.upto, OpenBatch()
+        if record.closed:
+            self._closed_as = record
         metrics.WRITTEN_BATCHES.inc()
         metrics.EMPTY_RECORDS.inc(record.empty)
         for item in record.objects:
