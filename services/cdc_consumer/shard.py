@@ -164,10 +164,11 @@ class ShardReader:
     @contextmanager
     def _leave(self) -> Iterator[None]:
         """Wait until there is room for a page; a shard at its tip gives a small one."""
-        if self._at_tip:
+        pages = self._tools.pages
+        if self._at_tip or pages is None:
             yield
             return
-        while not self._tools.pages.acquire(timeout=PAGE_WAIT_SECONDS):
+        while not pages.acquire(timeout=PAGE_WAIT_SECONDS):
             if self._halt.ending:
                 yield
                 return
@@ -176,7 +177,7 @@ class ShardReader:
         try:
             yield
         finally:
-            self._tools.pages.release()
+            pages.release()
 
     def _read(self) -> Reply | None:
         """The next records, or None when the stream does not answer for now."""
@@ -242,7 +243,8 @@ class ShardReader:
 
         def file_once() -> Filed:
             self._halt.check()
-            return file_record(self._shard, record, self._tools.tables, self._from_avro)
+            tools = self._tools
+            return file_record(self._shard, record, tools.tables, self._from_avro, splits=tools.has_aggregates)
 
         return self._persist("read a value in Avro", file_once)
 

@@ -183,6 +183,19 @@ def test_only_an_offset_committed_for_this_very_topic_is_a_checkpoint(
         assert GroupLeases(group).take("t-id/0", STREAM, Shard("0"), "me").checkpoint == checkpoint
 
 
+@pytest.mark.parametrize(
+    ("noted", "has_passed"),
+    [((5, "t-id"), True), ((5, ""), True), ((6, "t-of-before"), False), ((4, "t-id"), False), (None, False)],
+)
+def test_an_offset_of_a_topic_of_before_does_not_tell_that_its_reader_is_done(
+    noted: tuple[int, str] | None, *, has_passed: bool
+) -> None:
+    group = group_of(client := FakeClient(committed_={} if noted is None else {1: noted}))
+    with group.joined(["t"], FakeReaders().as_readers()):
+        assert GroupLeases(group).passed([(ZERO, "t-id", 0), (ONE, "t-id", 5)]) is has_passed
+    assert client.closed
+
+
 def test_what_ends_the_polling_ends_the_program() -> None:
     client = FakeClient()
     group = group_of(client)
