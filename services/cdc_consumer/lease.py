@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cdc_consumer.stream import Shard
+from cdc_consumer.stream import Shard, Stream, is_creation
 
 TRIM_HORIZON = "TRIM_HORIZON"
 """The checkpoint of a shard of which nothing was written yet."""
@@ -41,6 +41,13 @@ class Lease:
 def lease_key(stream_identity: str, shard: str) -> str:
     """The key of a shard's lease."""
     return f"{stream_identity}/{shard}"
+
+
+def is_of_before(lease: Lease, stream: Stream) -> bool:
+    """Whether a lease is of a shard of another stream that had this one's name, and was deleted."""
+    identity = lease.key.partition("/")[0]
+    start = f"{stream.name}-"
+    return identity != stream.identity and identity.startswith(start) and is_creation(identity.removeprefix(start))
 
 
 def taken(lease: Lease, owner: str) -> Lease:

@@ -217,6 +217,24 @@ def test_the_lease_of_a_dropped_shard_that_was_written_to_its_end_is_removed() -
     assert [one.shard.id for one in seen.take((), ())] == ["c"]
 
 
+def test_leases_of_a_stream_of_before_are_told_and_removed_and_those_of_other_streams_are_not() -> None:
+    streams, table = MemoryStreams(), MemoryTable()
+    streams.add("a", 5)
+    before = ["s-20200101T000000Z/a", "s-20200101T000000Z/b"]
+    others = ["s-t-20200101T000000Z/a", "t-20200101T000000Z/a", "s-20200101T000000Z-20200101T000000Z/a", "s-x/a"]
+    table.rows = {key: Lease(key, checkpoint=SHARD_END if key == before[1] else "3") for key in [*before, *others]}
+    now = 0.0
+    seen = Outlook("me", streams, table, 30, replace(SYSTEM_CLOCK, monotonic=lambda: now), lambda: 0.5, lambda *_: None)
+    seen.start(["s"])
+    with capture_logs() as log:
+        for now, rows in ((0.0, 6), (299.0, 6), (330.0, 4)):  # noqa: B007
+            assert seen.look(all_anew=False)
+            assert len(table.rows) == rows
+    assert set(table.rows) == set(others)
+    assert [line["lease"] for line in log if "made anew" in line["event"]] == [before[0]]
+    assert [one.shard.id for one in seen.take((), ())] == ["a"]
+
+
 def test_a_hole_in_the_hash_keys_is_told_when_it_stays() -> None:
     streams, table = MemoryStreams(), MemoryTable()
     streams.add("a", 5)
