@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition
 from cdc.errors import FatalFault, LeaseLost
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.kafka.fault import Complaints
-from cdc_consumer.kafka.group import Group, Partition, Readers
+from cdc_consumer.kafka.group import FEEDS_BYTES_MAX, Group, Partition, Readers
 from cdc_consumer.kafka.message import arrived_at
 from cdc_consumer.kafka.streams import GroupLeases
 from cdc_consumer.kafka.watch import Watch
@@ -158,6 +158,15 @@ def test_a_partition_that_goes_is_checkpointed_while_the_rebalance_waits() -> No
         with pytest.raises(LeaseLost):
             group.feed(ZERO)
         assert client.callers == {"poll"}
+
+
+def test_all_feeds_together_hold_as_much_whenever_their_partitions_came() -> None:
+    client = FakeClient()
+    group = group_of(client)
+    with group.joined(["t"], FakeReaders().as_readers()):
+        for number in range(4):
+            client.tell("on_assign", number)
+        assert sum(group.feed(one).bytes_max for one in group.ours()) == FEEDS_BYTES_MAX
 
 
 def test_a_partition_that_was_lost_is_dropped_at_once() -> None:

@@ -42,7 +42,7 @@ class Feed:
     """Filled by the thread that polls, emptied by the partition's; whoever opens it says where to go on."""
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max  # changes with the number of partitions
         self._changed = threading.Condition()
         self._items: deque[Record | Trimmed] = deque()
         self._bytes = 0
@@ -72,12 +72,12 @@ class Feed:
     @property
     def is_full(self) -> bool:
         """Whether to stop fetching until the thread has caught up."""
-        return self._bytes > self._bytes_max
+        return self._bytes > self.bytes_max
 
     @property
     def has_room(self) -> bool:
         """Whether to fetch again; well below full, since stopping throws away what the client has fetched ahead."""
-        return self._bytes <= self._bytes_max // 2
+        return self._bytes <= self.bytes_max // 2
 
     def put(self, records: Iterable[Record]) -> None:
         """Add records; those from before the position are left over from an earlier one."""
