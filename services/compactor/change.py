@@ -20,6 +20,8 @@ from compactor.mask import masker
 
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
+Identity = tuple[Key, Position]
+"""What makes two changes the same one, however often and by whatever way it comes."""
 
 NAME_BYTES_MAX = 63
 COLUMNS_MAX = 1600
@@ -63,6 +65,11 @@ class Change:
     unchanged: frozenset[str]
     origin: Origin | None = None
     faults: tuple[RecordFault, ...] = ()
+
+    @property
+    def identity(self) -> Identity:
+        """Its key and position."""
+        return self.key, self.position
 
     @property
     def fault(self) -> RecordFault | None:
