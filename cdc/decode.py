@@ -16,15 +16,19 @@ class Decoder:
         self._contract = contract
         self._debezium = debezium.Decoder(contract)
 
-    def decode(self, payload: bytes | memoryview | msgspec.Raw, epoch: int) -> tuple[ChangeEvent, ...]:
+    def decode(
+        self, payload: bytes | memoryview | msgspec.Raw, epoch: int, avro_schema: str | None = None
+    ) -> tuple[ChangeEvent, ...]:
         """The change events of one message: one, or the two of a key change by DMS, or none where nothing changed.
+
+        `avro_schema` is the text of the schema that a message had which came in Avro.
 
         Raises:
             RecordFault: when the message is no change event, or lacks what a merge needs.
         """
-        if dms.is_dms(payload):
+        if avro_schema is None and dms.is_dms(payload):
             return dms.decode(payload, self._contract, epoch)
-        return (self._debezium.decode(payload, epoch),)
+        return (self._debezium.decode(payload, epoch, avro_schema),)
 
 
 def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> tuple[ChangeEvent, ...]:

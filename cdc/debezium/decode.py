@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from cdc.contract import TableContract
+from cdc.debezium.avro_names import source_names
+from cdc.debezium.avro_schema import as_in_raw, connect_schema
 from cdc.debezium.flat import Stated, read_flat
 from cdc.debezium.forms import SchemaField, forms_of_modes, forms_of_schema
 from cdc.debezium.placeholder import placeholders
@@ -70,19 +72,31 @@ class Decoder:
         self._unnamed = placeholders(None, modes)
         self._key = frozenset(contract.column(name).source_name for name in contract.key)
         self._forms_of_schema = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_schema)
+        self._dialect_of_avro = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_avro_schema)
         self._nulled = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(_nulled)
 
-    def decode(self, payload: bytes | memoryview | msgspec.Raw, epoch: int) -> ChangeEvent:
-        """The change event that a message states, its placeholders taken out.
+    def decode(
+        self, payload: bytes | memoryview | msgspec.Raw, epoch: int, avro_schema: str | None = None
+    ) -> ChangeEvent:
+        """The change event that a message states, its placeholders taken out; one in Avro is read by its schema.
 
         Raises:
             RecordFault: when the message is no change event, or lacks what a merge needs.
         """
         raw = bytes(payload)
+        if avro_schema is not None:
+            return self._event(*self._stated_in_avro(raw, avro_schema), epoch)
         if SPELT not in raw:
             return self._event(*self._stated(raw), epoch)
         event = self._event(*self._stated(raw.replace(SPELT, _MARKED)), epoch)
         return replace(event, before=_unmarked(event.before), after=_unmarked(event.after))
+
+    def _stated_in_avro(self, payload: bytes, schema: str) -> tuple[Stated, Forms]:
+        names, forms = self._dialect_of_avro(schema)
+        stated, _ = self._stated(payload)
+        if names:
+            stated = replace(stated, before=_renamed(stated.before, names), after=_renamed(stated.after, names))
+        return stated, forms
 
     def _stated(self, payload: bytes | memoryview | msgspec.Raw) -> tuple[Stated, Forms | None]:
         envelope, schema = self._unwrapped(payload)
@@ -128,9 +142,14 @@ class Decoder:
             fields = _SCHEMA.decode(schema).fields or []
         except _UNREADABLE:
             raise RecordFault("not-debezium", "the message's schema is none of Kafka Connect's") from None
-        row = next((field.fields or [] for field in fields if field.field == "after" and field.fields), None)
-        before = next((field.fields or [] for field in fields if field.field == "before" and field.fields), None)
-        return forms_of_schema(row or before or fields, self._contract)
+        return forms_of_schema(_row_fields(fields), self._contract)
+
+    def _read_avro_schema(self, schema: str) -> tuple[Mapping[str, str], Forms]:
+        """The columns that have other names in the message, and the forms of all."""
+        row = [as_in_raw(field) for field in _row_fields(connect_schema(schema).fields or [])]
+        names = source_names(row, [column.source_name for column in self._contract.columns])
+        renamed = [msgspec.structs.replace(field, field=names.get(field.field or "", field.field)) for field in row]
+        return names, forms_of_schema(renamed, self._contract)
 
     def _event(self, stated: Stated, forms: Forms | None, epoch: int) -> ChangeEvent:
         try:
@@ -189,6 +208,17 @@ class Decoder:
         if not nulled or (before and any(before[name] is not None for name in before.keys() - self._key)):
             return frozenset()
         return frozenset(name for name in nulled if name in after and after[name] is None)
+
+
+def _row_fields(fields: list[SchemaField]) -> list[SchemaField]:
+    """The fields of a row in the schema of an envelope, or of a flattened row."""
+    row = next((field.fields for field in fields if field.field == "after" and field.fields), None)
+    before = next((field.fields for field in fields if field.field == "before" and field.fields), None)
+    return row or before or fields
+
+
+def _renamed(row: Mapping[str, Any] | None, names: Mapping[str, str]) -> Mapping[str, Any] | None:
+    return None if row is None else {names.get(name, name): value for name, value in row.items()}
 
 
 def _nulled(forms: Forms) -> frozenset[str]:

@@ -18,7 +18,8 @@ from cdc.form import Form, Forms, Kind
 from cdc.postgres_type import PostgresType
 from cdc.producer import ProducerModes
 
-_CONNECT_DECIMAL = "org.apache.kafka.connect.data.Decimal"
+CONNECT_DECIMAL = "org.apache.kafka.connect.data.Decimal"
+VARIABLE_SCALE_DECIMAL = "io.debezium.data.VariableScaleDecimal"
 _MILLISECOND_DIGITS = 3
 _NAMED = {
     "io.debezium.time.Date": Form(Kind.DAYS),
@@ -38,7 +39,7 @@ _NAMED = {
     "org.apache.kafka.connect.data.Date": Form(Kind.DAYS),
     "org.apache.kafka.connect.data.Time": Form(Kind.MILLISECONDS, is_cut=True),
     "org.apache.kafka.connect.data.Timestamp": Form(Kind.MILLISECONDS, is_cut=True),
-    "io.debezium.data.VariableScaleDecimal": Form(Kind.VARIABLE_SCALE),
+    VARIABLE_SCALE_DECIMAL: Form(Kind.VARIABLE_SCALE),
     "io.debezium.data.Bits": Form(Kind.BITS),
     "io.debezium.data.geometry.Point": Form(Kind.POINT),
     "io.debezium.data.geometry.Geometry": Form(Kind.GEOMETRY),
@@ -65,6 +66,7 @@ class SchemaField(msgspec.Struct):
     name: str | None = None
     parameters: dict[str, Any] | None = None
     items: SchemaField | None = None
+    values: SchemaField | None = None
     fields: list[SchemaField] | None = None
 
 
@@ -109,7 +111,7 @@ def _by_schema(field: SchemaField, type_: PostgresType, modes: ProducerModes) ->
     if field.type == "array":
         element = _by_schema(field.items, type_.element, modes) if field.items is not None else _UNKNOWN
         return Form(Kind.ARRAY, element=element, is_lossless=False)
-    if field.name == _CONNECT_DECIMAL:
+    if field.name == CONNECT_DECIMAL:
         scale = (field.parameters or {}).get("scale")
         is_number = isinstance(scale, str) and scale.removeprefix("-").isdecimal() and len(scale) <= 6
         return Form(Kind.UNSCALED, int(scale)) if is_number and isinstance(scale, str) else _UNKNOWN

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +24,7 @@ from cdc.raw import (
     padded,
     sha256,
 )
+from cdc_consumer.avro import JsonValue, without_registry
 from cdc_consumer.kinesis import Record
 from cdc_consumer.routing import Commit, Empty, LeftOut, Route, Tables, ToQuarantine, ToTable, route
 
@@ -92,12 +93,15 @@ class Batch:
     left_out: Mapping[str, int]
 
 
-def file_record(shard: str, record: Record, tables: Tables) -> Filed:
-    """Decide where a record goes and make the line that it becomes there."""
-    destination = route(record.data, tables)
+def file_record(
+    shard: str, record: Record, tables: Tables, from_avro: Callable[[bytes], JsonValue] = without_registry
+) -> Filed:
+    """Decide where a record goes and make the line that it becomes there; `from_avro` makes JSON of a value in Avro."""
+    destination = route(record.data, tables, from_avro)
     line = b""
     if isinstance(destination, ToTable):
-        raw = RawLine(shard, record.seq, 0, _text(record.arrived_at), msgspec.Raw(destination.line))
+        body = msgspec.Raw(destination.line)
+        raw = RawLine(shard, record.seq, 0, _text(record.arrived_at), body, destination.schema_id)
         line = _ENCODER.encode(raw)
         destination = ToTable(destination.table, b"")  # one copy of it is enough
     elif isinstance(destination, ToQuarantine):

@@ -14,6 +14,7 @@ from collections.abc import Collection
 import cdc.aws
 from cdc.errors import TransientFault
 from cdc.objects import S3Objects
+from cdc_consumer.avro import AvroReader, without_registry
 from cdc_consumer.aws_fault import AwsError, aws_fault
 from cdc_consumer.backoff import FaultReport, persist
 from cdc_consumer.clock import SYSTEM_CLOCK
@@ -23,6 +24,7 @@ from cdc_consumer.kinesis import KinesisStreams
 from cdc_consumer.lease_table import DynamoLeaseTable, LeaseTable
 from cdc_consumer.outlook import Outlook
 from cdc_consumer.routing import tables_by_source
+from cdc_consumer.schema_registry import ConfluentRegistry
 from cdc_consumer.settings import ConsumerSettings
 from cdc_consumer.shard import Tools
 
@@ -39,15 +41,18 @@ def run(settings: ConsumerSettings, stop: threading.Event, *, until_caught_up: b
         kinesis, s3, dynamodb = cdc.aws.kinesis(), cdc.aws.s3(), cdc.aws.dynamodb()
     except AwsError as error:
         raise aws_fault("make the AWS clients", "AWS_*", error, hint="give region and credentials") from error
+    raw = S3Objects(s3, settings.raw)
+    registry = settings.schema_registry and ConfluentRegistry(settings.schema_registry)
     tools = Tools(
         streams=KinesisStreams(kinesis),
-        raw=S3Objects(s3, settings.raw),
+        raw=raw,
         quarantine=S3Objects(s3, settings.quarantine),
         tables=tables_by_source(settings.tables),
         batch_bytes=settings.batch_bytes,
         batch_age_seconds=settings.batch_age_seconds,
         clock=SYSTEM_CLOCK,
         chance=random.random,
+        from_avro=AvroReader(registry, raw, SYSTEM_CLOCK.monotonic).read if registry else without_registry,
     )
     table = DynamoLeaseTable(dynamodb, settings.leases)
     streams = tuple(dict.fromkeys(settings.source.streams))

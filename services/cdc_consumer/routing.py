@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ import msgspec
 from cdc.contract import TableContract
 from cdc.errors import RecordFault
 from cdc.raw import HEARTBEAT_PREFIX, one_line
+from cdc_consumer.avro import JsonValue, is_avro, without_registry
 
 DEPTH_MAX = 128
 """Deeper JSON is refused here, since parsers further on would give up at a depth that depends on who calls them."""
@@ -42,10 +43,14 @@ class Commit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ToTable:
-    """The record belongs to the lake table `table`; `line` is its payload on one line."""
+    """The record belongs to the lake table `table`; `line` is its payload on one line.
+
+    `schema_id` names the Avro schema that the payload had before it became JSON, if any.
+    """
 
     table: str
     line: bytes
+    schema_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +166,22 @@ def tables_by_source(contracts: Iterable[TableContract]) -> Tables:
     return {(contract.source_schema, contract.source_table): contract.name for contract in contracts}
 
 
-def route(data: bytes, tables: Tables) -> Route:
-    """Where a record goes; whatever its bytes are, this raises nothing."""
+def route(data: bytes, tables: Tables, from_avro: Callable[[bytes], JsonValue] = without_registry) -> Route:
+    """Where a record goes; `from_avro` makes JSON of a value in Avro.
+
+    Raises:
+        TransientFault, FatalFault: only what `from_avro` raises; whatever the bytes are, nothing else is.
+    """
     if not data:
         return Empty()
     try:
-        return _route(data, tables)
+        if not is_avro(data):
+            return _route(data, tables)
+        value = from_avro(data)
+        target = _route(value.json, tables)
     except RecordFault as fault:
         return ToQuarantine(fault.reason, data)
+    return replace(target, schema_id=value.schema_id) if isinstance(target, ToTable) else target
 
 
 def _route(data: bytes, tables: Tables) -> Route:

@@ -15,6 +15,7 @@ from cdc.objects import ObjectStore
 from cdc.raw import START, Tip, tip_path
 from cdc.telemetry import get_log
 from cdc_consumer import metrics
+from cdc_consumer.avro import JsonValue, without_registry
 from cdc_consumer.backoff import FaultReport, pause_seconds, persist
 from cdc_consumer.batch import Batch, Closing, Filed, Place, build, file_record
 from cdc_consumer.clock import Clock
@@ -59,6 +60,7 @@ class Tools:
     batch_age_seconds: float
     clock: Clock
     chance: Callable[[], float]
+    from_avro: Callable[[bytes, str], JsonValue] = without_registry
 
     def announce(self, stream: Stream, shard: Shard) -> None:
         """Let readers of raw know that a shard exists, by a tip without a time, unless it has one."""
@@ -182,7 +184,7 @@ class ShardReader:
         if self._lossy:
             self._leave_gap(int(records[0].seq))
         for record in records:
-            filed = file_record(self._shard, record, self._tools.tables)
+            filed = self._filed_record(record)
             size = len(filed.line) + 1 if filed.line else 0  # a line is ended by a line feed
             if self._filed_bytes and self._filed_bytes + size > self._tools.batch_bytes:
                 self._write()
@@ -195,6 +197,18 @@ class ShardReader:
         self._read_until = records[-1].arrived_at
         metrics.READ_RECORDS.inc(len(records))
         metrics.READ_BYTES.inc(sum(len(record.data) for record in records))
+
+    def _filed_record(self, record: Record) -> Filed:
+        """Where a record goes; one in Avro waits while the schema registry is away, and is never passed over."""
+
+        def file_once() -> Filed:
+            self._halt.check()
+            return file_record(self._shard, record, self._tools.tables, self._from_avro)
+
+        return self._persist("read a value in Avro", file_once)
+
+    def _from_avro(self, data: bytes) -> JsonValue:
+        return self._tools.from_avro(data, self._stream.identity)
 
     def _leave_gap(self, first: int) -> None:
         """Let the next batch begin right before what the stream still has, so that the chain shows the gap."""

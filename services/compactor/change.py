@@ -10,7 +10,7 @@ from typing import Any
 
 from cdc.contract import Column, TableContract
 from cdc.decode import Decoder
-from cdc.errors import RecordFault
+from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
 from cdc.position import Position
@@ -33,6 +33,15 @@ _DOUBTFUL = (
     "a null that from Debezium may also mean unchanged: it has no placeholder for this type; "
     "REPLICA IDENTITY FULL makes it plain"
 )
+
+
+def no_schema(stream: str, schema_id: int) -> str:
+    """What is known of schemas where no raw zone is at hand.
+
+    Raises:
+        RecordFault: always.
+    """
+    raise RecordFault("avro-schema", f"schema {schema_id} of stream {stream} is not at hand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +112,38 @@ class _Plan:
 
 
 class ChangeReader:
-    """Turns raw lines of one table into changes; `new_columns` collects names that the contract does not know."""
+    """Turns raw lines of one table into changes; `new_columns` collects names that the contract does not know.
 
-    def __init__(self, contract: TableContract, pii_key: bytes, epoch: int) -> None:
+    `avro_schema` gets the schema, by stream and id, of records that came in Avro.
+    """
+
+    def __init__(
+        self, contract: TableContract, pii_key: bytes, epoch: int, avro_schema: Callable[[str, int], str] = no_schema
+    ) -> None:
         self._contract = contract
         self._pii_key = pii_key
         self._epoch = epoch
         self._decoder = Decoder(contract)
         self._plan = lru_cache(maxsize=DIALECTS_MAX)(self._new_plan)
         self._known = frozenset(column.source_name for column in contract.columns)
+        self._avro_schema = lru_cache(maxsize=DIALECTS_MAX)(avro_schema)
         self.new_columns: set[str] = set()
 
     def read(self, shard: str, batch: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
         """The changes of some lines of a shard's batch, and the records that none could be made of."""
         changes: list[Change] = []
         rejected: list[Rejected] = []
+        stream = shard.partition("/")[0]
         for line in lines:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
-                changes += [self._change(event, origin) for event in self._decoder.decode(line.event, self._epoch)]
+                schema = None if line.schema_id is None else self._avro_schema(stream, line.schema_id)
+                events = self._decoder.decode(line.event, self._epoch, schema)
+                changes += [self._change(event, origin) for event in events]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
+            except (TransientFault, FatalFault):
+                raise  # of reading a schema: nothing is known of the record yet
             except Exception as error:  # noqa: BLE001 - one record, whatever it is, must not stop all others
                 rejected.append(
                     Rejected(origin, RecordFault("unreadable", f"reading it raised {type(error).__name__}"))

@@ -15,6 +15,7 @@ from cdc import aws
 from cdc.contract import TableContract
 from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
+from cdc.raw import schema_path
 from cdc.telemetry import get_log
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
@@ -74,7 +75,7 @@ class TableCompactor:
         self._pair = pair
         self._raw = raw
         self._quarantine = quarantined
-        self._reader = ChangeReader(contract, pii_key, EPOCH)
+        self._reader = ChangeReader(contract, pii_key, EPOCH, self._avro_schema)
         self._index = pair.empty_index()
         plain = PlainReader(contract, pair.history.arrow_schema, pii_key, EPOCH)
         self._rounds = RoundReader(contract, self._reader, plain)
@@ -152,6 +153,9 @@ class TableCompactor:
             len(merged.history) + len(plain.history), merged.duplicates + plain.duplicates, merged.healed, holds
         )
         return moved
+
+    def _avro_schema(self, stream: str, schema_id: int) -> str:
+        return self._raw.get(schema_path(stream, schema_id)).decode()
 
     def _commit_table(self, merged: Merged, plain: PlainMerge | None, index: RowIndex, progress: Progress) -> None:
         rows = self._pair.sorted_rows(merged.rows.values(), plain.rows if plain else None)

@@ -13,7 +13,7 @@ from pyiceberg.catalog import Catalog
 from cdc.contract import parse_contract
 from compactor.lake.catalog import open_catalog
 from compactor.lake.commit import CommitConflict
-from compactor.lake.status_table import StatusTable
+from compactor.lake.status_table import KEPT, StatusTable
 from compactor.progress import Progress
 from compactor.statement import Statement, statement
 from sandbox.aws import Aws
@@ -73,6 +73,19 @@ def test_a_snapshot_of_the_last_minutes_stays_readable(catalog: Catalog) -> None
     table = catalog.load_table("herald.cdc_status")
     for snapshot in table.metadata.snapshots:
         assert table.scan(snapshot_id=snapshot.snapshot_id).to_arrow().num_rows == 1
+
+
+def test_a_file_that_a_kept_snapshot_still_has_is_not_deleted(catalog: Catalog) -> None:
+    StatusTable(catalog, "herald").replace({"t": told(0)}, NOW)
+    table = catalog.load_table("herald.cdc_status")
+    table.append(table.scan().to_arrow())  # another engine's INSERT: its snapshot has both files
+    foreign = table.metadata.current_snapshot()
+    assert foreign is not None
+    now = datetime.fromtimestamp(foreign.timestamp_ms / 1000, UTC) + KEPT
+    StatusTable(catalog, "herald").replace({"t": told(60)}, now)
+    table = catalog.load_table("herald.cdc_status")
+    assert len(table.metadata.snapshots) == 2
+    assert table.scan(snapshot_id=foreign.snapshot_id).to_arrow().num_rows == 2
 
 
 def test_of_two_writers_the_second_is_told(catalog: Catalog) -> None:

@@ -11,6 +11,7 @@ from random import Random
 import psycopg
 import pytest
 
+from cdc_ops.cli import main
 from sandbox import usuarios
 from sandbox.aws import LAKE_BUCKET
 from sandbox.compare import compare
@@ -41,7 +42,9 @@ def quarantined(pipeline: Pipeline) -> dict[str, int]:
     return counts
 
 
-def test_the_lake_equals_the_source_and_what_cannot_be_merged_is_set_aside(tmp_path: Path) -> None:
+def test_the_lake_equals_the_source_and_what_cannot_be_merged_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Pipeline(tmp_path, Pace(shards=2)) as pipeline:
         with psycopg.connect(pipeline.postgres.dsn, autocommit=True) as source:
             usuarios.create(source, 50, Random(3), datetime.now(UTC))
@@ -78,14 +81,34 @@ def test_the_lake_equals_the_source_and_what_cannot_be_merged_is_set_aside(tmp_p
             source.execute("INSERT INTO \"Usuários\" (id, nome) VALUES (8, 'depois')")
             pipeline.wait_until_complete(pipeline.source_clock(), 120)
             assert differences(pipeline) == (1, 0)
+            for name, value in pipeline.environment().items():
+                monkeypatch.setenv(name, value)
+            told = status(capsys)
         pipeline.stop()
         logs = "".join(
             (tmp_path / f"{name}.log").read_text() for name in ("cdc-publisher", "cdc-consumer", "compactor")
         )
     # No value of a row, no secret: not even of the rows that were set aside.
     assert not any(
-        value in logs for value in ("depois", "aspas", "6f9619ff", "no json", PII_KEY, "9223372036854775807")
+        value in logs + told for value in ("depois", "aspas", "6f9619ff", "no json", PII_KEY, "9223372036854775807")
     )
+
+
+def status(capsys: pytest.CaptureFixture[str]) -> str:
+    """What `cdc status` says, found to be what happened; how late things are depends on the machine."""
+    capsys.readouterr()
+    main(["status", "--json", "--verify=checksums"])
+    told = capsys.readouterr().out
+    report = json.loads(told)
+    assert {problem["kind"] for problem in report["problems"]} <= {"late", "behind", "held"}
+    (table,) = report["tables"]
+    assert (table["table"]["live_rows"], table["set_aside"]) == (1, {"saldo": {"value-not-held": 1}})
+    assert {reason: pile["objects"] for reason, pile in report["quarantine"].items()} == {
+        "not-json": 1, "not-utf8": 1, "no-table": 1, "too-deep": 1, "value-not-held": 1,
+    }  # fmt: skip
+    assert sum(shard["verification"]["quarantined"] for shard in report["shards"]) == 4
+    assert len(report["leases"]) == len(report["shards"]) == 2
+    return told
 
 
 def differences(pipeline: Pipeline) -> tuple[int, int]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import cast
 
 import msgspec
 import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
 
 from cdc_ops.report import Level, Report
 from cdc_ops.status_text import status_text
@@ -183,6 +186,25 @@ def test_a_merge_that_was_cut_off_is_seen_and_gone_once_it_is_finished(
     merged.restart()
     merged.merge()
     assert not status_of(merged, NOW).tables[0].is_cut_off
+
+
+def test_a_merge_between_the_loads_of_history_and_table_does_not_look_cut_off(merged: World) -> None:
+    load = merged.catalog.load_table
+    loads: list[str] = []
+
+    class Racing:
+        def load_table(self, identifier: tuple[str, str]) -> Table:
+            loads.append(identifier[1])
+            loaded = load(identifier)
+            merged.merge()
+            return loaded
+
+    before = merged.pair().history.snapshot_id
+    view = look(cast("Catalog", Racing()), "lake", merged.contract.name)
+    assert view is not None
+    assert not view.is_cut_off
+    assert loads == [f"{merged.contract.name}_history", merged.contract.name]
+    assert view.properties["cdc.history-snapshot"] != str(before)  # there was a merge in between
 
 
 def test_a_held_shard_is_told_with_what_it_waits_before(world: World) -> None:

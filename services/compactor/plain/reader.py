@@ -122,6 +122,9 @@ class PlainReader:
         columns = len(self._contract.columns)
         astuple = msgspec.structs.astuple
         for place, line in enumerate(lines):
+            if line.raw.schema_id is not None:
+                others.append(place)  # its forms are those of its Avro schema
+                continue
             event = bytes(line.raw.event)
             try:
                 message = envelope(event)
