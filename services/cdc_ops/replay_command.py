@@ -22,7 +22,7 @@ RECORDS_PER_SECOND = 500.0
 _FILES = (".jsonl", ".jsonl.gz")
 _DESCRIPTION = """\
 Puts records that were quarantined, or that are in raw, back on a stream or in a file: payloads as they came, in the
-order of each shard, with partition keys that keep the order of each row. What is in the lake already changes nothing."""
+order of each shard, with partition keys that keep the order of each row. What the lake has already changes nothing."""
 _EPILOG = """
 examples:
   cdc replay --from quarantine --reason value-not-held --dry-run

@@ -119,6 +119,7 @@ class Player:
             pending = 0
             self.note(tally)
 
+        is_at_end = True
         for record in records:
             tally.objects.add(record.path)
             if record.shard in before and record.place <= before[record.shard]:
@@ -130,6 +131,7 @@ class Player:
             if pending >= FLUSH_RECORDS or (pending and pause > PAUSE_SECONDS_MIN):
                 settle()
             if self.clock.is_stopping() or (pause > PAUSE_SECONDS_MIN and not self.clock.rest(pause)):
+                is_at_end = False
                 break
             played += 1
             tally.records += 1
@@ -149,9 +151,8 @@ class Player:
             if self.clock.seconds() - told >= TOLD_SECONDS:
                 told = self.clock.seconds()
                 self.tell(tally)
-        else:
-            tally.is_whole = True
         settle()
+        tally.is_whole = is_at_end
 
 
 def summary(tally: Tally, *, is_dry_run: bool, left_over: int = 0, moved: int = 0) -> Summary:
