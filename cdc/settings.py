@@ -41,12 +41,7 @@ class S3Location:
         return f"{self.prefix}/{path}" if self.prefix else path
 
 
-def parse_source(value: object) -> Source:
-    """The streams that a text names.
-
-    Raises:
-        ValueError: with what it must look like.
-    """
+def _source(value: object) -> Source:
     url = urlsplit(str(value))
     names = tuple(name for name in (url.netloc + url.path).split(",") if name)
     if url.scheme == "kafka":
@@ -63,7 +58,7 @@ def _s3_location(value: object) -> S3Location:
     return S3Location(url.netloc, url.path.strip("/"))
 
 
-SourceSetting = Annotated[Source, BeforeValidator(parse_source)]
+SourceSetting = Annotated[Source, BeforeValidator(_source)]
 S3Setting = Annotated[S3Location, BeforeValidator(_s3_location)]
 
 

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from cdc.contract import ContractsSetting
 from cdc.errors import SettingsFault
-from cdc.settings import S3Setting, Settings, Source, describe, load, parse_source
+from cdc.settings import S3Setting, Settings, Source, SourceSetting, describe, load
 from cdc_ops.replay_selection import Kept, Selection, parse_batch, parse_days
 
 RECORDS_PER_SECOND = 500.0
 """Half of what one shard of Kinesis takes: a replay must not starve what is streamed meanwhile."""
 _FILES = (".jsonl", ".jsonl.gz")
+_SOURCE: TypeAdapter[Source] = TypeAdapter(SourceSetting)
 _DESCRIPTION = """\
 Puts records that were quarantined, or that are in raw, back on a stream or in a file: payloads as they came, in the
 order of each shard, with partition keys that keep the order of each row. What the lake has already changes nothing."""
@@ -210,9 +211,9 @@ def _target(text: str | None, problems: list[str]) -> Source | Path | None:
             problems.append("--to: must be kinesis://stream, or a file called *.jsonl or *.jsonl.gz")
         return path
     try:
-        source = parse_source(text)
-    except ValueError as error:
-        problems.append(f"--to: {error}")
+        source = _SOURCE.validate_python(text)
+    except ValidationError as error:
+        problems += [f"--to: {detail['msg'].removeprefix('Value error, ')}" for detail in error.errors()]
         return None
     if len(source.streams) != 1:
         problems.append("--to: must name one stream")
