@@ -106,7 +106,7 @@ def test_what_was_set_aside_comes_back_mended_and_what_followed_it_too(
     kept, mended = tmp_path / "kept.jsonl", tmp_path / "mended.jsonl.gz"
     assert replay("--from", "quarantine", "--reason", "value-not-held", "--to", str(kept))[0] == 0
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    mended.write_bytes(gzip.compress(kept.read_bytes().replace(b'"NaN"', b"null")))
+    mended.write_bytes(gzip.compress(kept.read_bytes().replace(b'"NAN"', b"null")))
     assert replay("--from", str(mended), *TO)[1]["replayed"] == 1
     settle(pipeline)
     assert differences(pipeline) == 1
@@ -127,7 +127,7 @@ def test_what_was_set_aside_comes_back_mended_and_what_followed_it_too(
     assert replay("--from", "quarantine", "--path", "_replayed/", "--dry-run")[1]["by_reason"] == {"unresolved": 2}
     capsys.readouterr()
     assert main(["replay", "--from", "quarantine", "--dry-run"]) == 0
-    assert not any(value in capsys.readouterr().err for value in ("depois", long[:20], "NaN"))
+    assert not any(value in capsys.readouterr().err for value in ("depois", long[:20], "NAN"))
 
 
 def test_a_day_of_raw_on_the_stream_again_changes_nothing(pipeline: Pipeline, replay: Any, tmp_path: Path) -> None:
