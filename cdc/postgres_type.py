@@ -91,6 +91,8 @@ class PostgresType:
             return 4 + 4 + 2 * ((max(precision - scale, 0) + 3) // 4 + (scale + 3) // 4) > _INLINE_BYTES_MAX
         if self.name in {"varchar", "char"}:  # length word, then up to four bytes a character
             return 4 + 4 * self.arguments[0] > _INLINE_BYTES_MAX
+        if self.name in {"bit", "varbit"} and self.arguments:  # length word, number of bits, then a byte for eight
+            return 4 + 4 + (self.arguments[0] + 7) // 8 > _INLINE_BYTES_MAX
         return self.name not in _FIXED_LENGTH
 
     def __str__(self) -> str:

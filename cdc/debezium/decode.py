@@ -18,6 +18,7 @@ from cdc.debezium.avro_names import source_names
 from cdc.debezium.avro_schema import as_in_raw, connect_schema
 from cdc.debezium.flat import Stated, read_flat
 from cdc.debezium.forms import SchemaField, forms_of_modes, forms_of_schema
+from cdc.debezium.identity import check_old_key, is_filler, is_whole
 from cdc.debezium.placeholder import placeholders
 from cdc.doubled_name import refuse_doubled_names_of_compact
 from cdc.errors import RecordFault
@@ -73,7 +74,7 @@ class Decoder:
         self._key = frozenset(contract.column(name).source_name for name in contract.key)
         self._forms_of_schema = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_schema)
         self._dialect_of_avro = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_avro_schema)
-        self._nulled = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(_nulled)
+        self._nulled = lru_cache(maxsize=2 * SCHEMAS_KEPT_MAX)(_nulled)
 
     def decode(
         self, payload: bytes | memoryview | msgspec.Raw, epoch: int, avro_schema: str | None = None
@@ -123,18 +124,15 @@ class Decoder:
     @staticmethod
     def _unwrapped(payload: bytes | memoryview | msgspec.Raw) -> tuple[_Envelope, bytes | None]:
         """The envelope, and the schema where there is one: it and the payload are then all that the message has."""
-        try:
-            envelope = _ENVELOPE.decode(payload)
-            if envelope.op is not None or envelope.source is not None or not bytes(envelope.payload):
-                return envelope, None
-            body = envelope.payload
-            schema = bytes(envelope.schema)
-            if schema in _NONE:
-                return _ENVELOPE.decode(body), None
-            inner = _ENVELOPE.decode(body)
-        except _UNREADABLE:
-            raise RecordFault("not-debezium", "the payload is no Debezium change event") from None
-        inner.payload = body
+        envelope = _envelope(payload)
+        body = bytes(envelope.payload)
+        if envelope.op is not None or envelope.source is not None or not body.startswith(b"{"):
+            return envelope, None
+        schema = bytes(envelope.schema)
+        inner = _envelope(body)
+        if schema in _NONE:
+            return inner, None
+        inner.payload = envelope.payload
         return inner, schema
 
     def _read_schema(self, schema: bytes) -> Forms:
@@ -160,15 +158,19 @@ class Decoder:
         if (before if op is Op.DELETE else after) is None and op is not Op.TRUNCATE:
             hint = "the table needs REPLICA IDENTITY DEFAULT or FULL and a primary key"
             raise RecordFault("no-row", "the event carries no row image", hint=hint)
-        unchanged = frozenset(self._unchanged(after)) if after else frozenset[str]()
-        doubtful = frozenset[str]()
+        if op is Op.DELETE and before and forms is not None:
+            check_old_key(before, self._key)
+        unchanged = doubtful = frozenset[str]()
+        if after and op is not Op.READ:  # a read has every value, and a text that equals the placeholder is the row's
+            unchanged = frozenset(self._unchanged(after))
         if after:
-            is_update = op is Op.UPDATE
-            if unchanged:
-                after, unchanged = self._filled(after, before if is_update else None, unchanged)
+            whole = before if op is Op.UPDATE and before and self._is_whole(before, after, unchanged) else None
             # A create with placeholders is the second half of a key change, and lacks what an update lacks.
-            if forms is not None and (is_update or (unchanged and op is Op.CREATE)):
-                doubtful = self._doubtful(after, before, self._nulled(forms))
+            may_lack = whole is None and (op is Op.UPDATE or (op is Op.CREATE and bool(unchanged)))
+            if unchanged:
+                after, unchanged = self._filled(after, whole, unchanged)
+            if forms is not None:
+                doubtful = self._doubtful(after, self._nulled(forms, may_lack=may_lack))
         return ChangeEvent(
             schema=stated.schema,
             table=stated.table,
@@ -189,25 +191,33 @@ class Decoder:
             if value.__class__ in _PLACEHOLDER_CLASSES and value in known.get(name, unnamed):
                 yield name
 
+    def _is_whole(self, before: Mapping[str, Any], after: Mapping[str, Any], unchanged: frozenset[str]) -> bool:
+        return is_whole(before, {name: after[name] for name in after.keys() - unchanged}, self._key)
+
     def _filled(
-        self, after: Mapping[str, Any], before: Mapping[str, Any] | None, unchanged: frozenset[str]
+        self, after: Mapping[str, Any], whole: Mapping[str, Any] | None, unchanged: frozenset[str]
     ) -> tuple[Mapping[str, Any], frozenset[str]]:
         """The row without its placeholders; with REPLICA IDENTITY FULL the image before has the values."""
         row = {name: value for name, value in after.items() if name not in unchanged}
-        if before:
-            gone = frozenset(self._unchanged(before))
-            known = {name for name in unchanged if before.get(name) is not None and name not in gone}
-            row |= {name: before[name] for name in known}
+        if whole:
+            gone = frozenset(self._unchanged(whole))
+            known = {name for name in unchanged if not is_filler(whole.get(name)) and name not in gone}
+            row |= {name: whole[name] for name in known}
             unchanged -= known
         return row, unchanged
 
-    def _doubtful(
-        self, after: Mapping[str, Any], before: Mapping[str, Any] | None, nulled: frozenset[str]
-    ) -> frozenset[str]:
-        """The nulls that may mean "unchanged"; none where the image before shows that the log has whole rows."""
-        if not nulled or (before and any(before[name] is not None for name in before.keys() - self._key)):
-            return frozenset()
-        return frozenset(name for name in nulled if name in after and after[name] is None)
+    @staticmethod
+    def _doubtful(after: Mapping[str, Any], nulled: frozenset[str]) -> frozenset[str]:
+        """The nulls that may stand for a value."""
+        return frozenset(name for name in nulled if name in after and after[name] is None) if nulled else nulled
+
+
+def _envelope(body: bytes | memoryview | msgspec.Raw) -> _Envelope:
+    """The envelope; one without anything where the body is none, as a flattened row with a column `source` is."""
+    try:
+        return _ENVELOPE.decode(body)
+    except _UNREADABLE:
+        return _Envelope()
 
 
 def _row_fields(fields: list[SchemaField]) -> list[SchemaField]:
@@ -221,8 +231,13 @@ def _renamed(row: Mapping[str, Any] | None, names: Mapping[str, str]) -> Mapping
     return None if row is None else {names.get(name, name): value for name, value in row.items()}
 
 
-def _nulled(forms: Forms) -> frozenset[str]:
-    return frozenset(name for name, form in forms.by_column.items() if form.is_null_when_unchanged)
+def _nulled(forms: Forms, *, may_lack: bool) -> frozenset[str]:
+    """The columns whose nulls may stand for a value, in a change that may lack what is unchanged or in any."""
+    return frozenset(
+        name
+        for name, form in forms.by_column.items()
+        if form.is_null_when_unread or (may_lack and form.is_null_when_unchanged)
+    )
 
 
 _PLACEHOLDER_CLASSES: frozenset[type] = frozenset({str, list, dict})

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from cdc.contract import TableContract
-from cdc.debezium.placeholder import may_be_null
+from cdc.debezium.placeholder import is_null_when_unread, may_be_null
 from cdc.form import Form, Forms, Kind
 from cdc.postgres_type import PostgresType
 from cdc.producer import ProducerModes
@@ -56,6 +56,8 @@ _PLAIN = {
     "map": Form(Kind.MAP),
 }
 _UNKNOWN = Form(Kind.UNKNOWN)
+_NOT_OF_DEBEZIUM = frozenset({"isbn13", "issn", "issn13", "ismn", "ismn13", "ean13", "upc"})
+"""Text types that Debezium omits, or with `include.unknown.datatypes` sends as bytes, which look like text."""
 
 
 class SchemaField(msgspec.Struct):
@@ -68,6 +70,8 @@ class SchemaField(msgspec.Struct):
     items: SchemaField | None = None
     values: SchemaField | None = None
     fields: list[SchemaField] | None = None
+    optional: bool = False
+    default: Any = None
 
 
 def forms_of_schema(row: Iterable[SchemaField], contract: TableContract) -> Forms:
@@ -78,7 +82,9 @@ def forms_of_schema(row: Iterable[SchemaField], contract: TableContract) -> Form
         if field.field is not None and field.field in types:
             type_ = types[field.field]
             form = _by_schema(field, type_, contract.producer)
-            forms[field.field] = _judged(form, type_, _modes_shown(field, contract.producer))
+            forms[field.field] = _judged(
+                form, type_, _modes_shown(field, contract.producer), _stands_for_null(field, contract)
+            )
     return Forms(forms)
 
 
@@ -92,8 +98,18 @@ def forms_of_modes(contract: TableContract, modes: ProducerModes) -> Forms:
     )
 
 
-def _judged(form: Form, type_: PostgresType, modes: ProducerModes) -> Form:
-    return replace(form, is_null_when_unchanged=True) if may_be_null(type_, modes) else form
+def _judged(form: Form, type_: PostgresType, modes: ProducerModes, default: Any = None) -> Form:
+    return replace(
+        _UNKNOWN if type_.name in _NOT_OF_DEBEZIUM else form,
+        is_null_when_unchanged=may_be_null(type_, modes),
+        is_null_when_unread=is_null_when_unread(type_),
+        default=default,
+    )
+
+
+def _stands_for_null(field: SchemaField, contract: TableContract) -> Any:
+    """A nullable column's default, which Kafka Connect's JsonConverter writes for a null too unless told not to."""
+    return field.default if field.optional and contract.producer.is_null_replaced else None
 
 
 def _modes_shown(field: SchemaField, modes: ProducerModes) -> ProducerModes:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from cdc.errors import CdcError, LeaseLost, TransientFault
 from cdc.telemetry import get_log
@@ -15,17 +16,23 @@ from cdc_consumer.backoff import FaultReport
 from cdc_consumer.clock import Clock
 from cdc_consumer.halt import Halt
 from cdc_consumer.lease import Lease, checkpointed, ended, released, renewed
-from cdc_consumer.lease_table import LeaseTable
 
 _log = get_log(__name__)
 RENEWALS_PER_LEASE = 3
 """As the Kinesis Client Library: a lease is renewed three times before it would expire."""
 
 
+class LeaseStore(Protocol):
+    """Where leases are kept, as far as one in our hands needs it."""
+
+    def replace(self, old: Lease, new: Lease) -> Lease | None:
+        """Change a lease if it still is what it was; returns what is stored now, None where that is nothing of ours."""
+
+
 class HeldLease:
     """One lease that we took. Its steps never overlap, since each is conditional on what the one before wrote."""
 
-    def __init__(self, table: LeaseTable, lease: Lease, halt: Halt) -> None:
+    def __init__(self, table: LeaseStore, lease: Lease, halt: Halt) -> None:
         self._table = table
         self._lease = lease
         self._owner = lease.owner

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_kinesis.type_defs import ShardTypeDef
 
+PAGE_RECORDS_MAX = 10_000
+"""The most that one call may ask for (AWS API model)."""
+
 
 class IteratorExpired(CdcError):
     """A shard iterator is older than 5 minutes; a new one after the last sequence number read goes on."""
@@ -29,11 +32,14 @@ class ShardGone(CdcError):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream: `identity` carries its creation time, so that a recreated stream is another one in raw."""
+    """A stream: `identity` carries its creation time, so that a recreated stream is another one in raw.
+
+    `retention` is None where the service tells by itself what it no longer has (`Reply.trimmed`).
+    """
 
     name: str
     identity: str
-    retention: timedelta
+    retention: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +62,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Some records, in order, and how to go on: without `iterator` the shard is closed and read to its end."""
+    """Some records, in order, and how to go on: without `iterator` the shard is closed and read to its end.
+
+    `trimmed`: up to this sequence number the service has nothing any more; it holds before the first of the records.
+    `reached`: so far is the shard read, where that may be past the last record because none can stand between.
+    """
 
     records: tuple[Record, ...]
     iterator: str | None
     behind_milliseconds: int
     children: tuple[str, ...] = ()
+    trimmed: str | None = None
+    reached: str | None = None
 
 
 class Streams(Protocol):
@@ -131,7 +143,7 @@ class KinesisStreams:
     def records(self, stream: Stream, shard: str, iterator: str) -> Reply:
         """At most 10,000 records or 10 MiB; an empty reply is not the end."""
         with _faults("get records", f"{stream.name}/{shard}", shard_gone=True):
-            answer = self._client.get_records(ShardIterator=iterator)
+            answer = self._client.get_records(ShardIterator=iterator, Limit=PAGE_RECORDS_MAX)
         return Reply(
             records=tuple(
                 Record(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-READ_RECORDS = Counter("cdc_consumer_read_records", "Records read from the stream.")
+READ_RECORDS = Counter("cdc_consumer_read_records", "Records read from the stream; an aggregate is one.")
 READ_BYTES = Counter("cdc_consumer_read_bytes", "Bytes of the records read from the stream.")
 WRITTEN_BATCHES = Counter("cdc_consumer_written_batches", "Micro-batches written and checkpointed.")
 WRITTEN_RECORDS = Counter("cdc_consumer_written_records", "Records written to raw.", ["table"])
 QUARANTINED_RECORDS = Counter("cdc_consumer_quarantined_records", "Records that could not be read.", ["reason"])
 LEFT_OUT_RECORDS = Counter("cdc_consumer_left_out_records", "Records that no table contract asks for.", ["reason"])
+WRITTEN_BYTES = Counter("cdc_consumer_written_bytes", "Bytes of the raw objects written, compressed.", ["table"])
 EMPTY_RECORDS = Counter("cdc_consumer_empty_records", "Records without data (Debezium's tombstones).")
 GAPS = Counter("cdc_consumer_gaps", "Places where the stream no longer had what was not read yet.")
 TRANSIENT_FAULTS = Counter("cdc_consumer_transient_faults", "Faults that were answered by backing off.", ["operation"])

@@ -14,7 +14,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from cdc.contract import ContractsSetting
 from cdc.errors import SettingsFault
-from cdc.settings import S3Setting, Settings, Source, SourceSetting, describe, load
+from cdc.settings import KAFKA_PREFIX, S3Setting, Settings, Source, SourceSetting, describe, load
+from cdc_consumer.kafka.properties import ClientProperties, KafkaSetting
 from cdc_ops.replay_selection import Kept, Selection, parse_batch, parse_days
 
 RECORDS_PER_SECOND = 500.0
@@ -39,6 +40,11 @@ class ReplaySettings(Settings):
     """What every replay reads from the environment."""
 
     tables: ContractsSetting = Field(alias="CDC_TABLES", description="folder of table contracts (*.odcs.yaml)")
+    kafka: KafkaSetting = Field(
+        default_factory=ClientProperties,
+        alias=f"{KAFKA_PREFIX}*",
+        description="of the Kafka client: CDC_KAFKA_SECURITY_PROTOCOL is security.protocol, and so on (docs/kafka.md)",
+    )
 
 
 class QuarantineSettings(ReplaySettings):
@@ -84,7 +90,7 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--from", dest="origin", required=True, metavar="quarantine|raw|FILE", help="what is put back")
-    parser.add_argument("--to", metavar="TARGET", help="kinesis://stream, or a new file: name.jsonl or name.jsonl.gz")
+    parser.add_argument("--to", metavar="TARGET", help="kinesis://stream, kafka://host:port/topic, or a new file: name.jsonl or name.jsonl.gz")
     parser.add_argument("--table", action="append", default=[], help="of this lake table alone; may be repeated")
     parser.add_argument("--reason", action="append", default=[], help="quarantined for this reason; may be repeated")
     parser.add_argument("--day", metavar="DAY[..DAY]", help="arrived on this day or these days (UTC), like 2026-11-21")
@@ -126,8 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cdc_ops.replay_execute import execute  # noqa: PLC0415 - it loads what the other commands need not wait for
 
     location = settings.kept if isinstance(settings, QuarantineSettings | RawSettings) else None
-    contracts = {contract.name: contract for contract in settings.tables}
-    return execute(plan, location, contracts, sys.stdout, sys.stderr)
+    return execute(plan, settings, location, sys.stdout, sys.stderr)
 
 
 def read_plan(arguments: argparse.Namespace) -> Plan:
@@ -208,7 +213,7 @@ def _target(text: str | None, problems: list[str]) -> Source | Path | None:
     if "://" not in text:
         path = _file(text)
         if path is None:
-            problems.append("--to: must be kinesis://stream, or a file called *.jsonl or *.jsonl.gz")
+            problems.append("--to: must be kinesis://stream, kafka://host:port/topic, or a file *.jsonl or *.jsonl.gz")
         return path
     try:
         source = _SOURCE.validate_python(text)

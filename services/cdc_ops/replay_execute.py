@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import TextIO
 import msgspec
 
 from cdc import aws
-from cdc.contract import TableContract
-from cdc.errors import CdcError, FatalFault
+from cdc.errors import CdcError
 from cdc.objects import S3Objects
 from cdc.program import EXIT_FATAL
 from cdc.settings import S3Location, Source
+from cdc_consumer.kafka.properties import ClientProperties
 from cdc_ops import replay_pace as pace
-from cdc_ops.replay_command import Plan
+from cdc_ops.replay_command import Plan, ReplaySettings
 from cdc_ops.replay_kinesis import KinesisTarget, record_bytes_max
 from cdc_ops.replay_read import in_file, in_order, in_raw, quarantined
 from cdc_ops.replay_record import Record
@@ -54,7 +54,7 @@ class SystemClock:
 
 
 def execute(
-    plan: Plan, location: S3Location | None, contracts: Mapping[str, TableContract], out: TextIO, err: TextIO
+    plan: Plan, settings: ReplaySettings, location: S3Location | None, out: TextIO, err: TextIO
 ) -> int:
     """Replay as planned; returns the exit code.
 
@@ -67,8 +67,8 @@ def execute(
     resume = ResumeFile(plan.resume, plan.words) if plan.resume and plan.target is not None else None
     reached = resume.read() if resume else {}
     player = Player(
-        target=_open_target(plan.target, clock),
-        contracts=contracts,
+        target=_open_target(plan.target, clock, settings.kafka),
+        contracts={contract.name: contract for contract in settings.tables},
         due=_due(plan),
         clock=clock,
         note=lambda tally: resume.write(tally.reached) if resume else None,
@@ -130,7 +130,7 @@ def _due(plan: Plan) -> pace.Due:
     return pace.steady(plan.records_per_second) if plan.records_per_second else pace.at_once
 
 
-def _open_target(target: Source | Path | None, clock: SystemClock) -> Target:
+def _open_target(target: Source | Path | None, clock: SystemClock, kafka: ClientProperties) -> Target:
     match target:
         case None:
             return Nowhere()
@@ -142,8 +142,11 @@ def _open_target(target: Source | Path | None, clock: SystemClock) -> Target:
             # Jitter only.
             dice = random.Random()  # noqa: S311
             return KinesisTarget(put, record_bytes_max(client, stream), dice, clock.seconds, clock.rest)
-        case Source():
-            raise FatalFault("no such target", where="--to", hint="name kinesis://stream or a file")
+        case Source(streams=(topic, *_), servers=servers):
+            # The client is loaded only where it is needed.
+            from cdc_ops.replay_kafka import KafkaTarget, open_topic  # noqa: PLC0415
+
+            return KafkaTarget(open_topic(servers, kafka, topic), topic, clock.is_stopping)
 
 
 @contextmanager

@@ -20,8 +20,12 @@ from compactor.mask import masker
 
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
-Identity = tuple[Key, Position]
-"""What makes two changes the same one, however often and by whatever way it comes."""
+Identity = tuple[Key, Position, bool]
+"""What tells a change from all others: one position has one change of a key, or a delete and a create.
+
+Debezium sends these two for an update of its own key where that is not the table's (`message.key.columns`). The third
+part says whether it is the delete.
+"""
 
 NAME_BYTES_MAX = 63
 COLUMNS_MAX = 1600
@@ -77,8 +81,8 @@ class Change:
 
     @property
     def identity(self) -> Identity:
-        """Its key and position."""
-        return self.key, self.position
+        """What makes it the same change, however often and by whatever way it comes; its mark has the same."""
+        return self.key, self.position, self.op == Op.DELETE.value
 
     @property
     def fault(self) -> RecordFault | None:

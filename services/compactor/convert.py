@@ -12,9 +12,9 @@ from typing import Any
 from cdc.debezium.forms import form_of_mode
 from cdc.form import Form, Kind
 from cdc.postgres_type import PostgresType
-from cdc.producer import PUBLISHER
+from cdc.producer import NULL_SETTING, PUBLISHER
 from compactor import decimals, octets, structures, temporal
-from compactor.held import Converter, not_held
+from compactor.held import Converter, not_held, unstated
 
 INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64, "oid": 33}
 _FLOAT_DIGITS_MAX = 9
@@ -23,6 +23,7 @@ _NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float
 _CHANGED = (
     "the producer renders it as {kind}, which is no {type}: the column's type has changed, or the contract's is wrong"
 )
+_DEFAULT = "the column's default, which the producer writes for a null too unless replace.null.with.default is false"
 _OWN_CONVERTERS: dict[str, Callable[[PostgresType, Form], Converter | None]] = {
     "numeric": decimals.converter, "money": decimals.converter,
     "date": temporal.date_converter, "timestamp": temporal.timestamp_converter,
@@ -57,7 +58,19 @@ def _converter(type_: PostgresType, form: Form) -> Converter:
         found = _OWN_CONVERTERS[type_.name](type_, form)
     else:
         found = _plain(type_, form.kind)
-    return found or _changed(type_, form.kind)
+    return _no_null(found or _changed(type_, form.kind), form.default)
+
+
+def _no_null(convert: Converter, default: Any) -> Converter:
+    if default is None:
+        return convert
+
+    def checked(value: Any) -> Any:
+        if value == default:
+            raise unstated(NULL_SETTING, _DEFAULT)
+        return convert(value)
+
+    return checked
 
 
 def _plain(type_: PostgresType, kind: Kind) -> Converter | None:

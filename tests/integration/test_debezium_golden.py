@@ -246,8 +246,8 @@ INTERVALS = {(number, "iv") for number in (1, *range(3, 9))}
 """As numbers, which do not tell a month from 30 days and 10.5 hours."""
 CUT = {(number, "ti") for number in (1, *range(3, 9))} | {(1, "ts"), (6, "ts"), (7, "ts"), (1, "a_ti"), (1, "a_ts")}
 """Times with microseconds that time.precision.mode=connect has cut to milliseconds."""
-DOUBLES = {(1, "n"), (5, "n"), (6, "n"), (7, "n"), (8, "n"), (1, "a_n"), (3, "n122")}
-"""Digits that a double may have lost, and NaN in a decimal."""
+DOUBLES = {(1, "n"), (4, "n"), (5, "n"), (6, "n"), (7, "n"), (8, "n"), (1, "a_n"), (3, "n122")}
+"""Digits that a double may have lost, an infinity that may be a great number, and NaN in a decimal."""
 BYTES = {(5, "by"), (1, "a_by")}
 """Texts that are both base64 and hexadecimal, where only a schema was there to tell."""
 MIDNIGHTS = {(3, "ti"), (4, "ti")}

@@ -113,7 +113,10 @@ def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
         elif what == "new":
             row["Coluna nova"] = draw(ANY)
         op = draw(st.sampled_from("rcuud"))
-        event = {"before": row if op == "d" else None, "after": None if op == "d" else row, "source": source, "op": op}
+        before = row if op == "d" else None
+        if op == "u":
+            before = draw(st.sampled_from([None, row, row | {"id": 0}, row | {"id": number + 7}]))
+        event = {"before": before, "after": None if op == "d" else row, "source": source, "op": op}
         text = json.dumps(event, ensure_ascii=draw(st.booleans()))
         if what == "twice":
             text = text.replace('"id"', '"id":7,"id"', 1)

@@ -72,7 +72,7 @@ def test_records(stub: Stubber, streams: KinesisStreams) -> None:
             "NextShardIterator": "next",
             "MillisBehindLatest": 17,
         },
-        {"ShardIterator": "iterator"},
+        {"ShardIterator": "iterator", "Limit": 10_000},
     )
     assert streams.records(STREAM, "0", "iterator") == Reply((Record("9" * 56, arrived, b""),), "next", 17)
 

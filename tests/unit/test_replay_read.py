@@ -12,7 +12,8 @@ import pytest
 from cdc import raw
 from cdc.errors import FatalFault, RecordFault
 from cdc.raw import RawLine
-from cdc_consumer.batch import Place, build, file_record
+from cdc_consumer.batch import OpenBatch, Place, build
+from cdc_consumer.filing import file_record
 from cdc_consumer.kinesis import Record as Arrived
 from cdc_ops.replay_read import in_file, in_order, in_raw, quarantined
 from cdc_ops.replay_record import Record, decode_line, encode_line
@@ -31,8 +32,10 @@ def records(store: MemoryObjects, **selection: Any) -> list[Record]:
 def test_payloads_of_both_programs_come_back_byte_for_byte_in_the_order_of_the_shard() -> None:
     store = MemoryObjects()
     payloads = [b"\xff\x00 no text", b"{no json", b'{"a":\n 1}']
-    arrived = [Arrived(str(seq), START, payload) for seq, payload in zip((3, 5, 9), payloads, strict=True)]
-    batch = build(Place("s", "0", "2"), [file_record("0", record, TABLES) for record in arrived], ["usuarios"])
+    opened = OpenBatch()
+    for seq, payload in zip((3, 5, 9), payloads, strict=True):
+        opened.add(file_record("0", Arrived(str(seq), START, payload), TABLES))
+    batch = build(Place("s", "0", "2"), opened, ["usuarios"])
     for lost in batch.quarantine:
         store.put_new(lost.path, lost.body)
     body = event("c", 5, {"id": 1, "nome": "José", "bio": "\u2028"})
