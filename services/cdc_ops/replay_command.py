@@ -90,7 +90,11 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--from", dest="origin", required=True, metavar="quarantine|raw|FILE", help="what is put back")
-    parser.add_argument("--to", metavar="TARGET", help="kinesis://stream, kafka://host:port/topic, or a new file: name.jsonl or name.jsonl.gz")
+    parser.add_argument(
+        "--to",
+        metavar="TARGET",
+        help="kinesis://stream, kafka://host:port/topic, or a new file: name.jsonl or name.jsonl.gz",
+    )
     parser.add_argument("--table", action="append", default=[], help="of this lake table alone; may be repeated")
     parser.add_argument("--reason", action="append", default=[], help="quarantined for this reason; may be repeated")
     parser.add_argument("--day", metavar="DAY[..DAY]", help="arrived on this day or these days (UTC), like 2026-11-21")

@@ -53,9 +53,7 @@ class SystemClock:
         return self.stop.is_set()
 
 
-def execute(
-    plan: Plan, settings: ReplaySettings, location: S3Location | None, out: TextIO, err: TextIO
-) -> int:
+def execute(plan: Plan, settings: ReplaySettings, location: S3Location | None, out: TextIO, err: TextIO) -> int:
     """Replay as planned; returns the exit code.
 
     Raises:
@@ -131,22 +129,20 @@ def _due(plan: Plan) -> pace.Due:
 
 
 def _open_target(target: Source | Path | None, clock: SystemClock, kafka: ClientProperties) -> Target:
-    match target:
-        case None:
-            return Nowhere()
-        case Path():
-            return FileTarget(target)
-        case Source(kind="kinesis", streams=(stream,)):
-            client = aws.kinesis()
-            put = KinesisPutter(client, stream)
-            # Jitter only.
-            dice = random.Random()  # noqa: S311
-            return KinesisTarget(put, record_bytes_max(client, stream), dice, clock.seconds, clock.rest)
-        case Source(streams=(topic, *_), servers=servers):
-            # The client is loaded only where it is needed.
-            from cdc_ops.replay_kafka import KafkaTarget, open_topic  # noqa: PLC0415
+    if target is None:
+        return Nowhere()
+    if isinstance(target, Path):
+        return FileTarget(target)
+    (stream,) = target.streams
+    if target.kind == "kafka":
+        # The client is loaded only where it is needed.
+        from cdc_ops.replay_kafka import KafkaTarget, open_topic  # noqa: PLC0415
 
-            return KafkaTarget(open_topic(servers, kafka, topic), topic, clock.is_stopping)
+        return KafkaTarget(open_topic(target.servers, kafka, stream), stream, clock.is_stopping)
+    client = aws.kinesis()
+    dice = random.Random()  # noqa: S311 - jitter only
+    put = KinesisPutter(client, stream)
+    return KinesisTarget(put, record_bytes_max(client, stream), dice, clock.seconds, clock.rest)
 
 
 @contextmanager

