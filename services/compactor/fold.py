@@ -83,6 +83,8 @@ def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position 
 def _without_replaced_marks(changes: Iterable[Change]) -> list[Change]:
     changes = list(changes)
     marks = {change.identity for change in changes if change.op == SET_ASIDE}
+    if not marks:
+        return changes
     replaced = {change.identity for change in changes if change.op != SET_ASIDE and change.identity in marks}
     return [change for change in changes if change.op != SET_ASIDE or change.identity not in replaced]
 
