@@ -14,7 +14,7 @@ from cdc.errors import FatalFault, RecordFault
 from cdc.raw import RawLine
 from cdc_consumer.batch import OpenBatch, Place, build
 from cdc_consumer.filing import file_record
-from cdc_consumer.kinesis import Record as Arrived
+from cdc_consumer.stream import Record as Arrived
 from cdc_ops.replay_read import in_file, in_order, in_raw, quarantined
 from cdc_ops.replay_record import Record, decode_line, encode_line
 from cdc_ops.replay_selection import Piece, Selection, find
