@@ -11,7 +11,17 @@ from cdc_consumer import metrics
 from cdc_consumer.claims import Because, Claim, View, claims, next_free_at
 from cdc_consumer.clock import Clock
 from cdc_consumer.coverage import uncovered
-from cdc_consumer.lease import SHARD_END, Lease, Sighting, is_of_before, lease_key, parents_ended, taken, watch
+from cdc_consumer.lease import (
+    SHARD_END,
+    Lease,
+    Sighting,
+    is_of_before,
+    lease_key,
+    parents_ended,
+    taken,
+    unwritten,
+    watch,
+)
 from cdc_consumer.lease_table import LeaseTable
 from cdc_consumer.stream import Shard, Stream, Streams
 
@@ -187,8 +197,8 @@ class Outlook:
 
     def _with_new(self) -> dict[str, Lease]:
         """All leases, those included that nobody wrote down yet."""
-        new = {key: Lease(key, parents=tuple(sorted(shard.parents))) for key, (_, shard) in self._shards.items()}
-        return new | self.leases
+        known = self._shards.items()
+        return {key: unwritten(shard, self.leases, stream.identity) for key, (stream, shard) in known} | self.leases
 
     def _survey(self) -> None:
         shards: dict[str, tuple[Stream, Shard]] = {}

@@ -342,7 +342,7 @@ class ShardReader:
         self._end(self._closed_as.children)
 
     def _end(self, children: tuple[str, ...]) -> None:
-        self._checkpoint(lambda: self._lease.end(children))
+        self._checkpoint(lambda: self._lease.end(children, self._read_until))
         self._log.info("shard end", children=list(children))
 
     def _note_tip(self, asked_at: datetime) -> None:
