@@ -160,7 +160,7 @@ class Refill:
         """Unchanged values, found in what came before by the fold over the history of their keys."""
         if not values.unchanged:
             return values
-        _, history = family_of({key for key, _ in values.unchanged}, self._lake, self._shown)
+        _, history = family_of({key for key, _ in values.unchanged}, self._lake, self._shown, values.unchanged)
         name = values.column.name
         outcome = fold([_of_one_column(change, values) for change in history], {}, progress.floor)
         found = {
