@@ -17,8 +17,8 @@ import msgspec
 
 from cdc_consumer.aggregate import Split, split
 from cdc_consumer.avro import JsonValue, without_registry
-from cdc_consumer.kinesis import Record
 from cdc_consumer.routing import Commit, Empty, LeftOut, Tables, ToQuarantine, ToTable, route, route_together
+from cdc_consumer.stream import Record
 
 _ENCODER = msgspec.json.Encoder()
 _SUBS = tuple(b"%d" % sub for sub in range(1000))

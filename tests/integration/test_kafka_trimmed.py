@@ -24,8 +24,8 @@ from cdc_consumer.kafka.fault import Complaints
 from cdc_consumer.kafka.group import Group
 from cdc_consumer.kafka.properties import ClientProperties, consumer_config
 from cdc_consumer.kafka.streams import KafkaStreams
-from cdc_consumer.kinesis import Shard, Stream
-from cdc_consumer.shard import Tools
+from cdc_consumer.stream import Shard, Stream
+from cdc_consumer.tools import Tools
 from tests.kafka_scene import event
 from tests.raw_reader import read_raw
 from tests.raw_zone import MemoryObjects

@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime
 
 from cdc_consumer.kafka.feed import Feed
-from cdc_consumer.kinesis import Record
+from cdc_consumer.stream import Record
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -18,8 +18,8 @@ from cdc_consumer.kafka.group import Group, Partition, Readers
 from cdc_consumer.kafka.message import arrived_at
 from cdc_consumer.kafka.streams import GroupLeases
 from cdc_consumer.kafka.watch import Watch
-from cdc_consumer.kinesis import Shard, Stream
 from cdc_consumer.lease import TRIM_HORIZON, checkpointed
+from cdc_consumer.stream import Shard, Stream
 
 STREAM = Stream("t", "t-id", None)
 ZERO, ONE = Partition("t", 0), Partition("t", 1)

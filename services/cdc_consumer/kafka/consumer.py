@@ -23,7 +23,7 @@ from cdc_consumer.kafka.topics import KafkaTopics, Topics
 from cdc_consumer.kafka.watch import Watch
 from cdc_consumer.outlook import Taken
 from cdc_consumer.settings import ConsumerSettings
-from cdc_consumer.shard import Tools
+from cdc_consumer.tools import Tools
 
 TICK_SECONDS = 0.1
 SURVEY_SECONDS = 30.0

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cdc_consumer.kinesis import Record
+from cdc_consumer.stream import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from cdc_consumer.kafka.fault import (
 )
 from cdc_consumer.kafka.feed import Feed
 from cdc_consumer.kafka.message import record_of
-from cdc_consumer.kinesis import Record
+from cdc_consumer.stream import Record
 
 POLL_RECORDS_MAX = 2_000
 POLL_SECONDS = 0.1

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from cdc_consumer.clock import Clock
 from cdc_consumer.kafka.group import Group, Partition
 from cdc_consumer.kafka.topics import Topics
-from cdc_consumer.kinesis import IteratorExpired, Reply, Shard, Stream
 from cdc_consumer.lease import TRIM_HORIZON, Lease
+from cdc_consumer.stream import IteratorExpired, Reply, Shard, Stream
 
 TAKE_RECORDS_MAX = 10_000
 TAKE_SECONDS = 0.25
