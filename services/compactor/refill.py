@@ -26,6 +26,11 @@ from compactor.progress import Progress
 
 RECORDS_MAX = 5_000_000
 """How many records of raw are read again at most, since one value of each is kept in memory."""
+ROWS_LOOKED_AT_ALWAYS = 10_000
+LOOK_SECONDS_QUICK = 10.0
+LOOKS_EVERY_SECONDS = 60.0
+LOOKS_SHARE = 20
+"""Merging rests while it is looked whether a waiting column can be shown: for a twentieth of the time at most."""
 Place = tuple[Key, Position]
 """A row of history, or the live row that it made."""
 
@@ -98,7 +103,7 @@ class Refill:
         except FatalFault as fault:
             return Waits(
                 column,
-                f"raw does not have all of the column's values any more ({fault.what}): rebuild the table",
+                f"raw cannot tell all of the column's values ({fault.what}): rebuild the table",
             )
         lacking = max((known for known in (lacking, _lacking(column, progress)) if known is not None), default=None)
         values = self._resolved(_of_this_life(column, told, lacking, before), progress)
@@ -225,3 +230,10 @@ def _unknown_before(rows: int) -> str:
 def ready_and_waiting(outcomes: Sequence[Values | Waits]) -> tuple[list[Values], list[Waits]]:
     """Columns that can be shown, and those that wait."""
     return [one for one in outcomes if isinstance(one, Values)], [one for one in outcomes if isinstance(one, Waits)]
+
+
+def rest_seconds(took_seconds: float, rows: int) -> float:
+    """How long to wait before it is looked again whether a column of a table with so many rows can be shown."""
+    if rows <= ROWS_LOOKED_AT_ALWAYS and took_seconds < LOOK_SECONDS_QUICK:
+        return 0.0
+    return max(LOOKS_EVERY_SECONDS, LOOKS_SHARE * took_seconds)

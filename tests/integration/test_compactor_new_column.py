@@ -166,11 +166,25 @@ def test_a_column_waits_when_raw_has_its_values_no_more(world: World) -> None:
     world.restart()
     world.merge()
     assert values(world) == {1: "hidden", 2: "hidden"}
-    assert "raw does not have all" in parse_columns(world.pair().table.properties).waiting["c"]
+    assert "raw cannot tell all of" in parse_columns(world.pair().table.properties).waiting["c"]
     world.raw.objects[lost] = body
     world.restart()
     world.merge()
     assert values(world) == {1: "one", 2: "two"}
+
+
+def test_a_column_waits_when_too_much_of_raw_would_have_to_be_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(world, a="text")
+    put(world.shard(), world.contract, row("c", 5, id=1, a="x", c="one"), row("c", 6, id=2, a="x", c="two"))
+    world.merge()
+    world.contract = with_columns(world.contract, a="text", c="text")
+    monkeypatch.setattr("compactor.refill.RECORDS_MAX", 1)
+    world.restart()
+    world.merge()
+    assert values(world) == {1: "hidden", 2: "hidden"}
+    assert "more than 1 records" in parse_columns(world.pair().table.properties).waiting["c"]
 
 
 def test_a_value_that_the_lake_cannot_hold_keeps_its_column_waiting(world: World) -> None:
