@@ -25,7 +25,7 @@ from compactor.merge import Lake, family_of
 from compactor.progress import Progress
 
 RECORDS_MAX = 5_000_000
-"""How many records of raw are read again at most, since one value of each is kept in memory."""
+"""How many records of raw are read again at most by one `Refill`, since one value of each is kept in memory."""
 ROWS_LOOKED_AT_ALWAYS = 10_000
 LOOK_SECONDS_QUICK = 10.0
 LOOKS_EVERY_SECONDS = 60.0
@@ -72,8 +72,15 @@ class Waits:
     why: str
 
 
+class _NotYetError(Exception):
+    """What other columns needed leaves too little room for this one."""
+
+
 class Refill:
-    """Tells the values of columns that `reader` knows and the lake, which shows those of `shown`, does not have."""
+    """Tells the values of columns that `reader` knows and the lake, which shows those of `shown`, does not have.
+
+    They are told one after the other; those for which too much was read again before have to wait for another one.
+    """
 
     def __init__(
         self,
@@ -88,6 +95,7 @@ class Refill:
         self._raw = raw_zone
         self._lake = lake
         self._live_rows = live_rows
+        self._records = 0
 
     def values(self, column: Column, progress: Progress) -> Values | Waits:
         """The values of a column in all live rows and in what history says of them, or why it waits."""
@@ -100,6 +108,8 @@ class Refill:
                 return Waits(column, _unknown_before(older))
         try:
             told, lacking = self._told(column, seen, progress) if seen is not None else ({}, None)
+        except _NotYetError:
+            return Waits(column, "other columns are filled first, since raw is read again for some at a time")
         except FatalFault as fault:
             return Waits(
                 column,
@@ -152,6 +162,8 @@ class Refill:
                 records += sum(ref.records for ref in batch.record.objects if ref.table == self._shown.name)
                 if records > RECORDS_MAX:
                     raise FatalFault(f"more than {RECORDS_MAX} records would have to be read again")
+                if self._records + records > RECORDS_MAX:
+                    raise _NotYetError
                 for line in read_lines(self._raw, batch, self._shown.name):
                     try:
                         events = self._reader.events(shard_id, line)
@@ -160,6 +172,7 @@ class Refill:
                     except Exception:  # noqa: BLE001, S112 - it was set aside when it was merged, and said so then
                         continue
                     yield from (event for event in events if event.op not in {Op.DELETE, Op.TRUNCATE})
+        self._records += records
 
     def _resolved(self, values: Values, progress: Progress) -> Values:
         """Unchanged values, found in what came before by the fold over the history of their keys."""

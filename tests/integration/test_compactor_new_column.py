@@ -187,6 +187,24 @@ def test_a_column_waits_when_too_much_of_raw_would_have_to_be_read_again(
     assert "more than 1 records" in parse_columns(world.pair().table.properties).waiting["c"]
 
 
+def test_columns_are_filled_one_after_the_other_where_they_need_much_of_raw(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(world, a="text")
+    shard = world.shard()
+    put(shard, world.contract, row("c", 5, id=1, a="x", b="eins", c="one"), row("c", 6, id=2, a="x", b="zwei", c="two"))
+    world.merge()
+    world.contract = with_columns(world.contract, a="text", b="text", c="text")
+    monkeypatch.setattr("compactor.refill.RECORDS_MAX", 3)
+    world.restart()
+    world.merge()
+    assert values(world, "b") == {1: "eins", 2: "zwei"}
+    assert "other columns are filled first" in parse_columns(world.pair().table.properties).waiting["c"]
+    put(shard, world.contract, row("d", 7, id=1))
+    world.merge()
+    assert values(world) == {2: "two"}
+
+
 def test_a_value_that_the_lake_cannot_hold_keeps_its_column_waiting(world: World) -> None:
     made(world, a="text")
     shard = world.shard()
