@@ -34,7 +34,7 @@ from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, with_known
 from compactor.quarantine import Record, quarantine
-from compactor.refill import Refill, ready_and_waiting
+from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
 from compactor.statement import Statement, statement
@@ -46,9 +46,6 @@ RECORDS_MAX = 100_000
 BYTES_MAX = 64 * 1024 * 1024
 """About how many compressed bytes one merge takes."""
 BACK_OFF_SECONDS_MAX = 30.0
-ROWS_LOOKED_AT_ALWAYS = 10_000
-LOOKS_EVERY_SECONDS = 60.0
-"""How often a table with more rows is looked at for whether a waiting column can be shown."""
 
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
@@ -163,10 +160,11 @@ class TableCompactor:
 
     def _is_time_to_look(self) -> bool:
         """Whether to look again if waiting columns can be shown: reading raw again for a large table takes its time."""
-        return len(self._index) <= ROWS_LOOKED_AT_ALWAYS or time.monotonic() >= self._looks_again
+        return time.monotonic() >= self._looks_again
 
     def _show_new_columns(self) -> None:
         """Show the columns that the contract names and the lake does not have, as far as all their values are known."""
+        began = time.monotonic()
         name, shown = self._contract.name, {column.name for column in self._shown.columns}
         new, clashing = new_columns(self._contract, self._progress.columns)
         added = {**self._progress.columns.added, **new}
@@ -187,7 +185,8 @@ class TableCompactor:
             self._pair.commit_progress(progress)
         self._progress = progress
         self._reader, self._rounds = self._readers(seen)
-        self._looks_again = time.monotonic() + LOOKS_EVERY_SECONDS
+        ended = time.monotonic()
+        self._looks_again = ended + rest_seconds(ended - began, len(self._index))
         for source in clashing:
             hint = "its name in the lake is taken: name it in the contract with another name, or under leftOut"
             _LOG.warning("a new column cannot be added", table=name, column=source, hint=hint)
