@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -21,9 +23,10 @@ from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
+from compactor.keeper import Keeper
 from compactor.lake.catalog import open_catalog
-from compactor.lake.commit import CommitConflict
 from compactor.lake.faults import reaching
+from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.lake.status_table import StatusTable
 from compactor.merge import Merged, fold_anew, markers
@@ -33,6 +36,7 @@ from compactor.progress import Progress, advanced, with_known
 from compactor.quarantine import Record, quarantine
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
+from compactor.shift import Shift
 from compactor.statement import Statement, statement
 
 EPOCH = 1
@@ -80,6 +84,12 @@ class TableCompactor:
         self._progress = Progress()
         self._new_columns: set[str] = set()
         self._is_loaded = False
+        self._keeper = Keeper(contract, pair)
+
+    @property
+    def name(self) -> str:
+        """The table's name in the lake."""
+        return self._contract.name
 
     def step(self) -> Step:
         """Merge some of what is new."""
@@ -97,6 +107,21 @@ class TableCompactor:
             return Step(has_moved=True, is_behind=True)
         except BaseException:
             self._is_loaded = False  # whatever is in memory may not be what is in the lake
+            raise
+
+    def maintain(self, now: datetime) -> bool:
+        """Take one small step of maintenance; False when there is nothing to do. The tables' rows stay as they are."""
+        if not self._is_loaded:
+            return False
+        try:
+            with reaching(self._contract.name):
+                return self._keeper.step(self._index, now)
+        except CommitConflict as conflict:
+            _LOG.warning("conflict", where=conflict.where, what=conflict.what)
+            self._is_loaded = False
+            return False
+        except BaseException:
+            self._is_loaded = False  # whether the step landed shows when the tables are loaded anew
             raise
 
     def statement(self, now: datetime) -> Statement | None:
@@ -228,6 +253,7 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
         for contract, pair in zip(settings.tables, pairs, strict=True)
     ]
     herald = Herald(lambda: StatusTable(catalog, settings.catalog))
+    shift = Shift(tables, lambda: datetime.now(UTC))
     backing_off = {table: BackOff() for table in tables}
     while not stop.is_set():
         began = time.monotonic()
@@ -243,15 +269,23 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
                     raise
                 backing_off[table] = _later(back_off, fault)
         now = datetime.now(UTC)
+        is_behind = any(step.has_moved and step.is_behind for step in steps)
+        if not once or not any(step.has_moved for step in steps):
+            next_round = math.inf if once else 0.0 if is_behind else began + settings.interval_seconds
+            shift.run(partial(_is_over, stop, next_round))
         herald.refresh([told for told in (table.statement(now) for table in tables) if told is not None], now)
         if once and not any(step.has_moved for step in steps):
             return
-        if not once and not any(step.has_moved and step.is_behind for step in steps):
+        if not once and not is_behind:
             wakes = [back_off.until for back_off in backing_off.values() if back_off.failures]
             next_round = min([began + settings.interval_seconds, *wakes])
             stop.wait(max(next_round - time.monotonic(), 0))
     if once:
         raise FatalFault("stopped before all that is new was merged", hint="run it again; nothing is lost")
+
+
+def _is_over(stop: threading.Event, next_round: float) -> bool:
+    return stop.is_set() or time.monotonic() >= next_round
 
 
 @dataclass(frozen=True, slots=True)

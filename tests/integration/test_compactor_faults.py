@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 
 from cdc.contract import parse_contract
 from cdc.errors import FatalFault, TransientFault
-from compactor.lake.commit import CommitConflict
+from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.progress import Progress
 from tests.compactor_world import CONTRACT, NAMES, World, change, crash, proven, put, raising

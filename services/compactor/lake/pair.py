@@ -17,6 +17,7 @@ from compactor.fold import DELETE, State
 from compactor.index import Entries, Located, Mark, Positions, RowIndex, entries_of
 from compactor.lake.catalog import open_tables
 from compactor.lake.commit import Changes, Committed, commit, commit_properties
+from compactor.lake.table import brought_since
 from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
 
 _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
@@ -44,9 +45,9 @@ class TablePair:
 
     def is_cut_off(self) -> bool:
         """Whether history is ahead of the table: a merge was cut off between its two commits."""
-        return self.history.snapshot_id is not None and self.table.properties.get(HISTORY_SNAPSHOT) != str(
-            self.history.snapshot_id
-        )
+        merged = self.table.properties.get(HISTORY_SNAPSHOT)
+        # A snapshot of maintenance holds no change that was not there before.
+        return brought_since(self.history.table.metadata, int(merged) if merged else None) != frozenset()
 
     def keys_ahead(self) -> set[Key]:
         """The keys with changes that are in history, but not yet in the table."""
