@@ -29,6 +29,7 @@ from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.lake.status_table import StatusTable
+from compactor.maintenance import Limits
 from compactor.merge import Merged, fold_anew, markers
 from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
@@ -71,7 +72,13 @@ class TableCompactor:
     """Merges one table; knows of it only what the tables themselves say, so that it can start anew at any time."""
 
     def __init__(
-        self, contract: TableContract, pair: TablePair, raw: ObjectStore, quarantined: ObjectStore, pii_key: bytes
+        self,
+        contract: TableContract,
+        pair: TablePair,
+        raw: ObjectStore,
+        quarantined: ObjectStore,
+        pii_key: bytes,
+        limits: Limits | None = None,
     ) -> None:
         self._contract = contract
         self._pair = pair
@@ -84,7 +91,7 @@ class TableCompactor:
         self._progress = Progress()
         self._new_columns: set[str] = set()
         self._is_loaded = False
-        self._keeper = Keeper(contract, pair)
+        self._keeper = Keeper(contract, pair, limits or Limits())
 
     @property
     def name(self) -> str:

@@ -27,10 +27,10 @@ _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 class Keeper:
     """Maintains one contract's tables."""
 
-    def __init__(self, contract: TableContract, pair: TablePair, limits: Limits | None = None) -> None:
+    def __init__(self, contract: TableContract, pair: TablePair, limits: Limits) -> None:
         self._contract = contract
         self._pair = pair
-        self._limits = limits or Limits()
+        self._limits = limits
         # A history is asked by key; changes of one key come in the order of their positions.
         self._table = Upkeep(pair.table, contract.key, self._limits)
         self._history = Upkeep(pair.history, (*contract.key, *_POSITION), self._limits)

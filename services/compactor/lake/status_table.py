@@ -58,6 +58,8 @@ class StatusTable:
     def __init__(self, catalog: Catalog, namespace: str) -> None:
         identifier = (namespace, NAME)
         self._lake = LakeTable(catalog, identifier, _open(catalog, identifier))
+        self._references = References()
+        self._storage = storage_of(self._lake.table.location(), self._lake.table.io.properties)
 
     def read(self) -> dict[str, Statement]:
         """The statements that stand, by table."""
@@ -76,16 +78,16 @@ class StatusTable:
         before = self._lake.table.metadata
         expired = _expired(before, now)
         io, location = self._lake.table.io, self._lake.table.location()
-        references = References()
-        references.learn(io, before.snapshots)
-        changes = Changes(pa.Table.from_pylist(rows, self._lake.arrow_schema), dropped=replaced, expired=expired)
+        self._references.learn(io, before.snapshots)
         named = named_by(before, self._lake.table.metadata_location)
+        changes = Changes(pa.Table.from_pylist(rows, self._lake.arrow_schema), dropped=replaced, expired=expired)
         commit(self._lake, changes)
         after = self._lake.table.metadata
-        references.learn(io, after.snapshots)
-        needed = references.of(after.snapshots) | named_by(after, self._lake.table.metadata_location)
-        unneeded = (references.of(expired) | named) - needed
-        storage_of(location, io.properties).delete([path for path in unneeded if path.startswith(f"{location}/")])
+        self._references.learn(io, after.snapshots)
+        needed = self._references.of(after.snapshots) | named_by(after, self._lake.table.metadata_location)
+        unneeded = (self._references.of(expired) | named) - needed
+        self._references.forget({snapshot.snapshot_id for snapshot in after.snapshots})
+        self._storage.delete([path for path in unneeded if path.startswith(f"{location}/")])
 
 
 def _lineage(metadata: TableMetadata) -> tuple[Snapshot, ...]:
