@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 
 class Kind(Enum):
@@ -46,7 +47,8 @@ class Form:
 
     `is_cut` says that the producer cuts times to milliseconds whatever the column has. `is_lossless` says that an array
     arrives as it is; Debezium turns an array in an array into nulls. `is_null_when_unchanged` says that an unchanged
-    value which the log does not carry comes as null, like a value that was set to null.
+    value which the log does not carry comes as null, like a value that was set to null; `is_null_when_unread` that any
+    value does, since the producer cannot read the type. `default`, if any, is what comes for a null too.
     """
 
     kind: Kind
@@ -55,6 +57,8 @@ class Form:
     is_cut: bool = False
     is_lossless: bool = True
     is_null_when_unchanged: bool = False
+    is_null_when_unread: bool = False
+    default: Any = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,6 +21,7 @@ _ALLOWED = {
     "hstore.handling.mode": ("json", "map"),
 }  # fmt: skip
 _PLACEHOLDER_SETTING = "unavailable.value.placeholder"
+NULL_SETTING = "replace.null.with.default"
 DEFAULT_PLACEHOLDER = "__debezium_unavailable_value"
 
 
@@ -28,7 +29,8 @@ DEFAULT_PLACEHOLDER = "__debezium_unavailable_value"
 class ProducerModes:
     """The stated modes; None where the contract states nothing.
 
-    `placeholder` is the text that stands for an unchanged TOASTed value.
+    `placeholder` is the text that stands for an unchanged TOASTed value. `is_null_replaced` says that the converter may
+    write a column's default for a null, as Kafka Connect's JsonConverter does unless it is told not to.
     """
 
     time: str | None = None
@@ -37,6 +39,7 @@ class ProducerModes:
     interval: str | None = None
     hstore: str | None = None
     placeholder: str = DEFAULT_PLACEHOLDER
+    is_null_replaced: bool = True
 
 
 UNSTATED = ProducerModes()
@@ -56,5 +59,10 @@ def read_modes(stated: Callable[[str], Any], problems: list[str]) -> ProducerMod
     if placeholder is not None and (not isinstance(placeholder, str) or not placeholder):
         problems.append(f"custom property {PREFIX}{_PLACEHOLDER_SETTING} must be a text")
         placeholder = None
+    is_null_replaced = stated(PREFIX + NULL_SETTING)
+    if is_null_replaced not in {None, True, False}:
+        problems.append(f"custom property {PREFIX}{NULL_SETTING} must be true or false")
     time, decimal, binary, interval, hstore = modes
-    return ProducerModes(time, decimal, binary, interval, hstore, placeholder or DEFAULT_PLACEHOLDER)
+    return ProducerModes(
+        time, decimal, binary, interval, hstore, placeholder or DEFAULT_PLACEHOLDER, is_null_replaced is not False
+    )

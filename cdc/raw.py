@@ -17,6 +17,7 @@ from cdc.errors import FatalFault, RecordFault
 
 BATCHES = "_batches"
 TIPS = "_tips"
+SCHEMAS = "_schemas"
 OBJECT_BYTES_MAX = 10 * 1024 * 1024
 """A raw object before compression; a single larger record is alone in its own."""
 SEQUENCE_DIGITS = 56
@@ -27,14 +28,19 @@ START = 0
 """The sequence number before the first record of a shard: the `after` of the first batch."""
 
 
-class RawLine(msgspec.Struct, frozen=True):
-    """One record as it came: its place in the stream, and the payload untouched."""
+class RawLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One record as it came: its place in the stream, and the payload untouched.
+
+    One that came in Avro is the JSON that Debezium would have sent with decimals as text; `schema_id` names its schema,
+    which lies at `schema_path`.
+    """
 
     shard: str
     seq: str
     sub: int
     arrived_at: str
     event: msgspec.Raw
+    schema_id: int | None = None
 
 
 class ObjectRef(msgspec.Struct, frozen=True):
@@ -141,8 +147,16 @@ def tip_path(stream: str, shard: str) -> str:
     return f"{tip_prefix(stream)}{shard}.json"
 
 
+def schema_path(stream: str, schema_id: int) -> str:
+    """Where the Avro schema lies by which records of a stream were written, under the id that its registry gave it."""
+    return f"{SCHEMAS}/{stream}/{schema_id}.json"
+
+
 def encode_lines(lines: list[bytes]) -> bytes:
-    """A raw object's content: gzip, with no clock in it, so that a second try gives the same bytes."""
+    """An object of lines that are all there already: gzip, with no clock in it, so that a second try writes the same.
+
+    The consumer, whose lines come one by one, has cdc.gzip_lines.
+    """
     return gzip.compress(b"\n".join(lines) + b"\n", compresslevel=6, mtime=0)
 
 

@@ -13,9 +13,12 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import TableContract
+from cdc.contract import TableContract, under_current_names
+from cdc.debezium.avro_names import source_names
+from cdc.debezium.avro_schema import as_in_raw, connect_schema
 from cdc.debezium.flat import Stated, read_flat
 from cdc.debezium.forms import SchemaField, forms_of_modes, forms_of_schema
+from cdc.debezium.identity import check_old_key, is_filler, is_whole
 from cdc.debezium.placeholder import placeholders
 from cdc.doubled_name import refuse_doubled_names_of_compact
 from cdc.errors import RecordFault
@@ -68,21 +71,34 @@ class Decoder:
         self._by_modes = forms_of_modes(contract, modes)
         self._placeholders = {column.source_name: placeholders(column.type, modes) for column in contract.columns}
         self._unnamed = placeholders(None, modes)
+        self._current_names = contract.current_names
         self._key = frozenset(contract.column(name).source_name for name in contract.key)
         self._forms_of_schema = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_schema)
-        self._nulled = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(_nulled)
+        self._dialect_of_avro = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_avro_schema)
+        self._nulled = lru_cache(maxsize=2 * SCHEMAS_KEPT_MAX)(_nulled)
 
-    def decode(self, payload: bytes | memoryview | msgspec.Raw, epoch: int) -> ChangeEvent:
-        """The change event that a message states, its placeholders taken out.
+    def decode(
+        self, payload: bytes | memoryview | msgspec.Raw, epoch: int, avro_schema: str | None = None
+    ) -> ChangeEvent:
+        """The change event that a message states, its placeholders taken out; one in Avro is read by its schema.
 
         Raises:
             RecordFault: when the message is no change event, or lacks what a merge needs.
         """
         raw = bytes(payload)
+        if avro_schema is not None:
+            return self._event(*self._stated_in_avro(raw, avro_schema), epoch)
         if SPELT not in raw:
             return self._event(*self._stated(raw), epoch)
         event = self._event(*self._stated(raw.replace(SPELT, _MARKED)), epoch)
         return replace(event, before=_unmarked(event.before), after=_unmarked(event.after))
+
+    def _stated_in_avro(self, payload: bytes, schema: str) -> tuple[Stated, Forms]:
+        names, forms = self._dialect_of_avro(schema)
+        stated, _ = self._stated(payload)
+        if names:
+            stated = replace(stated, before=_renamed(stated.before, names), after=_renamed(stated.after, names))
+        return stated, forms
 
     def _stated(self, payload: bytes | memoryview | msgspec.Raw) -> tuple[Stated, Forms | None]:
         envelope, schema = self._unwrapped(payload)
@@ -109,18 +125,15 @@ class Decoder:
     @staticmethod
     def _unwrapped(payload: bytes | memoryview | msgspec.Raw) -> tuple[_Envelope, bytes | None]:
         """The envelope, and the schema where there is one: it and the payload are then all that the message has."""
-        try:
-            envelope = _ENVELOPE.decode(payload)
-            if envelope.op is not None or envelope.source is not None or not bytes(envelope.payload):
-                return envelope, None
-            body = envelope.payload
-            schema = bytes(envelope.schema)
-            if schema in _NONE:
-                return _ENVELOPE.decode(body), None
-            inner = _ENVELOPE.decode(body)
-        except _UNREADABLE:
-            raise RecordFault("not-debezium", "the payload is no Debezium change event") from None
-        inner.payload = body
+        envelope = _envelope(payload)
+        body = bytes(envelope.payload)
+        if envelope.op is not None or envelope.source is not None or not body.startswith(b"{"):
+            return envelope, None
+        schema = bytes(envelope.schema)
+        inner = _envelope(body)
+        if schema in _NONE:
+            return inner, None
+        inner.payload = envelope.payload
         return inner, schema
 
     def _read_schema(self, schema: bytes) -> Forms:
@@ -128,28 +141,37 @@ class Decoder:
             fields = _SCHEMA.decode(schema).fields or []
         except _UNREADABLE:
             raise RecordFault("not-debezium", "the message's schema is none of Kafka Connect's") from None
-        row = next((field.fields or [] for field in fields if field.field == "after" and field.fields), None)
-        before = next((field.fields or [] for field in fields if field.field == "before" and field.fields), None)
-        return forms_of_schema(row or before or fields, self._contract)
+        return forms_of_schema(_row_fields(fields), self._contract)
+
+    def _read_avro_schema(self, schema: str) -> tuple[Mapping[str, str], Forms]:
+        """The columns that have other names in the message, and the forms of all."""
+        row = [as_in_raw(field) for field in _row_fields(connect_schema(schema).fields or [])]
+        names = source_names(row, [column.source_name for column in self._contract.columns])
+        renamed = [msgspec.structs.replace(field, field=names.get(field.field or "", field.field)) for field in row]
+        return names, forms_of_schema(renamed, self._contract)
 
     def _event(self, stated: Stated, forms: Forms | None, epoch: int) -> ChangeEvent:
         try:
             op = Op(stated.op)
         except ValueError:
             raise RecordFault("unknown-op", "the event has an op that is none of r, c, u, d, t") from None
-        before, after = stated.before, stated.after
+        before, after = self._renamed(stated.before), self._renamed(stated.after)
         if (before if op is Op.DELETE else after) is None and op is not Op.TRUNCATE:
             hint = "the table needs REPLICA IDENTITY DEFAULT or FULL and a primary key"
             raise RecordFault("no-row", "the event carries no row image", hint=hint)
-        unchanged = frozenset(self._unchanged(after)) if after else frozenset[str]()
-        doubtful = frozenset[str]()
+        if op is Op.DELETE and before and forms is not None:
+            check_old_key(before, self._key)
+        unchanged = doubtful = frozenset[str]()
+        if after and op is not Op.READ:  # a read has every value, and a text that equals the placeholder is the row's
+            unchanged = frozenset(self._unchanged(after))
         if after:
-            is_update = op is Op.UPDATE
-            if unchanged:
-                after, unchanged = self._filled(after, before if is_update else None, unchanged)
+            whole = before if op is Op.UPDATE and before and self._is_whole(before, after, unchanged) else None
             # A create with placeholders is the second half of a key change, and lacks what an update lacks.
-            if forms is not None and (is_update or (unchanged and op is Op.CREATE)):
-                doubtful = self._doubtful(after, before, self._nulled(forms))
+            may_lack = whole is None and (op is Op.UPDATE or (op is Op.CREATE and bool(unchanged)))
+            if unchanged:
+                after, unchanged = self._filled(after, whole, unchanged)
+            if forms is not None:
+                doubtful = self._doubtful(after, self._nulled(forms, may_lack=may_lack))
         return ChangeEvent(
             schema=stated.schema,
             table=stated.table,
@@ -163,6 +185,9 @@ class Decoder:
             doubtful=doubtful,
         )
 
+    def _renamed(self, row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        return under_current_names(row, self._current_names) if row and self._current_names else row
+
     def _unchanged(self, row: Mapping[str, Any]) -> Iterable[str]:
         known, unnamed = self._placeholders, self._unnamed
         for name, value in row.items():
@@ -170,29 +195,53 @@ class Decoder:
             if value.__class__ in _PLACEHOLDER_CLASSES and value in known.get(name, unnamed):
                 yield name
 
+    def _is_whole(self, before: Mapping[str, Any], after: Mapping[str, Any], unchanged: frozenset[str]) -> bool:
+        return is_whole(before, {name: after[name] for name in after.keys() - unchanged}, self._key)
+
     def _filled(
-        self, after: Mapping[str, Any], before: Mapping[str, Any] | None, unchanged: frozenset[str]
+        self, after: Mapping[str, Any], whole: Mapping[str, Any] | None, unchanged: frozenset[str]
     ) -> tuple[Mapping[str, Any], frozenset[str]]:
         """The row without its placeholders; with REPLICA IDENTITY FULL the image before has the values."""
         row = {name: value for name, value in after.items() if name not in unchanged}
-        if before:
-            gone = frozenset(self._unchanged(before))
-            known = {name for name in unchanged if before.get(name) is not None and name not in gone}
-            row |= {name: before[name] for name in known}
+        if whole:
+            gone = frozenset(self._unchanged(whole))
+            known = {name for name in unchanged if not is_filler(whole.get(name)) and name not in gone}
+            row |= {name: whole[name] for name in known}
             unchanged -= known
         return row, unchanged
 
-    def _doubtful(
-        self, after: Mapping[str, Any], before: Mapping[str, Any] | None, nulled: frozenset[str]
-    ) -> frozenset[str]:
-        """The nulls that may mean "unchanged"; none where the image before shows that the log has whole rows."""
-        if not nulled or (before and any(before[name] is not None for name in before.keys() - self._key)):
-            return frozenset()
-        return frozenset(name for name in nulled if name in after and after[name] is None)
+    @staticmethod
+    def _doubtful(after: Mapping[str, Any], nulled: frozenset[str]) -> frozenset[str]:
+        """The nulls that may stand for a value."""
+        return frozenset(name for name in nulled if name in after and after[name] is None) if nulled else nulled
 
 
-def _nulled(forms: Forms) -> frozenset[str]:
-    return frozenset(name for name, form in forms.by_column.items() if form.is_null_when_unchanged)
+def _envelope(body: bytes | memoryview | msgspec.Raw) -> _Envelope:
+    """The envelope; one without anything where the body is none, as a flattened row with a column `source` is."""
+    try:
+        return _ENVELOPE.decode(body)
+    except _UNREADABLE:
+        return _Envelope()
+
+
+def _row_fields(fields: list[SchemaField]) -> list[SchemaField]:
+    """The fields of a row in the schema of an envelope, or of a flattened row."""
+    row = next((field.fields for field in fields if field.field == "after" and field.fields), None)
+    before = next((field.fields for field in fields if field.field == "before" and field.fields), None)
+    return row or before or fields
+
+
+def _renamed(row: Mapping[str, Any] | None, names: Mapping[str, str]) -> Mapping[str, Any] | None:
+    return None if row is None else {names.get(name, name): value for name, value in row.items()}
+
+
+def _nulled(forms: Forms, *, may_lack: bool) -> frozenset[str]:
+    """The columns whose nulls may stand for a value, in a change that may lack what is unchanged or in any."""
+    return frozenset(
+        name
+        for name, form in forms.by_column.items()
+        if form.is_null_when_unread or (may_lack and form.is_null_when_unchanged)
+    )
 
 
 _PLACEHOLDER_CLASSES: frozenset[type] = frozenset({str, list, dict})

@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import TableContract
-from cdc.debezium.placeholder import may_be_null
+from cdc.contract import TableContract, under_current_names
+from cdc.debezium.placeholder import is_null_when_unread, may_be_null
 from cdc.form import Form, Forms, Kind
 from cdc.postgres_type import PostgresType
 from cdc.producer import ProducerModes
 
-_CONNECT_DECIMAL = "org.apache.kafka.connect.data.Decimal"
+CONNECT_DECIMAL = "org.apache.kafka.connect.data.Decimal"
+VARIABLE_SCALE_DECIMAL = "io.debezium.data.VariableScaleDecimal"
 _MILLISECOND_DIGITS = 3
 _NAMED = {
     "io.debezium.time.Date": Form(Kind.DAYS),
@@ -38,7 +39,7 @@ _NAMED = {
     "org.apache.kafka.connect.data.Date": Form(Kind.DAYS),
     "org.apache.kafka.connect.data.Time": Form(Kind.MILLISECONDS, is_cut=True),
     "org.apache.kafka.connect.data.Timestamp": Form(Kind.MILLISECONDS, is_cut=True),
-    "io.debezium.data.VariableScaleDecimal": Form(Kind.VARIABLE_SCALE),
+    VARIABLE_SCALE_DECIMAL: Form(Kind.VARIABLE_SCALE),
     "io.debezium.data.Bits": Form(Kind.BITS),
     "io.debezium.data.geometry.Point": Form(Kind.POINT),
     "io.debezium.data.geometry.Geometry": Form(Kind.GEOMETRY),
@@ -55,6 +56,8 @@ _PLAIN = {
     "map": Form(Kind.MAP),
 }
 _UNKNOWN = Form(Kind.UNKNOWN)
+_NOT_OF_DEBEZIUM = frozenset({"isbn13", "issn", "issn13", "ismn", "ismn13", "ean13", "upc"})
+"""Text types that Debezium omits, or with `include.unknown.datatypes` sends as bytes, which look like text."""
 
 
 class SchemaField(msgspec.Struct):
@@ -65,18 +68,24 @@ class SchemaField(msgspec.Struct):
     name: str | None = None
     parameters: dict[str, Any] | None = None
     items: SchemaField | None = None
+    values: SchemaField | None = None
     fields: list[SchemaField] | None = None
+    optional: bool = False
+    default: Any = None
 
 
 def forms_of_schema(row: Iterable[SchemaField], contract: TableContract) -> Forms:
     """The forms that an inline schema tells of the contract's columns."""
     types = {column.source_name: column.type for column in contract.columns}
+    fields = under_current_names({field.field: field for field in row if field.field}, contract.current_names)
     forms: dict[str, Form] = {}
-    for field in row:
-        if field.field is not None and field.field in types:
-            type_ = types[field.field]
+    for name, field in fields.items():
+        if name in types:
+            type_ = types[name]
             form = _by_schema(field, type_, contract.producer)
-            forms[field.field] = _judged(form, type_, _modes_shown(field, contract.producer))
+            forms[name] = _judged(
+                form, type_, _modes_shown(field, contract.producer), _stands_for_null(field, contract)
+            )
     return Forms(forms)
 
 
@@ -90,8 +99,20 @@ def forms_of_modes(contract: TableContract, modes: ProducerModes) -> Forms:
     )
 
 
-def _judged(form: Form, type_: PostgresType, modes: ProducerModes) -> Form:
-    return replace(form, is_null_when_unchanged=True) if may_be_null(type_, modes) else form
+def _judged(form: Form, type_: PostgresType, modes: ProducerModes, default: Any = None) -> Form:
+    # Of a type that nobody stated, the form is all that is known.
+    is_doubtful = form.kind in {Kind.ARRAY, Kind.BITS} if type_.is_as_sent else may_be_null(type_, modes)
+    return replace(
+        _UNKNOWN if type_.name in _NOT_OF_DEBEZIUM else form,
+        is_null_when_unchanged=is_doubtful,
+        is_null_when_unread=is_null_when_unread(type_),
+        default=default,
+    )
+
+
+def _stands_for_null(field: SchemaField, contract: TableContract) -> Any:
+    """A nullable column's default, which Kafka Connect's JsonConverter writes for a null too unless told not to."""
+    return field.default if field.optional and contract.producer.is_null_replaced else None
 
 
 def _modes_shown(field: SchemaField, modes: ProducerModes) -> ProducerModes:
@@ -109,7 +130,7 @@ def _by_schema(field: SchemaField, type_: PostgresType, modes: ProducerModes) ->
     if field.type == "array":
         element = _by_schema(field.items, type_.element, modes) if field.items is not None else _UNKNOWN
         return Form(Kind.ARRAY, element=element, is_lossless=False)
-    if field.name == _CONNECT_DECIMAL:
+    if field.name == CONNECT_DECIMAL:
         scale = (field.parameters or {}).get("scale")
         is_number = isinstance(scale, str) and scale.removeprefix("-").isdecimal() and len(scale) <= 6
         return Form(Kind.UNSCALED, int(scale)) if is_number and isinstance(scale, str) else _UNKNOWN

@@ -23,6 +23,8 @@ def placeholders(type_: PostgresType | None, modes: ProducerModes = UNSTATED) ->
     text = modes.placeholder
     octets = text.encode()
     in_base64 = base64.b64encode(octets).decode()
+    if type_ is not None and type_.is_as_sent:
+        type_ = None
     if type_ is None or type_.is_array:
         # Java's UUID.nameUUIDFromBytes: a version 3 uuid without a name space.
         named = uuid.UUID(bytes=hashlib.md5(octets, usedforsecurity=False).digest(), version=3)
@@ -44,10 +46,21 @@ def is_placeholder(value: Any, type_: PostgresType | None) -> bool:
 def may_be_null(type_: PostgresType, modes: ProducerModes) -> bool:
     """Whether Debezium gives null for an unchanged TOASTed value of a type, so that a null may also mean "unchanged".
 
-    It does where it has no placeholder: in most arrays, in bit strings of variable length, and in bytea as base64 text.
+    It does where it has no placeholder: in most arrays, in long bit strings, and in bytea as base64 text. Where no
+    schema and no contract tells the mode, any that is allowed may be the producer's.
     """
     if type_.name == "bytea":
-        return modes.binary not in {None, "bytes", *(() if type_.is_array else ("hex",))}
+        return modes.binary not in {"bytes", *(() if type_.is_array else ("hex",))}
     if type_.name == "date":
-        return type_.is_array and modes.time in {"connect", "isostring"}
-    return type_.name == "varbit" or (type_.is_array and type_.name not in _ARRAYS_WITH_A_PLACEHOLDER)
+        return type_.is_array and modes.time in {None, "connect", "isostring"}
+    if type_.name in {"bit", "varbit"}:
+        return type_.can_be_toasted
+    return type_.is_array and type_.name not in _ARRAYS_WITH_A_PLACEHOLDER
+
+
+def is_null_when_unread(type_: PostgresType) -> bool:
+    """Whether Debezium gives null for any value of a type, since it cannot read it.
+
+    So it does for `name` from the log (the snapshot has it), and for arrays of bit strings.
+    """
+    return type_.name in {"bit", "varbit"} if type_.is_array else type_.name == "name"

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from cdc.contract import TableContract
 from cdc.errors import RecordFault
 from cdc.raw import HEARTBEAT_PREFIX, one_line
+from cdc_consumer.avro import JsonValue, is_avro, without_registry
 
 DEPTH_MAX = 128
 """Deeper JSON is refused here, since parsers further on would give up at a depth that depends on who calls them."""
+_OPENING, _CLOSING = b"{}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MICROSECONDS_MAX = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LSN_MAX = 2**63 - 1
 # A string that never ends is taken to the end at once, else each escaped quote in it would be tried anew.
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
+_NEITHER_OPEN_NOR_END = bytes(set(range(256)) - set(b"[{\r\n"))
 _OPS_MESSAGE = "m"
 _DMS_OWN_TABLES = "awsdms_"
 """DMS keeps its exceptions, heartbeats and captured DDL in tables of these names, at the source or the target."""
@@ -42,10 +45,14 @@ class Commit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ToTable:
-    """The record belongs to the lake table `table`; `line` is its payload on one line."""
+    """The record belongs to the lake table `table`; `line` is its payload on one line.
+
+    `schema_id` names the Avro schema that the payload had before it became JSON, if any.
+    """
 
     table: str
     line: bytes
+    schema_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ Route = ToTable | ToQuarantine | LeftOut | Empty
 Tables = Mapping[tuple[str, str], str]
 
 
-class _Source(msgspec.Struct):
+class _Source(msgspec.Struct, gc=False):
     schema: str | None = None
     table: str | None = None
     lsn: int | None = None
@@ -81,17 +88,17 @@ class _Source(msgspec.Struct):
     ts_ms: int | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     prefix: str | None = None
 
 
-class _DmsMetadata(msgspec.Struct, rename="kebab"):
+class _DmsMetadata(msgspec.Struct, rename="kebab", gc=False):
     schema_name: str | None = None
     table_name: str | None = None
     record_type: str | None = None
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     op: str | None = None
     source: _Source | None = None
     message: _Message | None = None
@@ -110,11 +117,11 @@ class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Transaction(msgspec.Struct, forbid_unknown_fields=True):
-    status: str
+    status: Literal["BEGIN", "END"]
     id: str
+    event_count: int | None  # no default: a flattened row of a table with an id and a status must not pass for one
+    data_collections: Any
     ts_ms: int | None = None
-    event_count: int | None = None
-    data_collections: Any = None
 
 
 class _Notification(msgspec.Struct, forbid_unknown_fields=True):
@@ -161,19 +168,63 @@ def tables_by_source(contracts: Iterable[TableContract]) -> Tables:
     return {(contract.source_schema, contract.source_table): contract.name for contract in contracts}
 
 
-def route(data: bytes, tables: Tables) -> Route:
-    """Where a record goes; whatever its bytes are, this raises nothing."""
+def route(data: bytes, tables: Tables, from_avro: Callable[[bytes], JsonValue] = without_registry) -> Route:
+    """Where a record goes; `from_avro` makes JSON of a value in Avro.
+
+    Raises:
+        TransientFault, FatalFault: only what `from_avro` raises; whatever the bytes are, nothing else is.
+    """
     if not data:
         return Empty()
     try:
-        return _route(data, tables)
+        if not is_avro(data):
+            return _route(data, tables)
+        value = from_avro(data)
+        target = _route(value.json, tables)
     except RecordFault as fault:
         return ToQuarantine(fault.reason, data)
+    return replace(target, schema_id=value.schema_id) if isinstance(target, ToTable) else target
+
+
+def route_together(payloads: Sequence[bytes], tables: Tables) -> list[str | None] | None:
+    """For each payload the lake table where `route` would send it, untouched; None for one that has to ask `route`.
+
+    None altogether when one of them is in the way of looking at all together.
+    """
+    block = b"\n".join(payloads)
+    opens = block.translate(None, _NEITHER_OPEN_NOR_END)
+    rows = opens.split(b"\n")
+    if len(rows) != len(payloads) or b"\r" in opens or max(map(len, rows)) > DEPTH_MAX:
+        return None
+    # One JSON value a line is proven by three things together: every line begins with { and ends with }, so that no
+    # value goes on in the next line, since } and { never meet inside of one; no line is empty; and there are as many
+    # values as lines.
+    if not all(payload and payload[0] == _OPENING and payload[-1] == _CLOSING for payload in payloads):
+        return None
+    try:
+        if not block.isascii():
+            block.decode("utf-8")
+        envelopes = _ENVELOPE.decode_lines(block)
+    except _UNREADABLE:
+        return None
+    if len(envelopes) != len(payloads):
+        return None
+    return [
+        tables.get((source.schema, source.table))
+        if (source := envelope.source) is not None and envelope.op != _OPS_MESSAGE and source.table and source.schema
+        else None
+        for envelope in envelopes
+    ]
 
 
 def _route(data: bytes, tables: Tables) -> Route:
     line = one_line(data)  # first, so that bytes of another encoding are called what they are
     envelope = _decode(data)
+    if envelope is None:
+        flattened = _flattened(_bodies(data), line, tables)
+        if flattened is None:
+            raise RecordFault("not-routable", "the payload is JSON but no change event")
+        return flattened
     # The wrapper of schemas.enable=true has nothing beside it, so a column of that name cannot be taken for it.
     if envelope.payload is not None and envelope.source is None and envelope.metadata is None:
         envelope = envelope.payload
@@ -181,14 +232,13 @@ def _route(data: bytes, tables: Tables) -> Route:
         return _debezium(envelope, envelope.source, line, tables)
     if envelope.metadata is not None:
         return _dms(envelope.metadata, line, tables)
-    if envelope.op == _OPS_MESSAGE:
-        return LeftOut("message")
     bodies = _bodies(data)
     return _flattened(bodies, line, tables) or LeftOut(_housekeeping(bodies))
 
 
-def _decode(data: bytes) -> _Envelope:
-    if data.count(b"{") + data.count(b"[") > DEPTH_MAX and _depth(data) > DEPTH_MAX:
+def _decode(data: bytes) -> _Envelope | None:
+    """The envelope; None where the payload is JSON but no envelope, as of a flattened row with a column `source`."""
+    if len(data.translate(None, _NEITHER_OPEN_NOR_END)) > DEPTH_MAX and _depth(data) > DEPTH_MAX:
         raise RecordFault("too-deep", f"the payload is nested deeper than {DEPTH_MAX}")
     try:
         return _ENVELOPE.decode(data)
@@ -197,7 +247,7 @@ def _decode(data: bytes) -> _Envelope:
             _JSON.decode(data)
         except _UNREADABLE:
             raise RecordFault("not-json", "the payload is not JSON") from None
-        raise RecordFault("not-routable", "the payload is JSON but no change event") from None
+        return None
 
 
 def _depth(data: bytes) -> int:

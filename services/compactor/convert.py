@@ -9,12 +9,14 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from cdc.debezium.forms import form_of_mode
 from cdc.form import Form, Kind
 from cdc.postgres_type import PostgresType
-from cdc.producer import PUBLISHER
+from cdc.producer import NULL_SETTING, PUBLISHER
 from compactor import decimals, octets, structures, temporal
-from compactor.held import Converter, not_held
+from compactor.held import Converter, not_held, unstated
 
 INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64, "oid": 33}
 _FLOAT_DIGITS_MAX = 9
@@ -23,6 +25,7 @@ _NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float
 _CHANGED = (
     "the producer renders it as {kind}, which is no {type}: the column's type has changed, or the contract's is wrong"
 )
+_DEFAULT = "the column's default, which the producer writes for a null too unless replace.null.with.default is false"
 _OWN_CONVERTERS: dict[str, Callable[[PostgresType, Form], Converter | None]] = {
     "numeric": decimals.converter, "money": decimals.converter,
     "date": temporal.date_converter, "timestamp": temporal.timestamp_converter,
@@ -51,13 +54,36 @@ def _publishers(type_: PostgresType) -> Form:
 
 
 def _converter(type_: PostgresType, form: Form) -> Converter:
+    if type_.is_as_sent:
+        return _as_sent
     if type_.is_array:
         found = _array(type_, form)
     elif type_.name in _OWN_CONVERTERS:
         found = _OWN_CONVERTERS[type_.name](type_, form)
     else:
         found = _plain(type_, form.kind)
-    return found or _changed(type_, form.kind)
+    return _no_null(found or _changed(type_, form.kind), form.default)
+
+
+def _no_null(convert: Converter, default: Any) -> Converter:
+    if default is None:
+        return convert
+
+    def checked(value: Any) -> Any:
+        if value == default:
+            raise unstated(NULL_SETTING, _DEFAULT)
+        return convert(value)
+
+    return checked
+
+
+def _as_sent(value: Any) -> str:
+    """A value of a type that nobody stated: a text as it is, all else as its JSON text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and abs(value) >= _EXACT_IN_DOUBLE:
+        raise not_held("a number that has lost digits on its way, in a column whose type nobody has stated")
+    return msgspec.json.encode(value).decode()
 
 
 def _plain(type_: PostgresType, kind: Kind) -> Converter | None:

@@ -30,6 +30,7 @@ _SPECIAL = {
     "NAN": "NaN", "POSITIVE_INFINITY": "Infinity", "NEGATIVE_INFINITY": "-Infinity",
     "NaN": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity",
 }  # fmt: skip
+_DOUBLES_END = ("Infinity", "-Infinity")
 _MODE = "decimal.handling.mode"
 
 
@@ -96,8 +97,10 @@ def _double(type_: PostgresType) -> Callable[[Any], Decimal]:
     scale = MONEY.arguments[1] if type_.name == "money" else type_.arguments[1] if type_.arguments else None
 
     def read(value: Any) -> Decimal:
-        if isinstance(value, str) and value in _SPECIAL:
-            return Decimal(_SPECIAL[value])
+        if value == "NaN":
+            return Decimal("NaN")
+        if value in _DOUBLES_END:
+            raise not_held(f"a double's infinity, or a number too great for one: {_MODE} must be string or precise")
         if type(value) not in {float, int} or not math.isfinite(value):
             raise not_held("no double")
         if scale is None or abs(value) * 10**scale >= _EXACT_IN_DOUBLE:
@@ -114,7 +117,7 @@ def _by_value(type_: PostgresType) -> Callable[[Any], Decimal]:
     def read(value: Any) -> Decimal:
         if isinstance(value, dict):
             return _variable_scale(value)
-        if not isinstance(value, str):
+        if not isinstance(value, str) or value in _DOUBLES_END:
             return from_double(value)
         if value in _SPECIAL:
             return Decimal(_SPECIAL[value])

@@ -12,6 +12,7 @@ import msgspec
 from cdc.errors import FatalFault
 from cdc.position import Position
 from compactor.chain import Batch
+from compactor.columns_seen import COLUMNS_SEEN, ColumnsSeen, encode_columns, parse_columns
 from compactor.counts import Counts, parse_counts
 
 OFFSETS, EVIDENCE, FLOOR = "cdc.offsets", "cdc.evidence", "cdc.truncated-below"
@@ -47,6 +48,7 @@ class Progress:
 
     `stated` is the most that was ever proven: it stays true when a shard appears that proves nothing yet. `counts` are
     of what was set aside up to the offsets. `holds` are the sequence numbers before which shards are held back.
+    `columns` is what was seen of columns that the lake does not show.
     """
 
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -55,6 +57,7 @@ class Progress:
     stated: ShardEvidence = field(default_factory=ShardEvidence)
     counts: Counts = field(default_factory=Counts)
     holds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    columns: ColumnsSeen = field(default_factory=ColumnsSeen)
 
     @property
     def proven(self) -> ShardEvidence:
@@ -79,6 +82,7 @@ class Progress:
             EVIDENCE: msgspec.json.encode(dict(self.evidence), order="sorted"),
             VALID_THROUGH: valid_through.isoformat().encode() if valid_through else b"",
             SOURCE_LSN: str(self.proven.lsn).encode() if valid_through else b"",
+            COLUMNS_SEEN: encode_columns(self.columns),
         }
         if self.floor is not None:
             stated[FLOOR] = msgspec.json.encode(self.floor)
@@ -110,6 +114,7 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
             floor=Position(*msgspec.json.decode(floor, type=list[int])) if floor else None,
             counts=parse_counts(properties),
             holds=_decode_numbers(properties.get(HOLDS)),
+            columns=parse_columns(properties),
         )
     except (msgspec.DecodeError, ValueError, TypeError):
         raise FatalFault(
@@ -155,7 +160,7 @@ def advanced(
             evidence[f"{batch.shard.stream}/{child}"] = (
                 known if known.committed_at else evidence_of_child(evidence[shard])
             )
-    return Progress(offsets, evidence, floor, progress.proven, progress.counts, dict(holds))
+    return Progress(offsets, evidence, floor, progress.proven, progress.counts, dict(holds), progress.columns)
 
 
 def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:

@@ -63,6 +63,7 @@ def _day(arrived_at: str) -> str:
 
 
 def _line(origin: Origin, faults: Sequence[RecordFault]) -> bytes:
+    schema = {} if origin.line.schema_id is None else {"schema_id": origin.line.schema_id}
     first = faults[0]
     return msgspec.json.encode(
         {
@@ -75,5 +76,6 @@ def _line(origin: Origin, faults: Sequence[RecordFault]) -> bytes:
             "detail": first.what,
             "columns": [fault.where for fault in faults if fault.where],
             "payload": base64.b64encode(bytes(origin.line.event)).decode(),
+            **schema,
         }
     )

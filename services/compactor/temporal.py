@@ -19,8 +19,8 @@ _MILLISECOND_DIGITS = 3
 _DAY = 86_400_000_000
 _NANOSECONDS = 1000
 _FACTORS = {Kind.MILLISECONDS: 1000, Kind.MICROSECONDS: 1}
-_MILLISECONDS_OF_OUR_DAYS = range(631_152_000_000, 4_102_444_800_000)
-"""The years 1990 to 2099; read as microseconds they are some weeks of 1970."""
+_MILLISECONDS_OF_OUR_DAYS = (range(-2_208_988_800_000, -31_536_000_000), range(31_536_000_000, 7_258_118_400_000))
+"""The years 1900 to 2199, but for two around 1970; read as microseconds they are some weeks before and after 1970."""
 _TEXT_MAX = len("2024-03-10T15:34:56.789012Z")
 _ISO_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?0*Z")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\dZ")
@@ -104,7 +104,7 @@ def _timestamp_by_value(type_: PostgresType) -> Converter:
     def by_value(value: Any) -> Any:
         if isinstance(value, str):
             raise unstated(_MODE, "a text, which isostring gives, and a column that has become a timestamptz")
-        if is_fine and type(value) is int and value in _MILLISECONDS_OF_OUR_DAYS:
+        if is_fine and type(value) is int and any(value in years for years in _MILLISECONDS_OF_OUR_DAYS):
             raise unstated(_MODE, "a number that may be microseconds of 1970 or milliseconds")
         return convert(value)
 

@@ -16,14 +16,21 @@ from typing import Any
 
 import atheris
 
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent))  # it is started as a script
+
 with atheris.instrument_imports(include=["cdc", "cdc_consumer", "compactor"]):
     from cdc.contract import Column, TableContract, load_folder
+    from cdc.errors import TransientFault
     from cdc.postgres_type import parse_type
-    from cdc.raw import RawLine
+    from cdc.raw import RawLine, schema_path
+    from cdc_consumer.avro import AvroReader
     from cdc_consumer.routing import ToTable, route, tables_by_source
     from compactor.change import ChangeReader
 
 import msgspec
+
+from tests.golden_avro import STREAM, MemoryRegistry, recorded_avro
+from tests.raw_zone import MemoryObjects
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
@@ -61,25 +68,44 @@ def types_contract() -> TableContract:
 
 CONTRACTS = (*load_folder(ROOT / "tables"), types_contract())
 TABLES = tables_by_source(CONTRACTS)
-READERS = {contract.name: ChangeReader(contract, b"k" * 32, 1) for contract in CONTRACTS}
+AVRO = [recorded_avro(name)[0] for name in ("translated_03", "adaptive", "names")]
+SCHEMAS = {number: value.schema for number, value in enumerate(AVRO, 1)}
+RAW = MemoryObjects()
+AVRO_READER = AvroReader(MemoryRegistry(SCHEMAS), RAW, lambda: 0.0)
+READERS = {
+    contract.name: ChangeReader(
+        contract, b"k" * 32, 1, lambda stream, number: RAW.get(schema_path(stream, number)).decode()
+    )
+    for contract in CONTRACTS
+}
 
 
 def one_input(data: bytes) -> None:
     """Send some bytes the way that a record goes."""
-    found = route(data, TABLES)
-    payloads = [found.line] if isinstance(found, ToTable) else []
+    one_value(data)
+    # The same as the bytes behind the head of a frame, by one of the schemas that are known.
+    one_value(b"\0" + (1 + len(data) % len(SCHEMAS)).to_bytes(4, "big") + data)
+
+
+def one_value(data: bytes) -> None:
+    """Send one value the way that a record goes."""
+    try:
+        found = route(data, TABLES, lambda value: AVRO_READER.read(value, STREAM))
+    except TransientFault:
+        return  # a schema that is not known yet: it is asked for again
+    payloads = [(found.line, found.schema_id)] if isinstance(found, ToTable) else []
     # What is no event of ours by its table may still come from a raw zone that was tampered with.
-    for payload in [*payloads, data]:
-        line = RawLine("0", "1", 0, "2026-11-21T12:00:00Z", msgspec.Raw(payload))
+    for payload, schema_id in [*payloads, (data, None)]:
+        line = RawLine("0", "1", 0, "2026-11-21T12:00:00Z", msgspec.Raw(payload), schema_id)
         for reader in READERS.values():
-            changes, rejected = reader.read("s/0", "0~1", [line])
+            changes, rejected = reader.read(f"{STREAM}/0", "0~1", [line])
             assert changes or rejected or not payloads
             for item in rejected:
                 assert item.fault.reason != "unreadable", item.fault.what
 
 
 def seeds() -> Iterator[bytes]:
-    """Recorded events to begin with, and DMS records of each type."""
+    """Recorded events to begin with, DMS records of each type, and values in Avro without the head of their frame."""
     golden = ROOT / "tests/golden"
     lines = (golden / "debezium_13_usuarios_decimal_string.jsonl").read_text(encoding="utf-8").splitlines()
     yield from [json.loads(line)["value"].encode() for line in lines if json.loads(line)["value"]][:12]
@@ -94,6 +120,7 @@ def seeds() -> Iterator[bytes]:
         for sample in (update, move) if name == "id" else (update,):
             metadata = {**sample["metadata"], "table-name": "tipos"}
             yield json.dumps({**sample, "data": row, "before-image": {"id": 46}, "metadata": metadata}).encode()
+    yield from (value.data[5:] for value in AVRO)
 
 
 def main() -> None:

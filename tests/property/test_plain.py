@@ -113,7 +113,10 @@ def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
         elif what == "new":
             row["Coluna nova"] = draw(ANY)
         op = draw(st.sampled_from("rcuud"))
-        event = {"before": row if op == "d" else None, "after": None if op == "d" else row, "source": source, "op": op}
+        before = row if op == "d" else None
+        if op == "u":
+            before = draw(st.sampled_from([None, row, row | {"id": 0}, row | {"id": number + 7}]))
+        event = {"before": before, "after": None if op == "d" else row, "source": source, "op": op}
         text = json.dumps(event, ensure_ascii=draw(st.booleans()))
         if what == "twice":
             text = text.replace('"id"', '"id":7,"id"', 1)
@@ -158,3 +161,14 @@ def test_ordinary_changes_are_plain() -> None:
     plain, others = PlainReader(table, schema, KEY, 1).read(some)
     assert others == []
     assert plain.rows["cdc_op"].to_pylist() == ["c", "d"]
+
+
+def test_what_came_in_avro_is_read_by_its_schema_and_never_by_stated_modes() -> None:
+    table = contract(MODES[0])
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    row = {"id": 1} | {f"Coluna {n}": None for n in range(len(TYPES))}
+    source = {"version": "3.6.3.Final", "schema": "public", "table": "T", "lsn": 5, "ts_us": 0}
+    body = msgspec.Raw(json.dumps({"op": "c", "before": None, "after": row, "source": source}).encode())
+    reader = PlainReader(table, schema, KEY, 1)
+    for schema_id, others in ((None, []), (1, [0])):
+        assert reader.read([Line("s/0", "b", RawLine("0", "1", 0, "", body, schema_id))])[1] == others

@@ -100,6 +100,24 @@ def test_housekeeping_is_left_out_and_is_no_evidence(value: object, reason: str)
     assert route(encoded(value), TABLES) == LeftOut(reason)
 
 
+@pytest.mark.parametrize(
+    "row", [{"id": "a", "status": "BEGIN"}, {"id": "a", "status": "novo", "ts_ms": 1}, {"op": "m"}]
+)
+def test_a_flattened_row_does_not_pass_for_housekeeping(row: dict[str, object]) -> None:
+    assert route(encoded(row), TABLES) == ToQuarantine("no-table", encoded(row))
+
+
+@pytest.mark.parametrize(
+    "own", [{"source": "s"}, {"op": "m"}, {"metadata": "m"}, {"payload": "p"}, {"message": 5}, {"source": {"table": 5}}]
+)
+def test_a_flattened_row_may_have_columns_named_like_the_parts_of_an_envelope(own: dict[str, object]) -> None:
+    row = {"id": 1, **own, "__op": "u", "__table": "Usuários", "__schema": "public", "__lsn": 7}
+    for value in (row, {"schema": {}, "payload": row}):
+        found = route(encoded(value), TABLES)
+        assert isinstance(found, ToTable)
+        assert json.loads(found.line) == value
+
+
 def test_a_table_without_a_contract_is_left_out() -> None:
     assert route(encoded(debezium(table="sessões")), TABLES) == LeftOut("no-contract")
 
@@ -145,7 +163,7 @@ def nested(depth: int) -> bytes:
         (b"\xf3\x89\x9a\xc2\x0a\x00", "not-utf8"),
         (b" ", "not-json"),
         (b"\x00", "not-json"),
-        (b"\x00" + encoded(debezium()), "not-json"),
+        (b"\x00" + encoded(debezium()), "avro-no-registry"),
         (encoded(debezium())[:-1], "not-json"),
         (encoded(debezium()) + b"}", "not-json"),
         (encoded(debezium()) * 2, "not-json"),

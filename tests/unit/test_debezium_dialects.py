@@ -68,7 +68,7 @@ def one(types: str, value: Any, modes: ProducerModes = UNSTATED, version: str = 
     ],
 )  # fmt: skip
 def test_a_form_that_the_value_or_the_contract_tells_is_read(
-    types: str, value: Any, modes: dict[str, str], expected: Any
+    types: str, value: Any, modes: dict[str, Any], expected: Any
 ) -> None:
     change = one(types, value, ProducerModes(**modes))
     assert change.fault is None
@@ -99,7 +99,7 @@ def test_a_form_that_the_value_or_the_contract_tells_is_read(
     ],
 )  # fmt: skip
 def test_what_is_ambiguous_or_not_exact_is_set_aside_with_the_remedy(
-    types: str, value: Any, modes: dict[str, str], told: str
+    types: str, value: Any, modes: dict[str, Any], told: str
 ) -> None:
     change = one(types, value, ProducerModes(**modes))
     assert change.op == "q"
@@ -187,6 +187,17 @@ def test_a_flattened_event_with_a_position_is_merged(changed: dict[str, Any], op
     assert not [name for name in found.row if name.startswith("__")]
 
 
+@pytest.mark.parametrize("own", [{"source": "s"}, {"op": 5}, {"op": "c", "source": "s"}, {"payload": "p"}])
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_a_flattened_row_may_have_columns_named_like_the_parts_of_an_envelope(
+    own: dict[str, Any], *, is_wrapped: bool
+) -> None:
+    row = FLAT | own
+    body: dict[str, Any] = {"schema": {"type": "struct", "fields": []}, "payload": row} if is_wrapped else row
+    found = decode(json.dumps(body).encode(), TABLE, 1)
+    assert {name: found.row[name] for name in own} == own
+
+
 @pytest.mark.parametrize("lacking", ["__op", "__lsn", "__source_ts_ms"])
 def test_a_flattened_event_without_a_position_is_refused_with_a_hint(lacking: str) -> None:
     for without in ({lacking}, {name for name in FLAT if name.startswith("__")}):
@@ -231,3 +242,80 @@ def test_a_text_that_equals_the_placeholder_is_told_from_it_where_our_publisher_
     found = decode(spelt, TABLE, 1)
     assert found.unchanged == frozenset()
     assert found.after == after
+
+
+def with_default(field: dict[str, Any], value: Any, modes: ProducerModes = UNSTATED) -> Change:
+    """The change of an event with a schema, whose column `ativo` is described by `field`."""
+    fields = [{"field": "id", "type": "int64"}, {"field": "ativo", **field}]
+    envelope = json.loads(message("c", after={"id": 1, "ativo": value}))
+    schema = {"type": "struct", "fields": [{"field": "after", "type": "struct", "fields": fields}]}
+    body = json.dumps({"schema": schema, "payload": envelope}).encode()
+    types = {"boolean": "boolean", "string": "timestamptz"}[field["type"]]
+    (change,), _ = read([body], contract_of("t", f"id bigint, ativo {types}", modes))
+    return change
+
+
+NOW = {"type": "string", "name": "io.debezium.time.ZonedTimestamp", "default": "1970-01-01T00:00:00.000000Z"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [({"type": "boolean", "default": True}, True), (NOW, "1970-01-01T00:00:00.000000Z")],
+)
+def test_the_default_of_a_nullable_column_may_stand_for_a_null(field: dict[str, Any], value: Any) -> None:
+    """Kafka Connect's JsonConverter writes the default for a null; so Debezium 3.6.3 was seen to do."""
+    change = with_default(field | {"optional": True}, value)
+    assert change.fault is not None
+    assert change.fault.where == "ativo"
+    assert "replace.null.with.default" in change.fault.what
+    assert with_default(field | {"optional": True}, value, ProducerModes(is_null_replaced=False)).fault is None
+    assert with_default(field | {"optional": False}, value).fault is None
+    assert with_default(field | {"optional": True}, None).fault is None
+
+
+@pytest.mark.parametrize("modes", [UNSTATED, ProducerModes(decimal="double")])
+@pytest.mark.parametrize("value", ["Infinity", "-Infinity"])
+def test_a_double_without_end_may_be_a_number_too_great_for_it(value: str, modes: ProducerModes) -> None:
+    change = one("numeric", value, modes)
+    assert change.fault is not None
+    assert "too great" in change.fault.what
+    assert one("numeric", value, ProducerModes(decimal="string")).values["v"] == value
+    assert one("double precision", value, modes).fault is None
+
+
+@pytest.mark.parametrize("milliseconds", [-2_000_000_000_000, 100_000_000_000, 7_000_000_000_000])
+def test_a_time_of_a_century_as_milliseconds_is_no_time_of_1970_where_nothing_is_stated(milliseconds: int) -> None:
+    assert one("timestamp", milliseconds).fault is not None
+    assert one("timestamp", milliseconds, ProducerModes(time="adaptive")).fault is None
+
+
+@pytest.mark.parametrize("types", ["name", "bit(3)[]", "varbit(3)[]"])
+def test_a_null_of_a_type_that_debezium_cannot_read_is_set_aside(types: str) -> None:
+    change = one(types, None)
+    assert change.fault is not None
+    assert change.fault.where == "v"
+    assert one(types, None, version="3.6.3.usuarios-cdc").fault is None
+
+
+def test_bytes_of_an_unknown_type_are_not_taken_for_its_text() -> None:
+    change = one("ean13", "OTc4LTAtMzkzLTA0MDAyLTk=")
+    assert change.fault is not None
+    assert one("isbn", "0-393-04002-X").values["v"] == "0-393-04002-X"
+    assert one("ean13", "978-0-393-04002-9", version="3.6.3.usuarios-cdc").fault is None
+
+
+@pytest.mark.parametrize(
+    ("types", "modes", "is_plain"),
+    [
+        ("bit(128)", UNSTATED, True), ("bit(129)", UNSTATED, False), ("varbit(5)", UNSTATED, True),
+        ("varbit", UNSTATED, False), ("bytea", UNSTATED, False), ("bytea", ProducerModes(binary="bytes"), True),
+        ("bytea", ProducerModes(binary="hex"), True), ("date[]", UNSTATED, False),
+        ("date[]", ProducerModes(time="adaptive"), True),
+    ],
+)  # fmt: skip
+def test_a_null_is_plain_where_no_mode_that_is_allowed_gives_it_for_an_unchanged_value(
+    types: str, modes: ProducerModes, *, is_plain: bool
+) -> None:
+    body = message("u", after={"id": 1, "v": None})
+    (change,), _ = read([body], contract_of("t", f"id bigint, v {types}", modes))
+    assert (change.fault is None) is is_plain

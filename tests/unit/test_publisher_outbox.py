@@ -77,7 +77,7 @@ def test_heartbeats_to_different_shards_share_a_call() -> None:
     assert len(box.take(0)) == 3
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     keys=st.lists(st.integers(0, 5), max_size=80),
     seed=st.integers(0, 2**32),

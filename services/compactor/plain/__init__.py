@@ -1,7 +1,8 @@
 """Plain: the changes of which the fold is just "the newest wins", read and merged by column instead of one by one.
 
 `compactor.change` and `compactor.fold` are the law. Whatever is not plain (a value that came unchanged, a fault, a
-truncate, a dialect with inline schemas, a change that comes late, …) goes their way, with all changes of its key.
+truncate, a dialect with inline schemas or in Avro, a change that comes late, …) goes their way, with all changes of its
+key.
 """
 
 from compactor.plain.reader import Line, PlainReader, PlainRows

@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 from cdc.contract import TableContract
 from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
 from cdc.debezium.forms import forms_of_modes
+from cdc.debezium.identity import is_made_up
 from cdc.debezium.placeholder import placeholders
 from cdc.form import Forms
 from cdc.position import LSN_MAX, LSN_OF_BACKFILL
 from cdc.raw import RawLine
 from compactor.plain.columns import ColumnReader, column_reader
 
+_NONE = (b"", b"null")
 _MEMBER, _QUOTED_MEMBER = b'":', b'\\":'
 _COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
 """The years 1 to 9999 in microseconds from 1970."""
@@ -73,6 +75,7 @@ class _Dialect:
         self.readers: list[ColumnReader] = []
         self.placeholders: list[tuple[Any, ...]] = []
         self.nulled: list[int] = []
+        self.unread: list[int] = []
         fields = []
         for place, column in enumerate(contract.columns):
             form = None if forms is None else forms.by_column[column.source_name]
@@ -82,6 +85,8 @@ class _Dialect:
             fields.append((f"c{place}", reader.json_type))
             if form is not None and form.is_null_when_unchanged:
                 self.nulled.append(place)
+            if form is not None and form.is_null_when_unread:
+                self.unread.append(place)
         names = {f"c{place}": column.source_name for place, column in enumerate(contract.columns)}
         row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False, rename=names)
         self.decoder = msgspec.json.Decoder(row)
@@ -122,6 +127,9 @@ class PlainReader:
         columns = len(self._contract.columns)
         astuple = msgspec.structs.astuple
         for place, line in enumerate(lines):
+            if line.raw.schema_id is not None:
+                others.append(place)  # its forms are those of its Avro schema
+                continue
             event = bytes(line.raw.event)
             try:
                 message = envelope(event)
@@ -138,7 +146,7 @@ class PlainReader:
                 dialect = self._ours if source.version.endswith(PUBLISHER_VERSION) else self._stated
                 if message.op == "d":
                     key = _key_of(bytes(message.before), dialect)
-                    if key is None:
+                    if key is None or (dialect is self._stated and is_made_up(key)):
                         others.append(place)
                     else:
                         deletes.append((place, key, lsn, source.ts_us, dialect))
@@ -148,11 +156,15 @@ class PlainReader:
                 if after.count(_MEMBER) - after.count(_QUOTED_MEMBER) != columns:
                     others.append(place)  # perhaps a column that stands twice
                     continue
+                values = astuple(row)
+                if message.op == "u" and self._has_other_key(bytes(message.before), values, dialect):
+                    others.append(place)
+                    continue
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 others.append(place)
                 continue
             dialect.lines.append(place)
-            dialect.tuples.append(astuple(row))
+            dialect.tuples.append(values)
             dialect.ops.append(message.op)
             dialect.lsns.append(lsn)
             dialect.times.append(source.ts_us)
@@ -172,6 +184,11 @@ class PlainReader:
             others,
         )
 
+    def _has_other_key(self, before: bytes, values: tuple[Any, ...], dialect: _Dialect) -> bool:
+        """Whether an update changes the key, or may."""
+        key = tuple(values[place] for place in self._key_places)
+        return before not in _NONE and _key_of(before, dialect) != key
+
     def _rows(self, dialect: _Dialect, others: list[int]) -> PlainRows:
         places = np.asarray(dialect.lines, np.intp)
         bad = np.zeros(len(places), np.bool_)
@@ -181,6 +198,8 @@ class PlainReader:
             bad |= _unchanged(values, dialect.placeholders[place], len(places))
             if updates is not None and place in dialect.nulled:
                 bad |= updates & np.array([value is None for value in values])
+            if place in dialect.unread:
+                bad |= np.array([value is None for value in values])
             array, wrong = dialect.readers[place].convert(values)
             if wrong is not None:
                 bad |= wrong

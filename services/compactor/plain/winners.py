@@ -55,6 +55,9 @@ def separate(
     troubled = late | found.is_above
     if floor is not None:
         troubled |= (epochs < floor.epoch) | ((epochs == floor.epoch) & (lsns <= floor.lsn))
+    # A delete and another change at one position are halves of a key change, perhaps of one key.
+    is_delete = plain.rows["cdc_op"].to_numpy(zero_copy_only=False) == "d"
+    troubled |= np.isin(lsns, np.intersect1d(lsns[is_delete], lsns[~is_delete]))
     if donors:
         troubled |= np.isin(lsns, np.fromiter(donors, np.int64, len(donors)))
     # What a high half meets by chance goes the slow way as well, which is as right.

@@ -1,0 +1,25 @@
+-- What ran while Debezium streamed, each statement by itself.
+INSERT INTO padrao SELECT g,'c'||g,'v',(SELECT string_agg(md5(h::text),'') FROM generate_series(1,100) h),(SELECT array_agg((h*7919%100003)::numeric(10,2)) FROM generate_series(1,600) h),decode((SELECT string_agg(md5(h::text),'') FROM generate_series(1,200) h),'hex') FROM generate_series(1,5) g;
+INSERT INTO inteira SELECT * FROM padrao;
+INSERT INTO indice SELECT * FROM padrao;
+INSERT INTO sem_chave SELECT * FROM padrao;
+UPDATE padrao SET v='w' WHERE id=1;
+UPDATE padrao SET id=20 WHERE id=2;
+UPDATE padrao SET cod='z' WHERE id=3;
+DELETE FROM padrao WHERE id=4;
+UPDATE inteira SET v='w' WHERE id=1;
+UPDATE inteira SET id=20 WHERE id=2;
+UPDATE inteira SET cod='z' WHERE id=3;
+DELETE FROM inteira WHERE id=4;
+UPDATE indice SET v='w' WHERE id=1;
+UPDATE indice SET id=20 WHERE id=2;
+UPDATE indice SET cod='z' WHERE id=3;
+DELETE FROM indice WHERE id=4;
+UPDATE sem_chave SET v='w' WHERE id=1;
+UPDATE sem_chave SET cod='z' WHERE id=3;
+DELETE FROM sem_chave WHERE id=4;
+INSERT INTO preset(id, em, nota) VALUES (11,'2024-05-05 00:00:00+00','n');
+INSERT INTO preset VALUES (12,NULL,'novo',NULL,NULL,NULL,'n');
+UPDATE preset SET ativo=NULL WHERE id=1;
+UPDATE preset SET ativo=false, valor=3, dia='2024-03-01' WHERE id=11;
+DELETE FROM preset WHERE id=12;
