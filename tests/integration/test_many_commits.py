@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pyiceberg.table.metadata import TableMetadata
 
 from compactor.maintenance import Limits
 from sandbox.aws import Aws
@@ -39,6 +40,6 @@ def test_metadata_and_files_do_not_grow_with_the_commits(world: World, aws: Aws)
     assert len(world.history()) == 5 * COMMITS
 
 
-def _log_bytes(metadata: object) -> int:
+def _log_bytes(metadata: TableMetadata) -> int:
     """What the log of older metadata files takes, which grows to its hundred entries first."""
-    return sum(len(log.model_dump_json()) for log in metadata.metadata_log)  # type: ignore[attr-defined]
+    return sum(len(log.model_dump_json()) for log in metadata.metadata_log)
