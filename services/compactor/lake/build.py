@@ -39,6 +39,9 @@ from compactor.lake.table import FILE_PATH_ID, LakeTable, data_file_of, partitio
 _CODEC: Final = "deflate"
 ENTRIES_MAX: Final = 1000
 """How many files a data manifest names at most where several are written as few."""
+ROW_GROUP_ROWS: Final = 100_000
+"""How many rows a row group has unless the table says otherwise: a row that is read back costs its whole row group."""
+_ROW_GROUP_LIMIT: Final = "write.parquet.row-group-limit"
 _POS_ID = 2147483545
 """The field id that the Iceberg spec reserves for the position in position delete files."""
 _DELETE_SCHEMA = pa.schema(
@@ -104,7 +107,9 @@ class Build:
             WriteTask(self._uuid, number, schema, part.combine_chunks().to_batches(), partition_key=key)
             for number, (key, part) in enumerate(_partitions(rows, self._lake))
         ]
-        files = list(write_file(self._io, self._metadata, iter(tasks)))
+        stated = {_ROW_GROUP_LIMIT: str(ROW_GROUP_ROWS), **self._metadata.properties}
+        metadata = self._metadata.model_copy(update={"properties": stated})
+        files = list(write_file(self._io, metadata, iter(tasks)))
         for file in files:
             file.spec_id = spec.spec_id  # write_file drops it
             self._summary.add_file(file, schema, spec)
