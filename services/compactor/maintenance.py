@@ -9,6 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import accumulate
+from typing import Final
+
+MANIFESTS_A_STEP: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,9 @@ def _manifests(state: TableState, limits: Limits) -> Step | None:
     )
     if len(small) < limits.manifests:
         return None
-    return Step(Kind.MANIFESTS, paths=tuple(path for path, _ in small[: 4 * limits.manifests]))
+    upto = list(accumulate(files for _, files in small))
+    chosen = [path for (path, _), files in zip(small, upto, strict=True) if files <= 4 * limits.manifest_files]
+    return Step(Kind.MANIFESTS, paths=tuple(chosen[:MANIFESTS_A_STEP]))
 
 
 def _rewrite(state: TableState, limits: Limits, now: datetime) -> Step | None:

@@ -88,6 +88,15 @@ def test_many_small_manifests_are_merged_and_full_ones_are_not() -> None:
     assert plan(replace(QUIET, manifests=[*few[1:], *full]), LIMITS, NOW) is None
 
 
+def test_manifests_are_merged_in_portions() -> None:
+    larger = [(f"m{n:02}", LIMITS.manifest_files - 1) for n in range(LIMITS.manifests)]
+    step = plan(replace(QUIET, manifests=larger), LIMITS, NOW)
+    assert step == Step(Kind.MANIFESTS, paths=("m00", "m01", "m02", "m03"))
+    many = plan(replace(QUIET, manifests=[(f"m{n}", 1) for n in range(500)]), LIMITS, NOW)
+    assert many is not None
+    assert len(many.paths) < 100
+
+
 def test_old_snapshots_expire_in_portions_and_the_newest_stay() -> None:
     step = plan(replace(QUIET, snapshots=snapshots(50, timedelta(hours=1))), LIMITS, NOW)
     assert step == Step(Kind.EXPIRE, snapshots=tuple(range(LIMITS.snapshots_a_step)))
