@@ -12,6 +12,7 @@ from compactor.index import RowIndex
 from compactor.lake.landing import CommitConflict
 from compactor.maintenance import Limits
 from sandbox.aws import Aws
+from sandbox.reports import open_lake
 from tests.compactor_world import World, change, put
 from tests.lake_files import assert_files_are_exactly_those_named, assert_no_file_is_missing
 
@@ -40,6 +41,14 @@ def merge_some(world: World, dice: random.Random, lsn: int, commits: int, keys: 
     return lsn
 
 
+def history_by_duckdb(world: World) -> list[tuple[Any, ...]]:
+    query = (
+        f"SELECT cdc_lsn, cdc_op, id FROM iceberg_scan('{world.pair().history.table.metadata_location}') ORDER BY ALL"
+    )
+    with open_lake(world.environment) as duck:
+        return duck.execute(query).fetchall()
+
+
 def places(index: RowIndex, keys: int = 40) -> list[object]:
     return [index.located((key,)) for key in range(keys)]
 
@@ -54,6 +63,7 @@ def test_no_step_changes_a_row_and_the_index_follows(world: World, aws: Aws) -> 
         while world.compactor.maintain(datetime.now(UTC)):
             steps += 1
             assert (world.rows(), world.history()) == (rows, history)
+            assert history_by_duckdb(world) == [entry[:3] for entry in history]
             assert_no_file_is_missing(aws, world)
         assert places(world.compactor._index) == places(world.pair().build_index())
     assert steps > 20
