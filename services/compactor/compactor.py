@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -370,7 +369,7 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
         is_behind = any(step.has_moved and step.is_behind for step in steps)
         if not once or not any(step.has_moved for step in steps):
             next_round = math.inf if once else 0.0 if is_behind else began + settings.interval_seconds
-            shift.run(partial(_is_over, stop, next_round))
+            shift.run(lambda until=next_round: stop.is_set() or time.monotonic() >= until)  # type: ignore[misc]
         herald.refresh([told for told in (table.statement(now) for table in tables) if told is not None], now)
         if once and not any(step.has_moved for step in steps):
             return
@@ -380,10 +379,6 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
             stop.wait(max(next_round - time.monotonic(), 0))
     if once:
         raise FatalFault("stopped before all that is new was merged", hint="run it again; nothing is lost")
-
-
-def _is_over(stop: threading.Event, next_round: float) -> bool:
-    return stop.is_set() or time.monotonic() >= next_round
 
 
 @dataclass(frozen=True, slots=True)

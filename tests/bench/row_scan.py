@@ -27,9 +27,9 @@ from tests.bench.measure import best_cpu_seconds
 from tests.bench.result import Result
 from tests.compactor_world import CONTRACT, World, change, put
 
-ROWS = 150_000
-COMMITS = 80
-CHANGES_A_COMMIT = 750
+ROWS = 1_000_000
+COMMITS = 50
+CHANGES_A_COMMIT = 2_000
 LOAD_A_BATCH = 50_000
 REPETITIONS = 7
 RATIO_MAX = 1.2
