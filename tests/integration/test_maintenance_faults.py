@@ -18,7 +18,7 @@ from tests.integration.test_maintenance import EAGER, IN_A_WEEK, merge_some
 from tests.lake_files import assert_files_are_exactly_those_named, assert_no_file_is_missing
 
 pytestmark = pytest.mark.slow
-CALLS_MAX = 24
+CALLS_MAX = 16
 
 
 @contextmanager
