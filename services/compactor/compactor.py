@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -24,11 +25,13 @@ from compactor.columns_seen import ColumnsSeen, Seen, still_watched
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
+from compactor.keeper import Keeper
 from compactor.lake.catalog import open_catalog
 from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.lake.status_table import StatusTable
+from compactor.maintenance import Limits
 from compactor.merge import Merged, fold_anew, markers
 from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
@@ -37,6 +40,7 @@ from compactor.quarantine import Record, quarantine
 from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
+from compactor.shift import Shift
 from compactor.statement import Statement, statement
 
 EPOCH = 1
@@ -75,7 +79,13 @@ class TableCompactor:
     """Merges one table; knows of it only what the tables themselves say, so that it can start anew at any time."""
 
     def __init__(
-        self, contract: TableContract, pair: TablePair, raw: ObjectStore, quarantined: ObjectStore, pii_key: bytes
+        self,
+        contract: TableContract,
+        pair: TablePair,
+        raw: ObjectStore,
+        quarantined: ObjectStore,
+        pii_key: bytes,
+        limits: Limits | None = None,
     ) -> None:
         self._contract = contract
         self._pair = pair
@@ -89,6 +99,12 @@ class TableCompactor:
         self._new_columns: set[str] = set()
         self._looks_again = 0.0
         self._is_loaded = False
+        self._keeper = Keeper(contract, pair, limits or Limits())
+
+    @property
+    def name(self) -> str:
+        """The table's name in the lake."""
+        return self._contract.name
 
     def step(self) -> Step:
         """Merge some of what is new."""
@@ -109,6 +125,21 @@ class TableCompactor:
             return Step(has_moved=True, is_behind=True)
         except BaseException:
             self._is_loaded = False  # whatever is in memory may not be what is in the lake
+            raise
+
+    def maintain(self, now: datetime) -> bool:
+        """Take one small step of maintenance; False when there is nothing to do. The tables' rows stay as they are."""
+        if not self._is_loaded:
+            return False
+        try:
+            with reaching(self._contract.name):
+                return self._keeper.step(self._index, now)
+        except CommitConflict as conflict:
+            _LOG.warning("conflict", where=conflict.where, what=conflict.what)
+            self._is_loaded = False
+            return False
+        except BaseException:
+            self._is_loaded = False  # whether the step landed shows when the tables are loaded anew
             raise
 
     def statement(self, now: datetime) -> Statement | None:
@@ -318,6 +349,7 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
         for contract, pair in zip(settings.tables, pairs, strict=True)
     ]
     herald = Herald(lambda: StatusTable(catalog, settings.catalog))
+    shift = Shift(tables, lambda: datetime.now(UTC))
     backing_off = {table: BackOff() for table in tables}
     while not stop.is_set():
         began = time.monotonic()
@@ -333,10 +365,14 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
                     raise
                 backing_off[table] = _later(back_off, fault)
         now = datetime.now(UTC)
+        is_behind = any(step.has_moved and step.is_behind for step in steps)
+        if not once or not any(step.has_moved for step in steps):
+            next_round = math.inf if once else 0.0 if is_behind else began + settings.interval_seconds
+            shift.run(lambda until=next_round: stop.is_set() or time.monotonic() >= until)  # type: ignore[misc]
         herald.refresh([told for told in (table.statement(now) for table in tables) if told is not None], now)
         if once and not any(step.has_moved for step in steps):
             return
-        if not once and not any(step.has_moved and step.is_behind for step in steps):
+        if not once and not is_behind:
             wakes = [back_off.until for back_off in backing_off.values() if back_off.failures]
             next_round = min([began + settings.interval_seconds, *wakes])
             stop.wait(max(next_round - time.monotonic(), 0))

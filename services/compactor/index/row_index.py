@@ -215,6 +215,7 @@ class RowIndex:
 
     def drop_file(self, path: str) -> None:
         """A data file is no longer in the table."""
+        self._numbers.pop(path, None)
         self._records.pop(path, None)
         self._dead.pop(path, None)
 
