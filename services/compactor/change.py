@@ -15,12 +15,18 @@ from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
 from cdc.position import LSN_OF_BACKFILL, Position
 from cdc.raw import RawLine
-from compactor.columns_seen import Seen, noted, noted_all, noted_lacking
+from compactor.columns_seen import Seen, noted, noted_all, noted_lacking, noted_read
 from compactor.convert import converter
 from compactor.mask import masker
 
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
+Identity = tuple[Key, Position, bool]
+"""What tells a change from all others: one position has one change of a key, or a delete and a create.
+
+Debezium sends these two for an update of its own key where that is not the table's (`message.key.columns`). The third
+part says whether it is the delete.
+"""
 
 SET_ASIDE = "q"
 """The `cdc_op` of a change in history whose values could not be merged: later changes must not be filled across it."""
@@ -73,6 +79,11 @@ class Change:
     origin: Origin | None = None
     faults: tuple[RecordFault, ...] = ()
     assumed: frozenset[str] = frozenset()
+
+    @property
+    def identity(self) -> Identity:
+        """What makes it the same change, however often and by whatever way it comes; its mark has the same."""
+        return self.key, self.position, self.op == Op.DELETE.value
 
     @property
     def fault(self) -> RecordFault | None:
@@ -197,8 +208,12 @@ class ChangeReader:
         ]
         return change.set_aside(*faults) if faults else replace(change, unchanged=unchanged, assumed=assumed)
 
-    def note_plain(self, least: int | None, greatest: int | None) -> None:
-        """Note streamed rows, read elsewhere, that have just the columns shown: the LSNs of the first and the last."""
+    def note_plain(self, least: int | None, greatest: int | None, *, has_reads: bool) -> None:
+        """Note rows, read elsewhere, that have just the columns shown: the LSNs of the first and the last that were
+        streamed, and whether there are reads.
+        """
+        if has_reads and self._watched:
+            self.seen = noted_read(self.seen, self._watched)
         if least is None or greatest is None:
             return
         first, last = Position(self._epoch, least), Position(self._epoch, greatest)
@@ -246,9 +261,14 @@ class ChangeReader:
         )
 
     def _is_before(self, name: str, position: Position) -> bool:
-        """Whether a change of this position comes before all that carried the column; a read has no place there."""
+        """Whether a change of this position comes before all that carried the column; a read has no place there.
+
+        Where only reads carried it, a streamed change without it may as well be newer: the column is gone then.
+        """
         seen = self.seen.get(self._contract.column(name).source_name)
-        return seen is None or seen.first is None or position.lsn == LSN_OF_BACKFILL or position < Position(*seen.first)
+        if seen is None or position.lsn == LSN_OF_BACKFILL:
+            return True
+        return position < Position(*seen.first) if seen.first is not None else not seen.was_read
 
     def _note(self, event: ChangeEvent, origin: Origin) -> None:
         row, known = event.row, self._known

@@ -56,7 +56,8 @@ class RoundReader:
         lsns, ops = plain.rows["cdc_lsn"], plain.rows["cdc_op"]
         carrying = pc.and_(pc.greater(lsns, LSN_OF_BACKFILL), pc.not_equal(ops, DELETE))
         span = pc.min_max(pc.filter(lsns, carrying)).as_py()
-        self._changes.note_plain(span["min"], span["max"])
+        has_reads = bool(pc.any(pc.equal(lsns, LSN_OF_BACKFILL)).as_py())
+        self._changes.note_plain(span["min"], span["max"], has_reads=has_reads)
         changes, rejected = self._one_by_one(lines, others)
         while True:
             prints = index.prints_of([plain.rows[name] for name in self._contract.key])

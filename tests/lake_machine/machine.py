@@ -12,7 +12,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from cdc.errors import FatalFault
 from compactor import compactor as compactor_module
 from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
+from compactor.maintenance import Limits
 from compactor.plain import PlainReader
 from tests.lake_machine.lake import Readers, local_catalog
 from tests.lake_machine.model import differences, expected_rows, spoilt_keys, unique
@@ -90,9 +91,16 @@ EFFECTS = frozenset({
     "truncate", "rollback", "a transaction that began before the last commit", "transaction over several shards", "snapshot read",
     "heartbeat", "poison", "duplicate", "reorder in a shard", "batch", "overlap", "a batch that comes late", "damage",
     "step that moved", "step of the rival that moved", "checked commit", "valid-through stated", "run ended equal to the source",
-    "rows compared with the source", *MISHAPS, *(f"foreign {what}" for what in FOREIGN),
+    "rows compared with the source", "step of maintenance", "crash in maintenance", *MISHAPS, *(f"foreign {what}" for what in FOREIGN),
 })  # fmt: skip
 """All that a test of the machine must have seen happen."""
+
+EAGER = Limits(
+    step_rows=60, step_bytes=1 << 20, files_alike=3, dead_rows_min=3, manifests=4, manifest_files=6,
+    snapshot_age=timedelta(0), snapshots_min=2, snapshots_a_step=3,
+)  # fmt: skip
+"""Maintenance is due as soon as it can be."""
+IN_A_WEEK = datetime.now(UTC) + timedelta(days=7)
 
 
 class LakeMachine(RuleBasedStateMachine):
@@ -310,6 +318,7 @@ class LakeMachine(RuleBasedStateMachine):
             "crash between the tables": (TablePair, "commit_table", crash),
             "crash after the table": (TablePair, "commit_table", crash_after),
             "crash at the quarantine": (compactor_module, "quarantine", crash),
+            "crash in maintenance": (type(self.catalog), "commit_table", crash_after),
             "landed, no answer": (type(self.catalog), "commit_table", lost),
             "not landed, no answer": (type(self.catalog), "commit_table", not_landed),
             "landed late": (type(self.catalog), "commit_table", late),
@@ -319,6 +328,19 @@ class LakeMachine(RuleBasedStateMachine):
         }
         assert commit_table is TablePair.commit_table
         instead(*acts[mishap])
+
+    @rule(steps=st.integers(1, 4), crashes=st.booleans())
+    def maintain(self, steps: int, crashes: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+        """Steps of maintenance, of which the last may be cut off behind its commit."""
+        for number in range(steps):
+            with pytest.MonkeyPatch.context() as patches:
+                if crashes and number == steps - 1:
+                    self._plan("crash in maintenance", patches)
+                try:
+                    self.done["step of maintenance"] += self.compactor.maintain(IN_A_WEEK)
+                except KeyboardInterrupt:
+                    self.compactor = self._new_compactor()
+            self.check()
 
     # What must hold
 
@@ -444,7 +466,7 @@ class LakeMachine(RuleBasedStateMachine):
         return TablePair(self.catalog, "lake", self.contract, PII_KEY)
 
     def _new_compactor(self) -> TableCompactor:
-        return TableCompactor(self.contract, self._pair(), self.raw, self.quarantine, PII_KEY)
+        return TableCompactor(self.contract, self._pair(), self.raw, self.quarantine, PII_KEY, EAGER)
 
     @staticmethod
     def _offsets(lake: Any) -> dict[str, int]:
@@ -482,6 +504,7 @@ def _act(world: LakeMachine, dice: random.Random) -> None:
         (5, world.step),
         (2, world.restart),
         (2, world.rival_steps),
+        (3, lambda: world.maintain(1 + some % 4, dice.random() < 0.2)),
         (1, lambda: world.resend(place, some, 1 + some % 8)),
         (1, lambda: world.zombie(place, some, 1 + some % 8)),
         (1, lambda: world.late_batch(place, 1 + some % 3)),
