@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -10,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from cdc.debezium import decode
 from cdc_consumer.shard import ShardReader
 from cdc_publisher.outbox import Outbox
 from compactor import compactor, fold, holds, merge, progress, refill
@@ -22,6 +22,7 @@ from compactor.plain import reader as plain_reader
 from compactor.plain import winners
 
 Plant = Callable[[pytest.MonkeyPatch], None]
+_decode = importlib.import_module("cdc.debezium.decode")  # the package has a function of that name
 
 
 def one_change_of_a_position(patches: pytest.MonkeyPatch) -> None:
@@ -41,13 +42,13 @@ def positions_as_text(patches: pytest.MonkeyPatch) -> None:
 
 def placeholder_is_a_value(patches: pytest.MonkeyPatch) -> None:
     """Row 8: what stands for an unchanged value is written over the value."""
-    for module in (decode, plain_reader):
+    for module in (_decode, plain_reader):
         patches.setattr(module, "placeholders", lambda *_: ())
 
 
 def no_text_is_spelt_out(patches: pytest.MonkeyPatch) -> None:
     """Row 9: a real value that equals the placeholder is taken for unchanged."""
-    for module in (decode, plain_reader):
+    for module in (_decode, plain_reader):
         patches.setattr(module, "SPELT", b"\x00 never")
 
 
