@@ -434,8 +434,8 @@ class LakeMachine(RuleBasedStateMachine):
     def _execute(self, transaction: Transaction, dice: random.Random) -> None:
         for _ in range(dice.randint(1, 5)):
             what = dice.choice(RARE if dice.random() < 0.05 else STATEMENTS)
-            places = [dice.randrange(len(self.keys)) for _ in range(2)]
-            self.source.execute(transaction, Step(what, *places, dice.randrange(60)))
+            key, other = dice.randrange(len(self.keys)), dice.randrange(len(self.keys))
+            self.source.execute(transaction, Step(what, key, other, dice.randrange(60)))
 
     def _commit(self, place: int, delay: float) -> None:
         changes = self.source.commit(self.source.open[place], delay)

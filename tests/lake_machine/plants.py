@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -54,7 +53,7 @@ def no_text_is_spelt_out(patches: pytest.MonkeyPatch) -> None:
 
 def old_row_of_a_key_change_stays(patches: pytest.MonkeyPatch) -> None:
     """Row 10: of a key change only the new row is applied."""
-    real = merge.fold
+    real = fold.fold
 
     def without_their_deletes(changes: Iterable[Change], *others: Any) -> Any:
         changes = list(changes)
@@ -71,7 +70,7 @@ def arrival_is_the_order(patches: pytest.MonkeyPatch) -> None:
 
 def offsets_pass_what_is_held(patches: pytest.MonkeyPatch) -> None:
     """Row 18: the offset is ahead of what was merged."""
-    real = compactor.advanced
+    real = progress.advanced
     patches.setattr(
         compactor, "advanced", lambda before, batches, table, _, floor: real(before, batches, table, {}, floor)
     )
@@ -90,10 +89,22 @@ def replays_are_news(patches: pytest.MonkeyPatch) -> None:
 def no_answer_is_a_success(patches: pytest.MonkeyPatch) -> None:
     """Row 30: a commit without an answer is taken for one that landed."""
 
-    def until_answered(lake: Any, attempt: Callable[[], object], *_: Any) -> None:
-        with contextlib.suppress(ConnectionError):
-            attempt()
-        lake.refresh()
+    real = commit.until_landed
+
+    class UnansweredError(BaseException):
+        """Passes by what catches the faults of a commit."""
+
+    def until_answered(lake: Any, attempt: Callable[[], object], *others: Any) -> None:
+        def once() -> None:
+            try:
+                attempt()
+            except ConnectionError:
+                raise UnansweredError from None
+
+        try:
+            real(lake, once, *others)
+        except UnansweredError:
+            lake.refresh()
 
     patches.setattr(commit, "until_landed", until_answered)
 
@@ -111,7 +122,7 @@ def a_late_change_is_dropped(patches: pytest.MonkeyPatch) -> None:
 
 def a_truncate_leaves_no_floor(patches: pytest.MonkeyPatch) -> None:
     """Row 48: an old change of an absent key comes late from another shard, and the row is back."""
-    real = compactor.advanced
+    real = progress.advanced
     patches.setattr(compactor, "advanced", lambda *arguments: replace(real(*arguments), floor=None))
 
 
@@ -135,8 +146,8 @@ def heartbeats_prove_too_much(patches: pytest.MonkeyPatch) -> None:
     """Row 47: one shard's heartbeat counts for all."""
 
     def furthest_ahead(evidence: Iterable[progress.ShardEvidence]) -> progress.ShardEvidence | None:
-        told = [one for one in evidence if one.committed_at is not None]
-        return max(told, key=lambda one: one.committed_at) if told else None
+        told = [(one.committed_at, one) for one in evidence if one.committed_at is not None]
+        return max(told, key=lambda pair: pair[0])[1] if told else None
 
     patches.setattr(progress, "furthest_behind", furthest_ahead)
 
