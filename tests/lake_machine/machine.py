@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pyiceberg.catalog import Catalog
 
 from cdc.contract import TableContract, parse_contract
-from cdc.errors import FatalFault
+from cdc.errors import FatalFault, TransientFault
 from compactor import compactor as compactor_module
 from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
@@ -190,9 +190,11 @@ class LakeMachine(RuleBasedStateMachine):
     def zombie(self, place: int, after: int, count: int) -> None:
         self.stream.write_as_zombie(place, after, count)
 
-    @rule(place=SHARD_PLACES, cut=st.integers(1, 5))
-    def late_batch(self, place: int, cut: int) -> None:
+    @rule(place=SHARD_PLACES, cut=st.integers(1, 5), dice=DICE)
+    def late_batch(self, place: int, cut: int, dice: random.Random) -> None:
         """Behind a gap nothing is merged, loudly."""
+        self.transactions(dice)
+        self.stream.produce(place, len(self.stream.shards[place].pending), None)
         for _gap in self.stream.write_late(place, cut):
             with pytest.raises(FatalFault, match="gap"):
                 self._new_compactor().step()
@@ -237,7 +239,7 @@ class LakeMachine(RuleBasedStateMachine):
     @rule()
     def rival_steps(self) -> None:
         """Another compactor, that knows the lake as it was when it last looked."""
-        self.done["step of the rival that moved"] += self.rival.step().has_moved
+        self._rival_step()
         self.check()
 
     @rule(what=st.sampled_from(FOREIGN))
@@ -310,7 +312,7 @@ class LakeMachine(RuleBasedStateMachine):
             return real()
 
         def rival(real: Callable[[], Any]) -> Any:
-            self.rival.step()
+            self._rival_step()
             return real()
 
         acts: dict[str, tuple[Any, str, Callable[..., Any]]] = {
@@ -446,6 +448,15 @@ class LakeMachine(RuleBasedStateMachine):
             self._queue(sent, at_place)
         self.done["transaction over several shards"] += len(shards) > 1
 
+    def _rival_step(self) -> None:
+        try:
+            moved = self.rival.step().has_moved
+        except TransientFault:
+            # It looked for a file that maintenance has removed meanwhile; now it looks at the lake anew.
+            self.done["a file that was gone"] += 1
+            moved = self.rival.step().has_moved
+        self.done["step of the rival that moved"] += moved
+
     def _queue(self, sent: Sent, place: int) -> None:
         self.sent.append(sent)
         self.stream.queue(place, Record(sent))
@@ -505,9 +516,9 @@ def _act(world: LakeMachine, dice: random.Random) -> None:
         (2, world.restart),
         (2, world.rival_steps),
         (3, lambda: world.maintain(1 + some % 4, dice.random() < 0.2)),
-        (1, lambda: world.resend(place, some, 1 + some % 8)),
+        (2, lambda: world.resend(place, some, 1 + some % 8)),
         (1, lambda: world.zombie(place, some, 1 + some % 8)),
-        (1, lambda: world.late_batch(place, 1 + some % 3)),
+        (3, lambda: world.late_batch(place, 1 + some % 2, dice)),
         (1, lambda: world.damage(some, some)),
         (1, lambda: world.poison(place)),
         (3, lambda: world.foreign_commit(dice.choice(FOREIGN))),
