@@ -15,7 +15,7 @@ from cdc_publisher.outbox import Outbox
 from compactor import compactor, fold, holds, merge, progress, refill
 from compactor.change import SET_ASIDE, Change
 from compactor.index import RowIndex
-from compactor.lake import commit
+from compactor.lake import commit, landing
 from compactor.lake.pair import TablePair
 from compactor.plain import reader as plain_reader
 from compactor.plain import winners
@@ -89,7 +89,7 @@ def replays_are_news(patches: pytest.MonkeyPatch) -> None:
 def no_answer_is_a_success(patches: pytest.MonkeyPatch) -> None:
     """Row 30: a commit without an answer is taken for one that landed."""
 
-    real = commit.until_landed
+    real = landing.until_landed
 
     class UnansweredError(BaseException):
         """Passes by what catches the faults of a commit."""
