@@ -15,7 +15,7 @@ from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
 from cdc.position import LSN_OF_BACKFILL, Position
 from cdc.raw import RawLine
-from compactor.columns_seen import Seen, noted, noted_all, noted_lacking
+from compactor.columns_seen import Seen, noted
 from compactor.convert import converter
 from compactor.mask import masker
 
@@ -197,15 +197,15 @@ class ChangeReader:
         ]
         return change.set_aside(*faults) if faults else replace(change, unchanged=unchanged, assumed=assumed)
 
-    def note_plain(self, least: int | None, greatest: int | None) -> None:
-        """Note streamed rows, read elsewhere, that have just the columns shown: the LSNs of the first and the last."""
-        if least is None or greatest is None:
-            return
-        first, last = Position(self._epoch, least), Position(self._epoch, greatest)
-        if self._watched:
-            self.seen = noted_all(self.seen, self._watched, first)
-        if self.seen.keys() - self._known:
-            self.seen = noted_lacking(self.seen, self.seen.keys() - self._known, last)
+    @property
+    def held(self) -> frozenset[str]:
+        """Columns that are known to arrive and that the lake does not show, by source name."""
+        return frozenset(self.seen.keys() - self._known)
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """Columns that are shown, and of which it matters where they begin, by source name."""
+        return self._watched
 
     def key(self, event: ChangeEvent) -> Key:
         """The key of the row that changed.

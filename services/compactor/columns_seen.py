@@ -104,14 +104,19 @@ def noted(
     return {**seen, **new} if new else None
 
 
-def noted_all(seen: Mapping[str, Seen], names: Collection[str], position: Position) -> dict[str, Seen]:
-    """What is known of columns after a streamed change that carried them all."""
-    first = {
-        name: msgspec.structs.replace(seen.get(name, Seen()), first=tuple(position))
-        for name in names
-        if _is_first(seen.get(name, Seen()), position)
-    }
-    return {**seen, **first}
+def noted_first(seen: Mapping[str, Seen], name: str, position: Position | None) -> Mapping[str, Seen]:
+    """What is known of columns after a streamed change, if any, that carried one of them."""
+    if position is None or not _is_first(seen[name], position):
+        return seen
+    return {**seen, name: msgspec.structs.replace(seen[name], first=tuple(position))}
+
+
+def noted_offset(seen: Mapping[str, Seen], name: str, shard: str, number: int) -> Mapping[str, Seen]:
+    """What is known of columns after a record with some sequence number that carried one of them."""
+    offsets = seen[name].offsets
+    if shard in offsets and number - 1 >= int(offsets[shard]):
+        return seen
+    return {**seen, name: msgspec.structs.replace(seen[name], offsets={**offsets, shard: str(number - 1)})}
 
 
 def noted_lacking(seen: Mapping[str, Seen], names: Collection[str], position: Position) -> dict[str, Seen]:
