@@ -42,6 +42,7 @@ STATUS_SECONDS: Final = 10.0
 STATUS_SECONDS_MIN: Final = 1.0
 REST_SECONDS: Final = 1.0
 FINISH_SECONDS: Final = 5.0
+LOOK_AGAIN_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 90.0
 """A source that says nothing for so long, although it is asked every ten seconds, is taken for lost."""
 
@@ -59,6 +60,14 @@ class _Transaction(NamedTuple):
     begin: Begin
     moment: Moment
     entry: Entry
+
+
+class _Unsure(NamedTuple):
+    """A table of whose new columns not all is known for sure: as it was described at `lsn`, and when to look again."""
+
+    relation: Relation
+    lsn: int
+    again_at: float
 
 
 class Publisher:
@@ -87,6 +96,8 @@ class Publisher:
         self._heard_at = self._status_at = clocks.monotonic()
         self._status_lsn = 0
         self._wants_status = False
+        self._is_stating = False
+        self._unsure: dict[int, _Unsure] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Publish until asked to stop; then finish what is on its way, and confirm it.
@@ -96,19 +107,27 @@ class Publisher:
         """
         while not stop.is_set():
             has_more = self._read()
-            was_full = not self._sink.has_room
+            could_not_read = not self._may_read
             self._sink.pump(flush=not has_more)
             self._confirm()
-            has_room_now = was_full and self._sink.has_room
-            if not has_more and not has_room_now:
+            can_read_now = could_not_read and self._may_read
+            if not has_more and not can_read_now:
                 self._rest()
         self._sink.finish(FINISH_SECONDS)
         self._confirm(is_last=True)
 
+    @property
+    def _may_read(self) -> bool:
+        """Whether there is room for more, and what must be ahead of it is in the stream."""
+        # A shard keeps the order of what was put before and what after; the records of one call may change places.
+        return self._sink.has_room and (self._sink.is_empty or not self._is_stating)
+
     def _read(self) -> bool:
         """Handle what has arrived, as far as there is room; whether more may be waiting."""
+        if self._sink.is_empty:
+            self._is_stating = False
         for number in range(BURST_MESSAGES):
-            if not self._sink.has_room:
+            if not self._may_read:
                 self._heard_at = self._clocks.monotonic()  # who does not listen cannot complain
                 return False
             message = self._stream.read()
@@ -135,7 +154,7 @@ class Publisher:
 
     def _rest(self) -> None:
         seconds = self._sink.seconds_to_next_try(REST_SECONDS)
-        self._stream.wait(self._sink.wake, seconds, for_data=self._sink.has_room)
+        self._stream.wait(self._sink.wake, seconds, for_data=self._may_read)
 
     def _handle(self, lsn: int, message: Message) -> None:
         match message:
@@ -151,7 +170,7 @@ class Publisher:
             case Commit():
                 self._commit(lsn, message)
             case Relation():
-                self._formats[message.oid] = self._format_of(message)
+                self._relation(lsn, message)
             case Truncate():
                 self._truncate(lsn, message)
             case LogicalMessage():
@@ -160,6 +179,8 @@ class Publisher:
                 pass  # the name of a type, or where a change first came from: nothing is lost
 
     def _insert(self, lsn: int, message: Insert) -> None:
+        if message.relation in self._unsure:
+            self._look_again(message.relation)
         table = self._formats[message.relation]
         if table is None:
             metrics.SKIPPED.labels(reason="no-contract").inc()
@@ -167,6 +188,8 @@ class Publisher:
         self._publish(lsn, table, table.key_of(message.new), "c", "null", table.row(message.new))
 
     def _update(self, lsn: int, message: Update) -> None:
+        if message.relation in self._unsure:
+            self._look_again(message.relation)
         table = self._formats[message.relation]
         if table is None:
             metrics.SKIPPED.labels(reason="no-contract").inc()
@@ -186,6 +209,8 @@ class Publisher:
         self._publish(lsn, table, key, "c", "null", table.row(new))
 
     def _delete(self, lsn: int, message: Delete) -> None:
+        if message.relation in self._unsure:
+            self._look_again(message.relation)
         table = self._formats[message.relation]
         if table is None:
             metrics.SKIPPED.labels(reason="no-contract").inc()
@@ -255,6 +280,39 @@ class Publisher:
                 metrics.CONFIRMED_LSN.set(confirmed)
                 metrics.LAG_BYTES.set(max(0, self._heard_lsn - confirmed))
                 _log.debug("confirmed", lsn=format_lsn(confirmed))
+
+    def _relation(self, lsn: int, relation: Relation) -> None:
+        self._unsure.pop(relation.oid, None)
+        self._formats[relation.oid] = table = self._format_of(relation)
+        if table is not None and table.stated:
+            self._state(lsn, table)
+            if not table.is_sure:
+                again_at = self._clocks.monotonic() + LOOK_AGAIN_SECONDS
+                self._unsure[relation.oid] = _Unsure(relation, lsn, again_at)
+
+    def _look_again(self, oid: int) -> None:
+        """At a change of a table whose columns were not known for sure: it is today what it was when it was described.
+
+        Had anything happened to the table since, this change would have come with a description of its own.
+        """
+        relation, lsn, again_at = self._unsure[oid]
+        now = self._clocks.monotonic()
+        if now < again_at:
+            return
+        self._unsure[oid] = _Unsure(relation, lsn, now + LOOK_AGAIN_SECONDS)
+        table = self._format_of(relation)
+        if table is not None and table.is_sure:
+            del self._unsure[oid]
+            self._state(lsn, table)
+
+    def _state(self, lsn: int, table: TableFormat) -> None:
+        """Put what is known of new columns to every shard; nothing else goes to the stream until it is there."""
+        assert self._transaction is not None
+        transaction, now_ns = self._transaction, self._clocks.now_ns()
+        event = envelope.stated_columns(transaction.moment, table, table.stated, self._last_commit_lsn, lsn, now_ns)
+        for hash_key in self._open_shards() or (None,):
+            self._sink.offer(Record(event.partition_key, event.data, transaction.entry, hash_key), table, lsn)
+        self._is_stating = True
 
     def _beat(self, evidence: Evidence) -> None:
         """Put a heartbeat to every shard: the stream has all that was committed before it."""
