@@ -6,6 +6,7 @@ feedback to the source goes out in time however slow the stream is.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -62,12 +63,14 @@ class _Transaction(NamedTuple):
     entry: Entry
 
 
-class _Unsure(NamedTuple):
-    """A table of whose new columns not all is known for sure: as it was described at `lsn`, and when to look again."""
+class _ToState(NamedTuple):
+    """A table whose new columns are to be stated: as it was described, the LSN of the first change after that (0 before
+    it came), and when to look at the catalogs again, where they did not tell which columns those are.
+    """
 
     relation: Relation
-    lsn: int
-    again_at: float
+    first_lsn: int = 0
+    again_at: float = -math.inf
 
 
 class Publisher:
@@ -97,7 +100,8 @@ class Publisher:
         self._status_lsn = 0
         self._wants_status = False
         self._is_stating = False
-        self._unsure: dict[int, _Unsure] = {}
+        self._to_state: dict[int, _ToState] = {}
+        self._waiting: WalData | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Publish until asked to stop; then finish what is on its way, and confirm it.
@@ -130,7 +134,8 @@ class Publisher:
             if not self._may_read:
                 self._heard_at = self._clocks.monotonic()  # who does not listen cannot complain
                 return False
-            message = self._stream.read()
+            message = self._waiting or self._stream.read()
+            self._waiting = None
             if message is None:
                 self._check_silence()
                 return False
@@ -138,7 +143,11 @@ class Publisher:
                 self._heard_at = self._clocks.monotonic()
             if isinstance(message, WalData):
                 self._heard_lsn = max(self._heard_lsn, message.lsn)
-                self._handle(message.lsn, parse(message.payload))
+                parsed = parse(message.payload)
+                if self._to_state and self._must_wait(message.lsn, parsed):
+                    self._waiting = message
+                else:
+                    self._handle(message.lsn, parsed)
             else:
                 self._heed(message)
         return True
@@ -170,7 +179,7 @@ class Publisher:
             case Commit():
                 self._commit(lsn, message)
             case Relation():
-                self._relation(lsn, message)
+                self._relation(message)
             case Truncate():
                 self._truncate(lsn, message)
             case LogicalMessage():
@@ -179,8 +188,6 @@ class Publisher:
                 pass  # the name of a type, or where a change first came from: nothing is lost
 
     def _insert(self, lsn: int, message: Insert) -> None:
-        if message.relation in self._unsure:
-            self._look_again(message.relation)
         table = self._formats[message.relation]
         if table is None:
             metrics.SKIPPED.labels(reason="no-contract").inc()
@@ -188,8 +195,6 @@ class Publisher:
         self._publish(lsn, table, table.key_of(message.new), "c", "null", table.row(message.new))
 
     def _update(self, lsn: int, message: Update) -> None:
-        if message.relation in self._unsure:
-            self._look_again(message.relation)
         table = self._formats[message.relation]
         if table is None:
             metrics.SKIPPED.labels(reason="no-contract").inc()
@@ -209,8 +214,6 @@ class Publisher:
         self._publish(lsn, table, key, "c", "null", table.row(new))
 
     def _delete(self, lsn: int, message: Delete) -> None:
-        if message.relation in self._unsure:
-            self._look_again(message.relation)
         table = self._formats[message.relation]
         if table is None:
             metrics.SKIPPED.labels(reason="no-contract").inc()
@@ -281,29 +284,34 @@ class Publisher:
                 metrics.LAG_BYTES.set(max(0, self._heard_lsn - confirmed))
                 _log.debug("confirmed", lsn=format_lsn(confirmed))
 
-    def _relation(self, lsn: int, relation: Relation) -> None:
-        self._unsure.pop(relation.oid, None)
+    def _relation(self, relation: Relation) -> None:
+        self._to_state.pop(relation.oid, None)
         self._formats[relation.oid] = table = self._format_of(relation)
         if table is not None and table.stated:
-            self._state(lsn, table)
-            if not table.is_sure:
-                again_at = self._clocks.monotonic() + LOOK_AGAIN_SECONDS
-                self._unsure[relation.oid] = _Unsure(relation, lsn, again_at)
+            self._to_state[relation.oid] = _ToState(relation)
 
-    def _look_again(self, oid: int) -> None:
-        """At a change of a table whose columns were not known for sure: it is today what it was when it was described.
+    def _must_wait(self, lsn: int, message: Message) -> bool:
+        """Whether a change must wait until the stream has what is stated of its table's new columns.
 
-        Had anything happened to the table since, this change would have come with a description of its own.
+        Where it was not sure which columns those are, it is looked at again: had anything happened to the table since
+        it was described, this change would have come with a description of its own.
         """
-        relation, lsn, again_at = self._unsure[oid]
+        if not isinstance(message, (Insert, Update, Delete)) or message.relation not in self._to_state:
+            return False
+        relation, first_lsn, again_at = self._to_state[message.relation]
         now = self._clocks.monotonic()
         if now < again_at:
-            return
-        self._unsure[oid] = _Unsure(relation, lsn, now + LOOK_AGAIN_SECONDS)
-        table = self._format_of(relation)
-        if table is not None and table.is_sure:
-            del self._unsure[oid]
-            self._state(lsn, table)
+            return False
+        table = self._format_of(relation) if first_lsn else self._formats[message.relation]
+        assert table is not None
+        if table.is_sure:
+            del self._to_state[message.relation]
+        else:
+            self._to_state[message.relation] = _ToState(relation, first_lsn or lsn, now + LOOK_AGAIN_SECONDS)
+        if table.is_sure or not first_lsn:
+            self._state(first_lsn or lsn, table)
+            return True
+        return False
 
     def _state(self, lsn: int, table: TableFormat) -> None:
         """Put what is known of new columns to every shard; nothing else goes to the stream until it is there."""

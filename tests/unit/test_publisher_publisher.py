@@ -210,12 +210,28 @@ def test_what_is_stated_of_new_columns_is_in_every_shard_before_any_row(world: W
     world.answering.clear()
     world.log.transaction(100, RELATION, Insert(1, ["1", "a"]))
     world.run_until(lambda: world.sink.is_calling)
-    assert (world.sink._outbox.records, len(world.log.messages)) == (2, 2)
+    assert (world.sink._outbox.records, len(world.log.messages)) == (2, 1)
     world.answering.set()
     world.run()
     assert [record.explicit_hash_key for record in world.stream] == ["0", "100", None]
-    assert [event["op"] for event in world.events()] == ["m", "m", "c"]
+    assert [(event["op"], event["source"]["lsn"]) for event in world.events()] == [("m", 101), ("m", 101), ("c", 101)]
     assert world.log.confirmed[-1] == 110
+
+
+def test_what_was_not_sure_is_stated_again_with_a_later_change_and_for_the_first_one(world: World) -> None:
+    world.run()
+    unsure, sure = (replace(TABLE, stated=(StatedColumn("v", number, "text"),)) for number in (None, 2))
+    world.publisher._format_of = lambda _relation: unsure
+    world.log.transaction(100, RELATION, Insert(1, ["1", "a"]), Insert(1, ["2", "a"]))
+    world.run()
+    world.publisher._format_of = lambda _relation: sure
+    world.log.transaction(200, Insert(1, ["3", "a"]))
+    world.log.transaction(300, Insert(1, ["4", "a"]))
+    world.run()
+    told = [(event["op"], event["source"]["lsn"]) for event in world.events()]
+    assert sorted(told[:4]) == [("c", 101), ("c", 102), ("m", 101), ("m", 101)]
+    assert told[:2] == told[4:6] == [("m", 101)] * 2
+    assert sorted(told[6:]) == [("c", 200), ("c", 300)]
 
 
 def test_a_truncate_is_told_for_each_table_with_a_contract_and_other_messages_are_not(world: World) -> None:
