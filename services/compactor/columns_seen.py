@@ -145,8 +145,8 @@ def noted_stated(
 
 
 def _is_another(seen: Seen, column: StatedColumn) -> bool:
-    """Whether the column was dropped and added anew since it was stated last, perhaps with no change between."""
-    return seen.number is not None and column.number is not None and seen.number != column.number
+    """Whether the column was, or may have been, dropped and added anew since it was stated, with no change between."""
+    return seen.number is not None and seen.number != column.number
 
 
 def _after_statement(seen: Seen, column: StatedColumn, position: Position) -> Seen:
@@ -158,7 +158,7 @@ def _after_statement(seen: Seen, column: StatedColumn, position: Position) -> Se
     return msgspec.structs.replace(
         seen,
         type=column.type,
-        number=column.number if column.number is not None else seen.number,
+        number=column.number,
         before=told or seen.before,
         stated=tuple(position),
     )

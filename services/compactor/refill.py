@@ -72,13 +72,12 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """The life of a column since it was last added, and the column's `number` in it.
+    """The life of a column since it was last added.
 
     It begins after the change `after`. Up to `unclear_to` it cannot be told from the life before, where no change came
     between the two. `stated` is what our publisher stated of it.
     """
 
-    number: int | None
     after: Position | None
     unclear_to: Position | None
     stated: tuple[StatedColumn, ...]
@@ -128,8 +127,9 @@ class Refill:
         told = raw_says.values
         ends = [known for known in (raw_says.lacking, _lacking(column, progress)) if known is not None]
         life = _life(raw_says.stated, max(ends, default=None))
-        if seen is not None and seen.number is not None and life.number != seen.number:
-            return Waits(column, "it was added anew at the source, which is not merged yet")
+        newest = max((position for position, _ in raw_says.stated), default=None)
+        if seen is not None and seen.stated is not None and (newest is None or newest < seen.stated):
+            return Waits(column, "what was stated of it last is not merged yet")
         if before is Mark.UNKNOWN:
             before = self._stated_before(column, life)
         values = self._resolved(_of_this_life(column, told, life, before), progress)
@@ -246,18 +246,21 @@ def _of_this_life(column: Column, told: Mapping[Place, Any], life: _Life, before
 
 def _life(stated: Sequence[tuple[Position, StatedColumn]], lacking: Position | None) -> _Life:
     """The column's present life; `lacking` is the newest change that lacked it."""
-    numbers = [(position, one.number) for position, one in stated if one.number is not None]
-    number = max(numbers)[1] if numbers else None
-    first = min((position for position, one in numbers if one == number), default=None)
-    # A statement without a number may be of any column of the name.
-    others = [(position, one.number) for position, one in stated if first is not None and position < first]
+    # A statement without a number may be of any column of the name, until another one for its position tells.
+    sure = {position for position, one in stated if one.number is not None}
+    told = sorted((position, one.number or 0) for position, one in stated if one.number or position not in sure)
+    if not told:
+        return _Life(lacking, None, ())
+    number = told[-1][1]
+    first = next(position for position, one in told if one == number and (number or not sure or position > max(sure)))
+    others = [(position, one) for position, one in told if position < first]
     unclear = None
-    if first is not None and others and (lacking is None or lacking <= max(others, key=lambda other: other[0])[0]):
-        ends = [position for position, other in others if other is not None]
-        lacking = max((known for known in (*ends, lacking) if known is not None), default=None)
+    if others and (lacking is None or lacking <= others[-1][0]):
+        ends = [position for position, one in others if one]
+        lacking = max((end for end in (*ends, lacking) if end is not None), default=None)
         unclear = Position(first.epoch, first.lsn - 1)
-    of_now = tuple(one for position, one in stated if one.number == number and (lacking is None or position > lacking))
-    return _Life(number, lacking, unclear, of_now)
+    of_now = tuple(one for at, one in stated if (one.number or 0) == number and (lacking is None or at > lacking))
+    return _Life(lacking, unclear, of_now)
 
 
 def _seen(column: Column, seen: Mapping[str, Seen]) -> Seen | None:

@@ -100,6 +100,21 @@ def test_an_added_column_that_becomes_another_one_under_its_name_is_made_anew(wo
     assert values(world, "n") == {1: ("sete",), 2: ("sete",), 3: ("oito",)}
 
 
+def test_while_it_is_not_sure_which_column_it_is_nothing_of_it_is_shown(world: World) -> None:
+    adding(world)
+    shard = world.shard()
+    put(shard, world.contract, ours("c", 5, id=1, a="x"), states(8, known("n", 3, "bigint", "7")))
+    put(shard, world.contract, ours("c", 8, id=2, a="x", n=8))
+    world.merge()
+    assert values(world, "n") == {1: (7,), 2: (8,)}
+    put(shard, world.contract, states(20, StatedColumn("n", None, "bigint")), ours("c", 20, id=3, a="x", n=9))
+    world.merge()
+    assert set(values(world, "n").values()) == {("hidden",)}
+    put(shard, world.contract, states(20, known("n", 4, "bigint", "70")), ours("c", 21, id=4, a="x", n=10))
+    world.merge()
+    assert values(world, "n") == {1: (70,), 2: (70,), 3: (9,), 4: (10,)}
+
+
 def test_what_may_be_of_the_column_before_or_of_the_one_now_is_never_shown(world: World) -> None:
     made(world, a="text")
     shard = world.shard()
