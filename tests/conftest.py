@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from compactor.lake.catalog import open_catalog
 from sandbox.aws import Aws
 from sandbox.kafka import Kafka
 from tests.compactor_world import CONTRACT, NAMES, World
+from tests.emulator import Services
 
 ROOT = Path(__file__).resolve().parent.parent
 # How long an example takes says how busy the machine is, not whether the code is right.
@@ -27,6 +29,13 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     with Aws.start(tmp_path_factory.mktemp("aws")) as services:
         services.create_bucket("lake")
         yield services
+
+
+@pytest.fixture(scope="session")
+def services(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """The same services and emulators of them by name; those from npm are started when first asked for."""
+    with ExitStack() as stack:
+        yield Services(stack, aws, tmp_path_factory.mktemp("emulators"))
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,10 @@ from cdc.objects import OtherContent
 from cdc_consumer.clock import Clock
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
-from cdc_consumer.kinesis import Record, Reply, Shard, Stream
 from cdc_consumer.lease import Lease, taken
-from cdc_consumer.shard import Outcome, ShardReader, Tools
+from cdc_consumer.shard import Outcome, ShardReader
+from cdc_consumer.stream import Record, Reply, Shard, Stream
+from cdc_consumer.tools import Tools
 from tests.raw_zone import MemoryObjects
 
 STREAM = Stream("s", "s-20261121T120000Z", timedelta(hours=24))
@@ -77,6 +78,8 @@ class FakeStreams:
     page: int = 3
     closed: Shard | None = None
     children: tuple[str, ...] = ()
+    stream: Stream = STREAM
+    dropped: bool = False
     retention: timedelta | None = None
     faults: list[Exception] = field(default_factory=list)
     opened: list[str | None] = field(default_factory=list)
@@ -88,10 +91,11 @@ class FakeStreams:
         self.records_ += [Record(seq(number + i), now, data) for i, data in enumerate(payloads, start=1)]
 
     def describe(self, name: str) -> Stream:
-        raise NotImplementedError
+        return self.stream
 
     def shards(self, stream: Stream) -> tuple[Shard, ...]:
-        return (self.closed or Shard(SHARD), *(Shard(child, parents=(SHARD,)) for child in self.children))
+        own = () if self.dropped else (self.closed or Shard(SHARD),)
+        return (*own, *(Shard(child, parents=(SHARD,)) for child in self.children))
 
     def iterator(self, stream: Stream, shard: str, after: str | None) -> str:
         self.opened.append(after)
@@ -147,6 +151,9 @@ class MemoryTable:
     def create(self, lease: Lease) -> None:
         raise NotImplementedError
 
+    def delete(self, lease: Lease) -> None:
+        raise NotImplementedError
+
     def replace(self, old: Lease, new: Lease) -> Lease | None:
         self.before(new)
         if (self.row.counter, self.row.owner) == (old.counter, old.owner):
@@ -166,6 +173,7 @@ class World:
     retention: timedelta | None = STREAM.retention
     workers: int = 0
     pages: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))
+    fit: Callable[[Tools], Tools] = lambda tools: tools
 
     def __post_init__(self) -> None:
         self.streams = FakeStreams(self.time)
@@ -188,7 +196,7 @@ class World:
             chance=lambda: 0.5,
             pages=self.pages,
         )
-        reader = ShardReader(STREAM, SHARD, lease, self.halt, tools)
+        reader = ShardReader(STREAM, SHARD, lease, self.halt, self.fit(tools))
         reader.retention = self.retention
         return reader.run(until_caught_up=until_caught_up)
 

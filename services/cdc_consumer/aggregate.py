@@ -133,7 +133,7 @@ def _parts(message: memoryview) -> Iterator[tuple[memoryview, int]]:
             position += 8 if wire_type == _FIXED64 else 4
         else:
             raise _Broken
-        if not field or position > len(message):
+        if not 0 < field <= _FIELD_MAX or position > len(message):
             raise _Broken
         if field == _RECORDS_FIELD and wire_type == _LENGTH_DELIMITED:
             yield message[start:position], position

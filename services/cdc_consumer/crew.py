@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from cdc.errors import LeaseLost, TransientFault
@@ -13,9 +13,11 @@ from cdc.telemetry import get_log
 from cdc_consumer import metrics
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease, LeaseStore
-from cdc_consumer.kinesis import Stream
+from cdc_consumer.lease import Lease
 from cdc_consumer.outlook import Taken
-from cdc_consumer.shard import Outcome, ShardReader, Tools
+from cdc_consumer.shard import Outcome, ShardReader
+from cdc_consumer.stream import Stream
+from cdc_consumer.tools import Tools
 
 STOP_SECONDS = 8.0
 """How long what was read may take to become durable after SIGTERM; what does not is read again by the next worker."""
@@ -75,11 +77,12 @@ class Crew:
         metrics.LEASES_HELD.set(len(self._members))
         thread.start()
 
-    def heed(self, streams: Iterable[Stream]) -> None:
-        """Tell the threads how long their streams keep records now; it may have been shortened since they began."""
+    def heed(self, streams: Iterable[Stream], leases: Mapping[str, Lease]) -> None:
+        """Tell the threads what was seen: who lost its lease, and how long the streams keep records now."""
         retentions = {stream.identity: stream.retention for stream in streams}
-        for member in self._members.values():
+        for key, member in self._members.items():
             member.reader.retention = retentions[member.stream]
+            member.lease.heed(leases.get(key))
 
     def reap(self) -> bool:
         """Forget the threads that ended; returns whether any did so that others may be taken now.
@@ -141,6 +144,7 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - the lease expires by itself
             fault = fault or error
         if halt.lost:
+            metrics.LEASES_LOST.inc()
             _log.info("lease lost", lease=key)
         elif isinstance(fault, TransientFault):
             _log.warning("lease left before all was written", lease=key, what=fault.what, where=fault.where)

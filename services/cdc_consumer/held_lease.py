@@ -18,8 +18,8 @@ from cdc_consumer.halt import Halt
 from cdc_consumer.lease import Lease, checkpointed, ended, released, renewed
 
 _log = get_log(__name__)
-RENEWALS_PER_LEASE = 3
-"""As the Kinesis Client Library: a lease is renewed three times before it would expire."""
+RENEWALS_PER_LEASE = 4
+"""How often in a lease's time it is seen to that it was written to; so it never stands still for more than a half."""
 
 
 class LeaseStore(Protocol):
@@ -39,6 +39,7 @@ class HeldLease:
         self._halt = halt
         self._lock = threading.Lock()
         self._released = False
+        self._counter_seen = lease.counter
 
     @property
     def lease(self) -> Lease:
@@ -46,16 +47,24 @@ class HeldLease:
         return self._lease
 
     def renew(self) -> None:
-        """Give a sign of life, unless another step is on its way, which is one as well.
+        """Give a sign of life, unless another step is on its way or came since the last time, which is one as well.
 
         Raises:
             LeaseLost: when another worker took the shard over; the shard's thread is told as well.
         """
         if self._lock.acquire(blocking=False):
             try:
-                self._write(renewed)
+                self._halt.check()
+                if self._lease.counter == self._counter_seen:
+                    self._write(renewed)
+                self._counter_seen = self._lease.counter
             finally:
                 self._lock.release()
+
+    def heed(self, listed: Lease | None) -> None:
+        """Learn from a listing of the table that another worker took the lease, sooner than by the next write."""
+        if listed is not None and listed.counter > self._lease.counter and listed.owner not in {None, self._owner}:
+            self._halt.lose()
 
     def checkpoint(self, sequence_number: str, arrived_at: datetime) -> None:
         """Note that everything up to a sequence number is durable, if the lease is still ours.
@@ -65,14 +74,14 @@ class HeldLease:
         """
         self._step(lambda lease: checkpointed(lease, sequence_number, arrived_at))
 
-    def end(self, children: Iterable[str]) -> None:
-        """Note that the shard is closed and all of it durable, if the lease is still ours.
+    def end(self, children: Iterable[str], read_until: datetime | None) -> None:
+        """Note that the shard is closed and all of it durable, read until some time, if the lease is still ours.
 
         Raises:
             LeaseLost: when it is not.
         """
         names = tuple(children)
-        self._step(lambda lease: ended(lease, names))
+        self._step(lambda lease: ended(lease, names, read_until))
 
     def release(self) -> None:
         """Give the lease back. One that was lost is another's; there is nothing to give."""

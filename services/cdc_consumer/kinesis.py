@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING
 
-from cdc.errors import CdcError
 from cdc_consumer.aws_fault import AwsError, aws_fault, error_code
+from cdc_consumer.stream import IteratorExpired, Record, Reply, Shard, ShardGone, Stream, identity
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -20,76 +19,6 @@ if TYPE_CHECKING:
 
 PAGE_RECORDS_MAX = 10_000
 """The most that one call may ask for (AWS API model)."""
-
-
-class IteratorExpired(CdcError):
-    """A shard iterator is older than 5 minutes; a new one after the last sequence number read goes on."""
-
-
-class ShardGone(CdcError):
-    """The stream knows the shard no more: it was closed and all it held is past retention, or the stream is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A stream: `identity` carries its creation time, so that a recreated stream is another one in raw.
-
-    `retention` is None where the service tells by itself what it no longer has (`Reply.trimmed`).
-    """
-
-    name: str
-    identity: str
-    retention: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A shard as the stream lists it; `ending` is its last possible sequence number once it is closed."""
-
-    id: str
-    parents: tuple[str, ...] = ()
-    ending: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record of a shard: its sequence number as given, when it arrived (UTC), and its data."""
-
-    seq: str
-    arrived_at: datetime
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Some records, in order, and how to go on: without `iterator` the shard is closed and read to its end.
-
-    `trimmed`: up to this sequence number the service has nothing any more; it holds before the first of the records.
-    `reached`: so far is the shard read, where that may be past the last record because none can stand between.
-    """
-
-    records: tuple[Record, ...]
-    iterator: str | None
-    behind_milliseconds: int
-    children: tuple[str, ...] = ()
-    trimmed: str | None = None
-    reached: str | None = None
-
-
-class Streams(Protocol):
-    """What the consumer asks of a stream service."""
-
-    def describe(self, name: str) -> Stream:
-        """A stream by name."""
-
-    def shards(self, stream: Stream) -> tuple[Shard, ...]:
-        """Every shard that the stream still has records of, closed ones included."""
-
-    def iterator(self, stream: Stream, shard: str, after: str | None) -> str:
-        """An iterator past a sequence number, or (None) at the oldest record retained."""
-
-    def records(self, stream: Stream, shard: str, iterator: str) -> Reply:
-        """The next records."""
 
 
 class KinesisStreams:
@@ -102,10 +31,9 @@ class KinesisStreams:
         """A stream, with its creation time in its identity."""
         with _faults("describe the stream", name):
             summary = self._client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
-        created = summary["StreamCreationTimestamp"].astimezone(UTC)
         return Stream(
             name=name,
-            identity=f"{name}-{created:%Y%m%dT%H%M%SZ}",
+            identity=identity(name, summary["StreamCreationTimestamp"]),
             retention=timedelta(hours=summary["RetentionPeriodHours"]),
         )
 
@@ -165,6 +93,7 @@ def _shard(shard: ShardTypeDef) -> Shard:
         id=shard["ShardId"],
         parents=tuple(parent for parent in parents if parent),
         ending=shard["SequenceNumberRange"].get("EndingSequenceNumber"),
+        hash_keys=(int(shard["HashKeyRange"]["StartingHashKey"]), int(shard["HashKeyRange"]["EndingHashKey"])),
     )
 
 

@@ -18,5 +18,12 @@ BEHIND_MILLISECONDS = Gauge(
     "cdc_consumer_behind_milliseconds", "How far reading is behind the shard's tip.", ["stream", "shard"]
 )
 LEASES_HELD = Gauge("cdc_consumer_held_leases", "Shards that this worker reads.")
+LEASES_TAKEN = Counter(
+    "cdc_consumer_taken_leases", "Leases that this worker took: free, expired, or stolen for balance.", ["because"]
+)
+LEASES_LOST = Counter("cdc_consumer_lost_leases", "Leases that another worker took from this one.")
+UNCOVERED_HASH_RANGES = Gauge(
+    "cdc_consumer_uncovered_hash_ranges", "Ranges of hash keys for which the stream lists no open shard.", ["stream"]
+)
 PUT_SECONDS = Histogram("cdc_consumer_put_seconds", "How long writing one object took, retries included.")
 CHECKPOINT_SECONDS = Histogram("cdc_consumer_checkpoint_seconds", "How long one checkpoint took, retries included.")

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
 from cdc.errors import TransientFault
-from cdc.objects import ObjectStore
-from cdc.raw import START, Tip, tip_path
+from cdc.raw import START, BatchRecord, Tip
 from cdc.telemetry import get_log
 from cdc_consumer import metrics
-from cdc_consumer.avro import JsonValue, without_registry
+from cdc_consumer.avro import JsonValue
 from cdc_consumer.backoff import FaultReport, pause_seconds, persist
 from cdc_consumer.batch import Batch, Closing, OpenBatch, Place, build
-from cdc_consumer.clock import Clock
 from cdc_consumer.filing import Filed, file_record
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease
-from cdc_consumer.kinesis import IteratorExpired, Record, Reply, Shard, ShardGone, Stream, Streams
-from cdc_consumer.pace import PAGES_AT_ONCE, READ_SECONDS, Pace, seconds_between_reads
+from cdc_consumer.pace import READ_SECONDS
 from cdc_consumer.resume import find_resume, may_have_lost
-from cdc_consumer.routing import Tables
+from cdc_consumer.stream import IteratorExpired, Record, Reply, Shard, ShardGone, Stream
+from cdc_consumer.tools import Tools
 from cdc_consumer.writer import BatchWriter
 
 T = TypeVar("T")
@@ -49,31 +43,6 @@ class Outcome(Enum):
     CAUGHT_UP = "caught up"
     SHARD_END = "shard end"
     GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the threads of all shards share: the edges, the tables, the limits of a batch, time and chance.
-
-    `pages` is asked for leave before a page is read that may be large.
-    """
-
-    streams: Streams
-    raw: ObjectStore
-    quarantine: ObjectStore
-    tables: Tables
-    batch_bytes: int
-    batch_age_seconds: float
-    clock: Clock
-    chance: Callable[[], float]
-    pace: Pace = seconds_between_reads
-    from_avro: Callable[[bytes, str], JsonValue] = without_registry
-    pages: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(PAGES_AT_ONCE))
-
-    def announce(self, stream: Stream, shard: Shard) -> None:
-        """Let readers of raw know that a shard exists, by a tip without a time, unless it has one."""
-        tip = Tip(read_to_tip_at=None, upto=str(START))
-        self.raw.put_if_absent(tip_path(stream.identity, shard.id), msgspec.json.encode(tip))
 
 
 class _Page(NamedTuple):
@@ -107,6 +76,7 @@ class ShardReader:
         self._open_batch = OpenBatch()
         self._open_since = 0.0
         self._reached: str | None = None
+        self._closed_as: BatchRecord | None = None
         self._at_tip = False
         self._tip_due = 0.0
 
@@ -133,7 +103,7 @@ class ShardReader:
                 page = self._read_page()
             except ShardGone:
                 self._write()
-                return Outcome.GONE
+                return self._leave_gone()
             if page is not None and page.at_end:
                 self._close(page.children)
                 return Outcome.SHARD_END
@@ -194,10 +164,11 @@ class ShardReader:
     @contextmanager
     def _leave(self) -> Iterator[None]:
         """Wait until there is room for a page; a shard at its tip gives a small one."""
-        if self._at_tip:
+        pages = self._tools.pages
+        if self._at_tip or pages is None:
             yield
             return
-        while not self._tools.pages.acquire(timeout=PAGE_WAIT_SECONDS):
+        while not pages.acquire(timeout=PAGE_WAIT_SECONDS):
             if self._halt.ending:
                 yield
                 return
@@ -206,7 +177,7 @@ class ShardReader:
         try:
             yield
         finally:
-            self._tools.pages.release()
+            pages.release()
 
     def _read(self) -> Reply | None:
         """The next records, or None when the stream does not answer for now."""
@@ -272,7 +243,8 @@ class ShardReader:
 
         def file_once() -> Filed:
             self._halt.check()
-            return file_record(self._shard, record, self._tools.tables, self._from_avro)
+            tools = self._tools
+            return file_record(self._shard, record, tools.tables, self._from_avro, splits=tools.has_aggregates)
 
         return self._persist("read a value in Avro", file_once)
 
@@ -337,20 +309,40 @@ class ShardReader:
         place = Place(self._stream.identity, self._shard, self._after)
         return build(place, self._open_batch, self._tools.tables.values(), closing, self._reached)
 
+    def _leave_gone(self) -> Outcome:
+        """End a shard that the stream dropped, with a gap if it may have held what was never read."""
+        shards = self._list_shards()
+        stream = self._persist("describe the stream", lambda: self._tools.streams.describe(self._stream.name))
+        if stream.identity != self._stream.identity or self._shard in {shard.id for shard in shards}:
+            return Outcome.GONE
+        # Kinesis drops a closed shard once all of it is past retention: who read until less long ago, read it all.
+        read_all = (
+            self._read_until is not None
+            and self.retention is not None
+            and not may_have_lost(self._read_until, self._clock.utc(), self.retention)
+        )
+        self._lossy = self._lossy or not read_all
+        self._close(())
+        return Outcome.SHARD_END
+
+    def _list_shards(self) -> tuple[Shard, ...]:
+        return self._persist("list shards", lambda: self._tools.streams.shards(self._stream))
+
     def _close(self, children: tuple[str, ...]) -> None:
         """Write the last batch of a closed shard, which names its children, and end its lease."""
-        shards = self._persist("list shards", lambda: self._tools.streams.shards(self._stream))
+        shards = self._list_shards()
         listed = {shard.id for shard in shards if self._shard in shard.parents}
         ending = next((shard.ending for shard in shards if shard.id == self._shard), None)
         closing = Closing(ending, tuple(sorted(listed | set(children))))
-        if self._lossy:
+        if self._lossy and self._closed_as is None:
             self._leave_gap(max(int(ending or START), int(self._after) + 2))
-        batch = self._writer.write(self._build(closing))
-        self._end(closing.children)
-        self._count(batch)
+        # Another worker may have closed the shard before us, or written what we read not knowing that it was the end.
+        while self._closed_as is None:
+            self._count(self._writer.write(self._build(closing)))
+        self._end(self._closed_as.children)
 
     def _end(self, children: tuple[str, ...]) -> None:
-        self._checkpoint(lambda: self._lease.end(children))
+        self._checkpoint(lambda: self._lease.end(children, self._read_until))
         self._log.info("shard end", children=list(children))
 
     def _note_tip(self, asked_at: datetime) -> None:
@@ -372,6 +364,8 @@ class ShardReader:
         """Begin the next batch after this one, which is durable."""
         record = batch.record
         self._after, self._open_batch = record.upto, OpenBatch()
+        if record.closed:
+            self._closed_as = record
         metrics.WRITTEN_BATCHES.inc()
         metrics.EMPTY_RECORDS.inc(record.empty)
         for item in record.objects:

@@ -22,6 +22,12 @@ from compactor.mask import masker
 
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
+Identity = tuple[Key, Position, bool]
+"""What tells a change from all others: one position has one change of a key, or a delete and a create.
+
+Debezium sends these two for an update of its own key where that is not the table's (`message.key.columns`). The third
+part says whether it is the delete.
+"""
 
 SET_ASIDE = "q"
 """The `cdc_op` of a change in history whose values could not be merged: later changes must not be filled across it."""
@@ -74,6 +80,11 @@ class Change:
     origin: Origin | None = None
     faults: tuple[RecordFault, ...] = ()
     assumed: frozenset[str] = frozenset()
+
+    @property
+    def identity(self) -> Identity:
+        """What makes it the same change, however often and by whatever way it comes; its mark has the same."""
+        return self.key, self.position, self.op == Op.DELETE.value
 
     @property
     def fault(self) -> RecordFault | None:
@@ -263,9 +274,14 @@ class ChangeReader:
         )
 
     def _is_before(self, name: str, position: Position) -> bool:
-        """Whether a change of this position comes before all that carried the column; a read has no place there."""
+        """Whether a change of this position comes before all that carried the column; a read has no place there.
+
+        Where only reads carried it, a streamed change without it may as well be newer: the column is gone then.
+        """
         seen = self.seen.get(self._contract.column(name).source_name)
-        return seen is None or seen.first is None or position.lsn == LSN_OF_BACKFILL or position < Position(*seen.first)
+        if seen is None or position.lsn == LSN_OF_BACKFILL:
+            return True
+        return position < Position(*seen.first) if seen.first is not None else not seen.was_read
 
     def _note(self, event: ChangeEvent, origin: Origin) -> None:
         row, known = event.row, self._known

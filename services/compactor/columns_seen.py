@@ -30,6 +30,7 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     `first` is the smallest position of a streamed change that carried it, `lacking` the greatest of one that lacked it
     since it was first seen. `offsets` says for each shard before which sequence number no record carried it; a shard
     that is not named has no such record. `was_shown` says that the lake had the column once: all of raw may carry it.
+    `was_read` says that a read carried it, which has no place in the order.
 
     `type` is the Postgres type that was told of it, as a contract states one. The rest is what our publisher stated:
     the column's `number` at the source, and whether older rows have `null` or another value, which is in raw only;
@@ -40,6 +41,7 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     lacking: tuple[int, int, int] | None = None
     offsets: dict[str, str] = {}
     was_shown: bool = False
+    was_read: bool = False
     type: str | None = None
     number: int | None = None
     before: Literal["null", "value"] | None = None
@@ -109,6 +111,8 @@ def noted(
             after = msgspec.structs.replace(after, type=types[name] if after.type is None else str(AS_SENT))
         if streamed and _is_first(after, event.position):
             after = msgspec.structs.replace(after, first=tuple(event.position))
+        if event.op is Op.READ and not after.was_read:
+            after = msgspec.structs.replace(after, was_read=True)
         if shard not in after.offsets or number - 1 < int(after.offsets[shard]):
             after = msgspec.structs.replace(after, offsets={**after.offsets, shard: str(number - 1)})
         if after is not before:
@@ -193,6 +197,11 @@ def noted_offset(seen: Mapping[str, Seen], name: str, shard: str, number: int) -
     if shard in offsets and number - 1 >= int(offsets[shard]):
         return seen
     return {**seen, name: msgspec.structs.replace(seen[name], offsets={**offsets, shard: str(number - 1)})}
+
+
+def noted_read(seen: Mapping[str, Seen], names: Collection[str]) -> dict[str, Seen]:
+    """What is known of columns after a read that carried them all."""
+    return {**seen, **{name: msgspec.structs.replace(seen.get(name, Seen()), was_read=True) for name in names}}
 
 
 def noted_lacking(seen: Mapping[str, Seen], names: Collection[str], position: Position) -> dict[str, Seen]:

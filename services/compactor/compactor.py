@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -24,19 +25,22 @@ from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
+from compactor.keeper import Keeper
 from compactor.lake.catalog import open_catalog
 from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.lake.status_table import StatusTable
+from compactor.maintenance import Limits
 from compactor.merge import Merged, fold_anew, markers
 from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, with_known
 from compactor.quarantine import Record, quarantine
-from compactor.refill import Refill, ready_and_waiting
+from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
+from compactor.shift import Shift
 from compactor.statement import Statement, statement
 
 EPOCH = 1
@@ -46,13 +50,11 @@ RECORDS_MAX = 100_000
 BYTES_MAX = 64 * 1024 * 1024
 """About how many compressed bytes one merge takes."""
 BACK_OFF_SECONDS_MAX = 30.0
-ROWS_LOOKED_AT_ALWAYS = 10_000
-LOOKS_EVERY_SECONDS = 60.0
-"""How often a table with more rows is looked at for whether a waiting column can be shown."""
 
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
 _DUPLICATES = Counter("compactor_duplicate_changes", "Changes that were in the lake already.", ["table"])
+_HEALED = Counter("compactor_healed_changes", "Changes that were set aside and could be merged later.", ["table"])
 _COMMIT = Histogram("compactor_merge_seconds", "Time of a merge from listing to commit.", ["table"])
 _VALID_THROUGH = Gauge(
     "compactor_valid_through_timestamp_seconds", "valid-through as Unix time; 0 while nothing is proven.", ["table"]
@@ -77,7 +79,13 @@ class TableCompactor:
     """Merges one table; knows of it only what the tables themselves say, so that it can start anew at any time."""
 
     def __init__(
-        self, contract: TableContract, pair: TablePair, raw: ObjectStore, quarantined: ObjectStore, pii_key: bytes
+        self,
+        contract: TableContract,
+        pair: TablePair,
+        raw: ObjectStore,
+        quarantined: ObjectStore,
+        pii_key: bytes,
+        limits: Limits | None = None,
     ) -> None:
         self._contract = contract
         self._pair = pair
@@ -91,6 +99,12 @@ class TableCompactor:
         self._new_columns: set[str] = set()
         self._looks_again = 0.0
         self._is_loaded = False
+        self._keeper = Keeper(contract, pair, limits or Limits())
+
+    @property
+    def name(self) -> str:
+        """The table's name in the lake."""
+        return self._contract.name
 
     def step(self) -> Step:
         """Merge some of what is new."""
@@ -111,6 +125,21 @@ class TableCompactor:
             return Step(has_moved=True, is_behind=True)
         except BaseException:
             self._is_loaded = False  # whatever is in memory may not be what is in the lake
+            raise
+
+    def maintain(self, now: datetime) -> bool:
+        """Take one small step of maintenance; False when there is nothing to do. The tables' rows stay as they are."""
+        if not self._is_loaded:
+            return False
+        try:
+            with reaching(self._contract.name):
+                return self._keeper.step(self._index, now)
+        except CommitConflict as conflict:
+            _LOG.warning("conflict", where=conflict.where, what=conflict.what)
+            self._is_loaded = False
+            return False
+        except BaseException:
+            self._is_loaded = False  # whether the step landed shows when the tables are loaded anew
             raise
 
     def statement(self, now: datetime) -> Statement | None:
@@ -161,10 +190,11 @@ class TableCompactor:
 
     def _is_time_to_look(self) -> bool:
         """Whether to look again if waiting columns can be shown: reading raw again for a large table takes its time."""
-        return len(self._index) <= ROWS_LOOKED_AT_ALWAYS or time.monotonic() >= self._looks_again
+        return time.monotonic() >= self._looks_again
 
     def _show_new_columns(self) -> None:
         """Show the columns that the contract names and the lake does not have, as far as all their values are known."""
+        began = time.monotonic()
         name, shown = self._contract.name, {column.name for column in self._shown.columns}
         new, clashing = new_columns(self._contract, self._progress.columns)
         added = {**self._progress.columns.added, **new}
@@ -185,7 +215,8 @@ class TableCompactor:
             self._pair.commit_progress(progress)
         self._progress = progress
         self._reader, self._rounds = self._readers(seen)
-        self._looks_again = time.monotonic() + LOOKS_EVERY_SECONDS
+        ended = time.monotonic()
+        self._looks_again = ended + rest_seconds(ended - began, len(self._index))
         for source in clashing:
             hint = "its name in the lake is taken: name it in the contract with another name, or under leftOut"
             _LOG.warning("a new column cannot be added", table=name, column=source, hint=hint)
@@ -234,7 +265,9 @@ class TableCompactor:
             self._pair.commit_progress(progress)
         moved = progress.offsets != self._progress.offsets
         self._progress = progress
-        self._report(len(merged.history) + len(plain.history), merged.duplicates + plain.duplicates, holds)
+        self._report(
+            len(merged.history) + len(plain.history), merged.duplicates + plain.duplicates, merged.healed, holds
+        )
         return moved
 
     def _avro_schema(self, stream: str, schema_id: int) -> str:
@@ -268,10 +301,11 @@ class TableCompactor:
             index.remove(plain.deleted)
             index.mark(plain.deleted, marks([(position, Mark.DELETED) for position in plain.deleted_at]))
 
-    def _report(self, changes: int, duplicates: int, holds: Mapping[str, int]) -> None:
+    def _report(self, changes: int, duplicates: int, healed: int, holds: Mapping[str, int]) -> None:
         name = self._contract.name
         _CHANGES.labels(name).inc(changes)
         _DUPLICATES.labels(name).inc(duplicates)
+        _HEALED.labels(name).inc(healed)
         _ROWS.labels(name).set(len(self._index))
         _HELD_SHARDS.labels(name).set(len(holds))
         valid_through = self._progress.valid_through
@@ -288,6 +322,7 @@ class TableCompactor:
             table=name,
             changes=changes,
             duplicates=duplicates,
+            healed=healed,
             rows=len(self._index),
             held_shards=sorted(holds),
             valid_through=valid_through.isoformat() if valid_through else None,
@@ -319,6 +354,7 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
         for contract, pair in zip(settings.tables, pairs, strict=True)
     ]
     herald = Herald(lambda: StatusTable(catalog, settings.catalog))
+    shift = Shift(tables, lambda: datetime.now(UTC))
     backing_off = {table: BackOff() for table in tables}
     while not stop.is_set():
         began = time.monotonic()
@@ -334,10 +370,14 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
                     raise
                 backing_off[table] = _later(back_off, fault)
         now = datetime.now(UTC)
+        is_behind = any(step.has_moved and step.is_behind for step in steps)
+        if not once or not any(step.has_moved for step in steps):
+            next_round = math.inf if once else 0.0 if is_behind else began + settings.interval_seconds
+            shift.run(lambda until=next_round: stop.is_set() or time.monotonic() >= until)  # type: ignore[misc]
         herald.refresh([told for told in (table.statement(now) for table in tables) if told is not None], now)
         if once and not any(step.has_moved for step in steps):
             return
-        if not once and not any(step.has_moved and step.is_behind for step in steps):
+        if not once and not is_behind:
             wakes = [back_off.until for back_off in backing_off.values() if back_off.failures]
             next_round = min([began + settings.interval_seconds, *wakes])
             stop.wait(max(next_round - time.monotonic(), 0))

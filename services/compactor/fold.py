@@ -53,12 +53,13 @@ def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position 
     """Fold changes of any keys onto their base states.
 
     `bases` holds the state before the first of the changes for every key that had one. `floor` is the position of the
-    newest truncate: rows below it are gone, whenever their changes arrive.
+    newest truncate: rows below it are gone, whenever their changes arrive. A mark counts for nothing once the change
+    that was set aside has been merged after all.
     """
     outcome = Fold(floor=floor)
     donors: dict[Position, State] = {}
     # At one position the delete of a key change comes before its create.
-    for change in sorted(changes, key=lambda change: (change.position, change.op != DELETE)):
+    for change in sorted(_without_replaced_marks(changes), key=lambda change: (change.position, change.op != DELETE)):
         if change.op == TRUNCATE:
             outcome.floor = max(outcome.floor or change.position, change.position)
             outcome.applied.append(change)
@@ -77,6 +78,15 @@ def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position 
             if state.position is not None and state.position < outcome.floor:
                 outcome.states[key] = State(None, state.position, state.committed_at)
     return outcome
+
+
+def _without_replaced_marks(changes: Iterable[Change]) -> list[Change]:
+    changes = list(changes)
+    marks = {change.identity for change in changes if change.op == SET_ASIDE}
+    if not marks:
+        return changes
+    replaced = {change.identity for change in changes if change.op != SET_ASIDE and change.identity in marks}
+    return [change for change in changes if change.op != SET_ASIDE or change.identity not in replaced]
 
 
 def given_up(change: Change) -> Change:

@@ -17,8 +17,8 @@ from aws_kinesis_agg.deaggregator import iter_deaggregate_records
 
 from cdc_consumer.batch import OpenBatch, Place, build
 from cdc_consumer.filing import file_record
-from cdc_consumer.kinesis import Record
 from cdc_consumer.memory import hold_memory_flat
+from cdc_consumer.stream import Record
 from tests.bench.events import TABLES, events
 from tests.bench.measure import best_cpu_seconds, stay_on_one_core
 from tests.bench.result import Result

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from cdc.raw import RawLine
 from cdc_consumer.filing import Filed, Lines, file_record
-from cdc_consumer.kinesis import Record
 from cdc_consumer.routing import DEPTH_MAX, Empty, LeftOut, ToQuarantine, ToTable, route
+from cdc_consumer.stream import Record
 from tests.kpl import aggregate
 
 SHARD, SEQ = "shardId-000000000000", "49680427872712061244468797459882596227026785126995460114"

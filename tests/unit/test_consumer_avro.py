@@ -10,7 +10,8 @@ import pytest
 
 from cdc.errors import TransientFault
 from cdc_consumer.avro import AvroReader
-from cdc_consumer.shard import Outcome, Tools
+from cdc_consumer.shard import Outcome
+from cdc_consumer.tools import Tools
 from tests import shard_world as shards
 from tests.golden_avro import ENVELOPE, MemoryRegistry
 from tests.kpl import aggregate

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cdc.raw import decode_object
 from cdc_consumer.batch import Batch, Closing, OpenBatch, Place, build
 from cdc_consumer.filing import file_record
-from cdc_consumer.kinesis import Record
 from cdc_consumer.resume import reached
+from cdc_consumer.stream import Record
 
 STREAM, SHARD = "usuarios-20261121T120000Z", "shardId-000000000000"
 TABLES = {("public", "Usuários"): "usuarios", ("public", "pedidos"): "pedidos"}

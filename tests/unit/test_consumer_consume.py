@@ -4,97 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
 
 import pytest
-from structlog.testing import capture_logs
 
 from cdc.errors import FatalFault
 from cdc_consumer.clock import SYSTEM_CLOCK, Clock
 from cdc_consumer.consumer import consume
 from cdc_consumer.crew import Crew
-from cdc_consumer.kinesis import Record, Reply, Shard, ShardGone, Stream
-from cdc_consumer.lease import SHARD_END, Lease, taken
+from cdc_consumer.lease import SHARD_END, Lease, renewed
 from cdc_consumer.outlook import Outlook
-from cdc_consumer.shard import Tools
+from cdc_consumer.stream import ShardGone, Stream
 from sandbox.process import wait_until
+from tests.memory_fleet import NOON, STREAM, MemoryStreams, MemoryTable, outlook, run, tools
 from tests.raw_zone import MemoryObjects
-
-CREATED = "20261121T120000Z"
-STREAM = Stream("s", f"s-{CREATED}", timedelta(hours=24))
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-class MemoryTable:
-    def __init__(self) -> None:
-        self.rows: dict[str, Lease] = {}
-        self.lock = threading.Lock()
-
-    def ensure(self) -> None:
-        pass
-
-    def leases(self) -> dict[str, Lease]:
-        return dict(self.rows)
-
-    def create(self, lease: Lease) -> None:
-        self.rows.setdefault(lease.key, lease)
-
-    def replace(self, old: Lease, new: Lease) -> Lease | None:
-        with self.lock:
-            stored = self.rows.get(old.key)
-            if stored is not None and (stored.counter, stored.owner) == (old.counter, old.owner):
-                self.rows[old.key] = stored = new
-            return stored
-
-
-@dataclass
-class MemoryStreams:
-    """Streams in memory; a shard is closed when it is some other's parent."""
-
-    stream: Stream = STREAM
-    data: dict[str, list[Record]] = field(default_factory=dict)
-    parents: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    opened: list[str] = field(default_factory=list)
-
-    def add(self, shard: str, count: int, *parents: str) -> None:
-        self.data[shard] = [Record(str(n), NOON, b'{"ts_ms":1}') for n in range(1, count + 1)]
-        self.parents[shard] = parents
-
-    def children(self, shard: str) -> tuple[str, ...]:
-        return tuple(child for child, parents in self.parents.items() if shard in parents)
-
-    def describe(self, name: str) -> Stream:
-        if name != self.stream.name:
-            raise FatalFault("no such stream")
-        return self.stream
-
-    def shards(self, stream: Stream) -> tuple[Shard, ...]:
-        return tuple(Shard(shard, self.parents[shard], "99" if self.children(shard) else None) for shard in self.data)
-
-    def iterator(self, stream: Stream, shard: str, after: str | None) -> str:
-        self.opened.append(shard)
-        return after or "0"
-
-    def records(self, stream: Stream, shard: str, iterator: str) -> Reply:
-        left = tuple(record for record in self.data[shard] if int(record.seq) > int(iterator))
-        children = self.children(shard)
-        return Reply(left, None if children else left[-1].seq if left else iterator, 0, children)
-
-
-def tools(streams: MemoryStreams, raw: MemoryObjects, clock: Clock = SYSTEM_CLOCK) -> Tools:
-    return Tools(streams, raw, MemoryObjects(), {}, 1_000_000, 10, clock, lambda: 0.5)
-
-
-def run(streams: MemoryStreams, table: MemoryTable, raw: MemoryObjects, names: tuple[str, ...] = ("s",)) -> None:
-    consume(names, table, 30, tools(streams, raw), threading.Event(), until_caught_up=True)
-
-
-def outlook(streams: MemoryStreams, table: MemoryTable, worker: str = "me") -> Outlook:
-    seen = Outlook(worker, streams, table, 30, SYSTEM_CLOCK, lambda _stream, _shard: None)
-    seen.start(["s"])
-    seen.look(all_anew=True)
-    return seen
 
 
 def test_parents_are_read_to_their_end_before_their_children() -> None:
@@ -127,60 +54,62 @@ def test_every_shard_is_announced_before_any_is_read() -> None:
     assert any(path.startswith("_batches/") for path in written[3:])
 
 
-def test_a_child_is_not_taken_while_its_parent_is_not_ended() -> None:
-    streams, table = MemoryStreams(), MemoryTable()
+def test_what_a_child_may_have_lost_counts_from_the_end_of_its_parents() -> None:
+    """Also when nobody has read the child before it began to lose: it does not pass for a shard that is new to us."""
+    streams, table, raw = MemoryStreams(), MemoryTable(), MemoryObjects()
     streams.add("a", 5)
-    streams.add("b", 5, "a")
-    assert [one.shard.id for one in outlook(streams, table).take(besides=())] == ["a"]
-    seen = outlook(streams, table, "another")
-    assert list(seen.take(besides=())) == []
+    streams.add("b", 5)
+    streams.add("c", 9, "a", "b")
+    del streams.data["c"][:3]
+    clock = replace(SYSTEM_CLOCK, utc=lambda: NOON + timedelta(hours=30))
+    for parent, read_until in (("a", NOON), ("b", NOON - timedelta(hours=5))):
+        key = f"{STREAM.identity}/{parent}"
+        table.rows[key] = Lease(key, checkpoint=SHARD_END, arrived_at=read_until, children=("c",))
+    consume(("s",), table, 30, tools(streams, raw, clock), threading.Event(), until_caught_up=True)
+    assert table.rows[f"{STREAM.identity}/c"].parents == ("a", "b")
+    chain = [json.loads(body) for path, body in raw.objects.items() if path.startswith("_batches/")]
+    assert [(record["shard"], record["after"], record["upto"]) for record in chain] == [("c", "3", "9")]
 
 
-def test_new_shards_are_noticed() -> None:
+def test_a_newcomer_is_balanced_in_within_seconds_and_what_a_dead_one_held_is_taken_in_time() -> None:
+    """Simulated seconds; whoever is robbed learns of it by its own look."""
     streams, table = MemoryStreams(), MemoryTable()
-    streams.add("a", 5)
-    seen = outlook(streams, table)
-    assert [one.shard.id for one in seen.take(besides=())] == ["a"]
-    assert not seen.look(all_anew=True)
-    key = f"{STREAM.identity}/a"
-    table.rows[key] = replace(table.rows[key], checkpoint=SHARD_END, owner=None)
-    streams.add("b", 5, "a")
-    seen.hurry()
-    assert seen.look(all_anew=False)
-    assert [one.shard.id for one in seen.take(besides=())] == ["b"]
+    for shard in "abcdefgh":
+        streams.add(shard, 5)
+    now = 0.0
+    clock = replace(SYSTEM_CLOCK, monotonic=lambda: now)
+    workers: dict[str, Outlook] = {}
 
+    def join(name: str) -> None:
+        workers[name] = Outlook(name, streams, table, 30, clock, Random(len(workers)).random, lambda *_: None)
+        workers[name].start(["s"])
 
-def test_a_lease_in_our_name_that_we_do_not_hold_is_taken_again() -> None:
-    """Its taking landed, but the answer was lost."""
-    streams, table = MemoryStreams(), MemoryTable()
-    streams.add("a", 5)
-    key = f"{STREAM.identity}/a"
-    table.rows[key] = taken(Lease(key), "me")
-    assert [one.lease.counter for one in outlook(streams, table).take(besides=())] == [2]
+    def pass_until(done: Callable[[], bool]) -> float:
+        nonlocal now
+        began = now
+        while not done():
+            for name, seen in workers.items():
+                if seen.look(all_anew=False):
+                    held = {key for key, lease in table.rows.items() if lease.owner == name}
+                    list(seen.take(held, ()))
+            if int(now) != int(now + 0.25):  # renewed each second, for what matters is who does
+                table.rows.update({k: renewed(one) for k, one in table.rows.items() if one.owner in workers})
+            now += 0.25
+            assert now - began < 100
+        return now - began
 
+    def holding(*numbers: int) -> bool:
+        burdens = Counter(lease.owner for lease in table.rows.values())
+        return sorted(burdens[name] for name in workers) == sorted(numbers)
 
-def test_a_stream_made_anew_ends_the_program() -> None:
-    streams, table = MemoryStreams(), MemoryTable()
-    streams.add("a", 5)
-    seen = outlook(streams, table)
-    streams.stream = Stream("s", "s-20261122T000000Z", timedelta(hours=24))
-    seen.hurry()
-    with pytest.raises(FatalFault, match="made anew"):
-        seen.look(all_anew=True)
-
-
-def test_a_shard_dropped_before_its_end_was_read_is_reported_once() -> None:
-    streams, table = MemoryStreams(), MemoryTable()
-    streams.add("b", 5, "a")
-    key = f"{STREAM.identity}/a"
-    table.rows[key] = Lease(key, checkpoint="3")
-    table.rows["other-stream-20200101T000000Z/a"] = Lease("other-stream-20200101T000000Z/a", checkpoint="3")
-    with capture_logs() as log:
-        seen = outlook(streams, table)
-        seen.hurry()
-        seen.look(all_anew=True)
-    assert [line["lease"] for line in log if "dropped a shard" in line["event"]] == [key]
-    assert [one.shard.id for one in seen.take(besides=())] == ["b"]
+    join("one")
+    assert pass_until(lambda: holding(8)) <= 0.25
+    join("two")
+    assert pass_until(lambda: holding(4, 4)) <= 5
+    join("three")
+    assert pass_until(lambda: holding(3, 3, 2)) <= 5
+    del workers["two"]
+    assert pass_until(lambda: holding(4, 4)) <= 40
 
 
 def test_a_fault_of_one_shard_ends_the_program_after_the_others_wrote() -> None:
@@ -236,12 +165,12 @@ def test_threads_learn_how_long_their_stream_keeps_records_now() -> None:
     streams, table = MemoryStreams(), MemoryTable()
     streams.add("a", 5)
     seen, crew = outlook(streams, table), Crew(table, tools(streams, MemoryObjects()), until_caught_up=False)
-    for one in seen.take(besides=()):
+    for one in seen.take((), ()):
         crew.start(one)
     streams.stream = replace(STREAM, retention=timedelta(hours=1))
     seen.hurry()
     seen.look(all_anew=False)
-    crew.heed(seen.streams)
+    crew.heed(seen.streams, seen.leases)
     (member,) = crew._members.values()
     assert member.reader.retention == timedelta(hours=1)
     crew.end()
@@ -259,18 +188,3 @@ def test_stop_before_anything_began() -> None:
     table = MemoryTable()
     consume(["s"], table, 30, tools(streams, MemoryObjects()), stop, until_caught_up=False)
     assert table.rows == {}
-
-
-@pytest.mark.parametrize(("all_anew", "noticed_after"), [(True, 5.0), (False, 30.0)])
-def test_shards_are_listed_now_and_then_or_at_each_look(all_anew: bool, noticed_after: float) -> None:  # noqa: FBT001
-    streams, table = MemoryStreams(), MemoryTable()
-    streams.add("a", 5)
-    now = 0.0
-    seen = Outlook("me", streams, table, 30, replace(SYSTEM_CLOCK, monotonic=lambda: now), lambda _stream, _shard: None)
-    seen.start(["s"])
-    assert seen.look(all_anew=True)
-    streams.add("b", 5)
-    while "b" not in [one.shard.id for one in seen.take(besides=())]:
-        now += 5.0
-        assert seen.look(all_anew=all_anew)
-    assert now == noticed_after

@@ -16,7 +16,7 @@ from cdc_consumer.batch import Batch, OpenBatch, Place, build
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.filing import file_record
 from cdc_consumer.halt import Halt
-from cdc_consumer.kinesis import Record
+from cdc_consumer.stream import Record
 from cdc_consumer.writer import BatchWriter
 from tests.kpl import aggregate
 from tests.raw_zone import MemoryObjects

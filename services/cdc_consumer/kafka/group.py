@@ -37,7 +37,7 @@ from cdc_consumer.kafka.fault import (
 )
 from cdc_consumer.kafka.feed import Feed
 from cdc_consumer.kafka.message import record_of
-from cdc_consumer.kinesis import Record
+from cdc_consumer.stream import Record
 
 POLL_RECORDS_MAX = 2_000
 POLL_SECONDS = 0.1
@@ -213,6 +213,8 @@ class Group:
             share = max(FEED_BYTES_MIN, FEEDS_BYTES_MAX // max(1, len(self._feeds) + len(partitions)))
             for partition in partitions:
                 self._feeds[partition] = Feed(share)
+            for feed in self._feeds.values():
+                feed.bytes_max = share
             self.has_joined = True
         self._client.incremental_assign([])  # nothing is fetched before its thread has said from where
         _log.info("partitions assigned", partitions=sorted(map(str, partitions)))

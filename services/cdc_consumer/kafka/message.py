@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import Message
 
-from cdc_consumer.kinesis import Record
+from cdc_consumer.stream import Record
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 
 from cdc.errors import FatalFault
 from cdc_consumer.kafka.fault import Complaints, kafka_error, kafka_fault
-from cdc_consumer.kinesis import Shard, Stream
+from cdc_consumer.stream import Shard, Stream
 
 T = TypeVar("T")
 ANSWER_SECONDS = 10.0

@@ -9,8 +9,8 @@ from cdc.errors import FatalFault
 from cdc.telemetry import get_log
 from cdc_consumer.kafka.group import Partition
 from cdc_consumer.kafka.topics import Topics
-from cdc_consumer.kinesis import Shard, Stream
 from cdc_consumer.lease import lease_key
+from cdc_consumer.stream import Shard, Stream
 
 _log = get_log(__name__)
 

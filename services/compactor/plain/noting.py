@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdc.position import LSN_OF_BACKFILL, Position
-from compactor.columns_seen import Seen, noted_first, noted_lacking, noted_offset
+from compactor.columns_seen import Seen, noted_first, noted_lacking, noted_offset, noted_read
 from compactor.fold import DELETE
 from compactor.plain.reader import Line, PlainRows
 
@@ -40,8 +40,12 @@ def noted_of_plain(
         if len(lacking):
             told = noted_lacking(told, [name], Position(epoch, int(lacking.max())))
         told = noted_first(told, name, _first(told[name], epoch, lsns[is_streamed & carries]))
+        if (carries & ~is_streamed).any():
+            told = noted_read(told, [name])
         for shard, number in _least(lines, plain.places[carries]).items():
             told = noted_offset(told, name, shard, number)
+    if watched and not is_streamed.all():
+        told = noted_read(told, watched)
     of_rows = lsns[is_streamed & ~is_delete]
     if len(of_rows):
         for name in watched:
