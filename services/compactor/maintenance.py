@@ -22,10 +22,10 @@ class Limits:
     A file that is half as large as a step may be is a base file: it is written anew only when `dead_share` of its rows
     are dead. Smaller ones are merged when `files_alike` of them are about as large as each other, so that a row is
     written anew about once for each power of ten that the table grows; those of a day that is over when two are.
-    A table that nobody has changed for `rest_age` is at rest: then all smaller files are merged, and `rest_dead_share` is
-    enough to write a file anew. Snapshots older than `snapshot_age` expire, the newest `snapshots_min` excepted, `snapshots_a_step` at a time, or
-    fewer when they have waited for `waiting_age`. Orphans are files older than `orphan_age` that nothing names; they
-    are looked for every `orphans_every`.
+    A table that nobody has changed for `rest_age` is at rest: then all smaller files are merged, and `rest_dead_share`
+    is enough to write a file anew. Snapshots older than `snapshot_age` expire, the newest `snapshots_min` excepted,
+    `snapshots_a_step` at a time, or fewer when they have waited for `waiting_age`. Orphans are files older than
+    `orphan_age` that nothing names; they are looked for every `orphans_every`.
     """
 
     step_rows: int = 1_000_000
@@ -76,7 +76,8 @@ class TableState:
     """What a plan needs to know of a table.
 
     `manifests` tells by path how many files each data manifest names; `snapshots` are in order of time, the current
-    one last; `changed_at` is when rows last changed, None while that is unknown; `orphans_removed_at` is when orphans were last removed, None when they never were.
+    one last; `changed_at` is when rows last changed, None while that is unknown; `orphans_removed_at` is when orphans
+    were last removed, None when they never were.
     """
 
     files: Sequence[File] = ()

@@ -224,7 +224,7 @@ def no_dead(_path: str) -> Positions:
 
 
 def _changed_at(metadata: TableMetadata) -> datetime | None:
-    """When rows last changed, as far as the snapshots tell; if all of them only moved rows, it was before the oldest."""
+    """When rows last changed, as far as the snapshots tell: where all of them only moved rows, before the oldest."""
     times = {snapshot.timestamp_ms for snapshot in metadata.snapshots}
     moves = {s.timestamp_ms for s in metadata.snapshots if s.summary and s.summary.operation == Operation.REPLACE}
     moment = max(times - moves, default=min(times, default=None))
