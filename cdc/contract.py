@@ -89,6 +89,12 @@ class TableContract:
         return any(column.name == name for column in self.columns)
 
     @property
+    def source_columns(self) -> frozenset[str]:
+        """All names that the contract knows of columns at the source, former ones and those left out as well."""
+        named = (name for column in self.columns for name in (column.source_name, *column.former_names))
+        return frozenset((*named, *self.left_out))
+
+    @property
     def current_names(self) -> Mapping[str, str]:
         """What each former name of a column was renamed to at the source."""
         return {former: column.source_name for column in self.columns for former in column.former_names}

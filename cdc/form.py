@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -63,6 +63,11 @@ class Form:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forms:
-    """The forms of a table's columns, by source name; one object for all events of the same dialect."""
+    """The forms of a table's columns, by source name; one object for all events of the same dialect.
+
+    `told_types` are the types of columns that the contract does not name, each as a contract would state it, where the
+    dialect tells them exactly.
+    """
 
     by_column: Mapping[str, Form]
+    told_types: Mapping[str, str] = field(default_factory=dict)

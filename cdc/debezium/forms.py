@@ -15,7 +15,7 @@ import msgspec
 from cdc.contract import TableContract, under_current_names
 from cdc.debezium.placeholder import is_null_when_unread, may_be_null
 from cdc.form import Form, Forms, Kind
-from cdc.postgres_type import PostgresType
+from cdc.postgres_type import PostgresType, parse_type
 from cdc.producer import ProducerModes
 
 CONNECT_DECIMAL = "org.apache.kafka.connect.data.Decimal"
@@ -86,7 +86,30 @@ def forms_of_schema(row: Iterable[SchemaField], contract: TableContract) -> Form
             forms[name] = _judged(
                 form, type_, _modes_shown(field, contract.producer), _stands_for_null(field, contract)
             )
-    return Forms(forms)
+    told = {name: told_type(field) for name, field in fields.items() if name not in types}
+    return Forms(forms, {name: type_ for name, type_ in told.items() if type_ is not None})
+
+
+def told_type(field: SchemaField) -> str | None:
+    """The Postgres type that a field's schema tells so exactly that all its values fit; None where it does not."""
+    if field.name == CONNECT_DECIMAL:
+        parameters = field.parameters or {}
+        type_ = parse_type(f"numeric({parameters.get('connect.decimal.precision')},{parameters.get('scale')})")
+        return str(type_) if type_ is not None and type_.is_decimal else None
+    return _TYPES_NAMED.get(field.name) if field.name is not None else _TYPES_PLAIN.get(field.type)
+
+
+_TYPES_PLAIN = {
+    "int16": "smallint", "int32": "integer", "int64": "bigint", "boolean": "boolean", "float": "real",
+    "double": "double precision", "string": "text",
+}  # fmt: skip
+_TYPES_NAMED = {
+    "io.debezium.time.Date": "date", "io.debezium.time.IsoDate": "date",
+    "io.debezium.time.Timestamp": "timestamp(3)", "io.debezium.time.MicroTimestamp": "timestamp",
+    "io.debezium.time.NanoTimestamp": "timestamp", "io.debezium.time.IsoTimestamp": "timestamp",
+    "io.debezium.time.ZonedTimestamp": "timestamptz", "io.debezium.data.Json": "jsonb",
+    "io.debezium.data.Uuid": "uuid", "io.debezium.data.Enum": "text", "io.debezium.data.Xml": "xml",
+}  # fmt: skip
 
 
 def forms_of_modes(contract: TableContract, modes: ProducerModes) -> Forms:

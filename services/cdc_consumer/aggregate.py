@@ -26,6 +26,7 @@ PARSED_BYTES_MAX = 1024 * 1024
 _DIGEST_BYTES = 16
 _RECORDS_FIELD = 3
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+_FIELD_MAX = (1 << 29) - 1
 _TAG_BYTES_MAX, _VARINT_BYTES_MAX = 5, 10
 
 
@@ -133,7 +134,7 @@ def _parts(message: memoryview) -> Iterator[tuple[memoryview, int]]:
             position += 8 if wire_type == _FIXED64 else 4
         else:
             raise _Broken
-        if not field or position > len(message):
+        if not 0 < field <= _FIELD_MAX or position > len(message):
             raise _Broken
         if field == _RECORDS_FIELD and wire_type == _LENGTH_DELIMITED:
             yield message[start:position], position

@@ -19,6 +19,7 @@ import msgspec
 from cdc.contract import TableContract
 from cdc.errors import RecordFault
 from cdc.raw import HEARTBEAT_PREFIX, one_line
+from cdc.stated_columns import PREFIX as STATED_COLUMNS
 from cdc_consumer.avro import JsonValue, is_avro, without_registry
 
 DEPTH_MAX = 128
@@ -264,6 +265,13 @@ def _depth(data: bytes) -> int:
 
 def _debezium(envelope: _Envelope, source: _Source, line: bytes, tables: Tables) -> Route:
     if envelope.op == _OPS_MESSAGE:
+        if (
+            envelope.message is not None
+            and envelope.message.prefix == STATED_COLUMNS
+            and source.table
+            and source.schema
+        ):
+            return _to_table(source.schema, source.table, line, tables)
         is_heartbeat = envelope.message is not None and envelope.message.prefix == HEARTBEAT_PREFIX
         return LeftOut("heartbeat", _commit(_microseconds(source), source.lsn)) if is_heartbeat else LeftOut("message")
     if not source.table or source.schema is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -128,6 +128,10 @@ class Catalog:
             identity=self._index_columns(oid, "indisreplident"),
             **self._columns(oid, self._column_list(schema, name, publication)),
         )
+
+    def rows(self, query: LiteralString, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """The rows of a query of the catalogs, for who knows more of them than is asked here."""
+        return self._all(query, parameters)
 
     def types(self, oids: Iterable[int]) -> Mapping[int, SourceType]:
         """The types of these oids.

@@ -56,6 +56,9 @@ def run(settings: PublisherSettings, stop: threading.Event) -> None:
         put=KinesisPutter(client, stream),
         clocks=clocks,
         random=Random(),  # noqa: S311 - jitter, no secret
+        named={
+            (contract.source_schema, contract.source_table): contract.source_columns for contract in settings.tables
+        },
     )
     session.run(job, stop)
 

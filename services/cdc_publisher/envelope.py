@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from cdc.errors import FatalFault
 from cdc.raw import HEARTBEAT_PREFIX
+from cdc.stated_columns import PREFIX, StatedColumn, content_of
 from cdc_publisher.pgoutput import UNCHANGED, Value
 from cdc_publisher.rendering import Rendering
 
@@ -36,7 +37,10 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TableFormat:
-    """How one table's rows are written: names, renderings, and which columns are the key, in the key's order."""
+    """How one table's rows are written: names, renderings, and which columns are the key, in the key's order.
+
+    `stated` is what is to be told of columns that no contract names, before any of the rows.
+    """
 
     schema: str
     table: str
@@ -46,6 +50,7 @@ class TableFormat:
     row_template: str
     key_template: str
     source: str
+    stated: tuple[StatedColumn, ...] = ()
 
     @classmethod
     def of(
@@ -63,6 +68,11 @@ class TableFormat:
             key_template=_template(key_names),
             source=f',"schema":{encode_basestring(schema)},"table":{encode_basestring(table)},"txId":',
         )
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is sure which columns of the catalogs those are that are stated."""
+        return all(column.number is not None for column in self.stated)
 
     def row(self, values: Sequence[Value]) -> str:
         """The JSON object of a row."""
@@ -167,6 +177,23 @@ def heartbeat(
         f'"message":{{"prefix":"{HEARTBEAT}","content":""}}}}'
     )
     return Event(HEARTBEAT, value.encode())
+
+
+def stated_columns(
+    moment: Moment,
+    table: TableFormat,
+    columns: Sequence[StatedColumn],
+    last_commit_lsn: int | None,
+    lsn: int,
+    now_ns: int,
+) -> Event:
+    """The event that says what is known of columns of a table that no contract names."""
+    block = source(moment, table.source, last_commit_lsn, lsn)
+    value = (
+        f'{{"op":"m","ts_ms":{now_ns // 1_000_000},{block},"transaction":null,'
+        f'"message":{{"prefix":"{PREFIX}","content":"{content_of(columns)}"}}}}'
+    )
+    return Event(PREFIX, value.encode())
 
 
 _NO_TABLE: Final = ',"schema":"","table":"","txId":'

@@ -6,6 +6,7 @@ feedback to the source goes out in time however slow the stream is.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -42,6 +43,7 @@ STATUS_SECONDS: Final = 10.0
 STATUS_SECONDS_MIN: Final = 1.0
 REST_SECONDS: Final = 1.0
 FINISH_SECONDS: Final = 5.0
+LOOK_AGAIN_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 90.0
 """A source that says nothing for so long, although it is asked every ten seconds, is taken for lost."""
 
@@ -59,6 +61,16 @@ class _Transaction(NamedTuple):
     begin: Begin
     moment: Moment
     entry: Entry
+
+
+class _ToState(NamedTuple):
+    """A table whose new columns are to be stated: as it was described, the LSN of the first change after that (0 before
+    it came), and when to look at the catalogs again, where they did not tell which columns those are.
+    """
+
+    relation: Relation
+    first_lsn: int = 0
+    again_at: float = -math.inf
 
 
 class Publisher:
@@ -87,6 +99,9 @@ class Publisher:
         self._heard_at = self._status_at = clocks.monotonic()
         self._status_lsn = 0
         self._wants_status = False
+        self._is_stating = False
+        self._to_state: dict[int, _ToState] = {}
+        self._waiting: WalData | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Publish until asked to stop; then finish what is on its way, and confirm it.
@@ -96,22 +111,31 @@ class Publisher:
         """
         while not stop.is_set():
             has_more = self._read()
-            was_full = not self._sink.has_room
+            could_not_read = not self._may_read
             self._sink.pump(flush=not has_more)
             self._confirm()
-            has_room_now = was_full and self._sink.has_room
-            if not has_more and not has_room_now:
+            can_read_now = could_not_read and self._may_read
+            if not has_more and not can_read_now:
                 self._rest()
         self._sink.finish(FINISH_SECONDS)
         self._confirm(is_last=True)
 
+    @property
+    def _may_read(self) -> bool:
+        """Whether there is room for more, and what must be ahead of it is in the stream."""
+        # A shard keeps the order of what was put before and what after; the records of one call may change places.
+        return self._sink.has_room and (self._sink.is_empty or not self._is_stating)
+
     def _read(self) -> bool:
         """Handle what has arrived, as far as there is room; whether more may be waiting."""
+        if self._sink.is_empty:
+            self._is_stating = False
         for number in range(BURST_MESSAGES):
-            if not self._sink.has_room:
+            if not self._may_read:
                 self._heard_at = self._clocks.monotonic()  # who does not listen cannot complain
                 return False
-            message = self._stream.read()
+            message = self._waiting or self._stream.read()
+            self._waiting = None
             if message is None:
                 self._check_silence()
                 return False
@@ -119,7 +143,11 @@ class Publisher:
                 self._heard_at = self._clocks.monotonic()
             if isinstance(message, WalData):
                 self._heard_lsn = max(self._heard_lsn, message.lsn)
-                self._handle(message.lsn, parse(message.payload))
+                parsed = parse(message.payload)
+                if self._to_state and self._must_wait(message.lsn, parsed):
+                    self._waiting = message
+                else:
+                    self._handle(message.lsn, parsed)
             else:
                 self._heed(message)
         return True
@@ -135,7 +163,7 @@ class Publisher:
 
     def _rest(self) -> None:
         seconds = self._sink.seconds_to_next_try(REST_SECONDS)
-        self._stream.wait(self._sink.wake, seconds, for_data=self._sink.has_room)
+        self._stream.wait(self._sink.wake, seconds, for_data=self._may_read)
 
     def _handle(self, lsn: int, message: Message) -> None:
         match message:
@@ -151,7 +179,7 @@ class Publisher:
             case Commit():
                 self._commit(lsn, message)
             case Relation():
-                self._formats[message.oid] = self._format_of(message)
+                self._relation(message)
             case Truncate():
                 self._truncate(lsn, message)
             case LogicalMessage():
@@ -255,6 +283,44 @@ class Publisher:
                 metrics.CONFIRMED_LSN.set(confirmed)
                 metrics.LAG_BYTES.set(max(0, self._heard_lsn - confirmed))
                 _log.debug("confirmed", lsn=format_lsn(confirmed))
+
+    def _relation(self, relation: Relation) -> None:
+        self._to_state.pop(relation.oid, None)
+        self._formats[relation.oid] = table = self._format_of(relation)
+        if table is not None and table.stated:
+            self._to_state[relation.oid] = _ToState(relation)
+
+    def _must_wait(self, lsn: int, message: Message) -> bool:
+        """Whether a change must wait until the stream has what is stated of its table's new columns.
+
+        Where it was not sure which columns those are, it is looked at again: had anything happened to the table since
+        it was described, this change would have come with a description of its own.
+        """
+        if not isinstance(message, (Insert, Update, Delete)) or message.relation not in self._to_state:
+            return False
+        relation, first_lsn, again_at = self._to_state[message.relation]
+        now = self._clocks.monotonic()
+        if now < again_at:
+            return False
+        table = self._format_of(relation) if first_lsn else self._formats[message.relation]
+        assert table is not None
+        if table.is_sure:
+            del self._to_state[message.relation]
+        else:
+            self._to_state[message.relation] = _ToState(relation, first_lsn or lsn, now + LOOK_AGAIN_SECONDS)
+        if table.is_sure or not first_lsn:
+            self._state(first_lsn or lsn, table)
+            return True
+        return False
+
+    def _state(self, lsn: int, table: TableFormat) -> None:
+        """Put what is known of new columns to every shard; nothing else goes to the stream until it is there."""
+        assert self._transaction is not None
+        transaction, now_ns = self._transaction, self._clocks.now_ns()
+        event = envelope.stated_columns(transaction.moment, table, table.stated, self._last_commit_lsn, lsn, now_ns)
+        for hash_key in self._open_shards() or (None,):
+            self._sink.offer(Record(event.partition_key, event.data, transaction.entry, hash_key), table, lsn)
+        self._is_stating = True
 
     def _beat(self, evidence: Evidence) -> None:
         """Put a heartbeat to every shard: the stream has all that was committed before it."""

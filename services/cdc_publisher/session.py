@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
@@ -19,6 +19,7 @@ from cdc_publisher.catalog import Catalog, Name, SourceTable
 from cdc_publisher.connection import cancelling, connect
 from cdc_publisher.envelope import Event, TableFormat
 from cdc_publisher.heartbeat import Heartbeat
+from cdc_publisher.new_columns import stated_columns
 from cdc_publisher.outbox import Record
 from cdc_publisher.pgoutput import Relation
 from cdc_publisher.publisher import Clocks, Publisher
@@ -38,7 +39,11 @@ _ROOM_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to publish and with what: the source, the slot (and publication), the tables, and the way to the stream."""
+    """What to publish and with what: the source, the slot (and publication), the tables, and the way to the stream.
+
+    `named` are the columns of each table that its contract names or leaves out, by their source names; of any other it
+    is stated what the catalogs know.
+    """
 
     dsn: str
     slot: str
@@ -47,6 +52,7 @@ class Job:
     put: Putter
     clocks: Clocks
     random: Random
+    named: Mapping[Name, frozenset[str]] = field(default_factory=dict)
 
 
 def run(job: Job, stop: threading.Event) -> None:
@@ -128,7 +134,9 @@ def _formats(job: Job, catalog: Catalog) -> Callable[[Relation], TableFormat | N
                 "a published table has no contract and is left out", table=label(relation.schema, relation.table)
             )
             return None
-        return streamed_format(catalog, job.slot, relation)
+        name = (relation.schema, relation.table)
+        stated = stated_columns(catalog, job.slot, relation, job.named[name]) if name in job.named else ()
+        return replace(streamed_format(catalog, job.slot, relation), stated=stated)
 
     return format_of
 

@@ -1,32 +1,39 @@
 """Added: columns that are shown though no contract names them, because it says `onNewColumn: add`.
 
-Nobody has stated their type, so the lake has their values as the producer sent them, as text. When the contract comes
-to name one, it is taken out and filled anew in the stated type.
+Their type is the one that the producer told; where it told none, the lake has their values as they were sent, as text.
+When the contract comes to name one, it is taken out and filled anew in the stated type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from cdc.contract import RESERVED_PREFIX, Column, TableContract
+from cdc.contract import RESERVED_PREFIX, Column, TableContract, ValueBefore
 from cdc.lake_name import lake_name
-from cdc.postgres_type import AS_SENT
-from compactor.columns_seen import ColumnsSeen
+from cdc.postgres_type import AS_SENT, parse_type
+from compactor.columns_seen import ColumnsSeen, Seen
 
 
-def with_added(contract: TableContract, added: Mapping[str, str]) -> TableContract:
-    """The contract with the columns that were added beside it, by source name; those that it now names itself left out.
+def with_added(contract: TableContract, columns: ColumnsSeen) -> TableContract:
+    """The contract with the columns that were added beside it; those that it now names itself left out.
 
     With `hold`, and of columns that are left out on purpose, nothing is added.
     """
-    named = _named(contract)
-    columns = tuple(
-        Column(name, source, AS_SENT, "internal", "clear", value_before=contract.new_value_before)
-        for source, name in sorted(added.items())
+    named = contract.source_columns
+    more = tuple(
+        _column(contract, name, source, columns.seen.get(source, Seen()))
+        for source, name in sorted(columns.added.items())
         if contract.on_new_column == "add" and source not in named and not contract.has(name)
     )
-    return replace(contract, columns=(*contract.columns, *columns))
+    return replace(contract, columns=(*contract.columns, *more))
+
+
+def _column(contract: TableContract, name: str, source: str, seen: Seen) -> Column:
+    type_ = parse_type(seen.type) if seen.type is not None else None
+    before = contract.new_value_before
+    if seen.before is not None:  # a value other than null stands in raw, and is looked for there
+        before = ValueBefore(None) if seen.before == "null" else None
+    return Column(name, source, type_ or AS_SENT, "internal", "clear", value_before=before)
 
 
 def new_columns(contract: TableContract, columns: ColumnsSeen) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -34,7 +41,7 @@ def new_columns(contract: TableContract, columns: ColumnsSeen) -> tuple[dict[str
     if contract.on_new_column != "add":
         return {}, ()
     taken = {column.name for column in contract.columns} | set(columns.added.values())
-    named = _named(contract)
+    named = contract.source_columns
     new: dict[str, str] = {}
     clashing: list[str] = []
     for source, seen in sorted(columns.seen.items()):
@@ -47,9 +54,3 @@ def new_columns(contract: TableContract, columns: ColumnsSeen) -> tuple[dict[str
             new[source] = name
             taken.add(name)
     return new, tuple(clashing)
-
-
-def _named(contract: TableContract) -> set[str]:
-    return {name for column in contract.columns for name in (column.source_name, *column.former_names)} | set(
-        contract.left_out
-    )

@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from cdc.contract import Column, TableContract
+from cdc.contract import Column, TableContract, value_before
 from cdc.decode import Decoder
 from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
 from cdc.position import LSN_OF_BACKFILL, Position
 from cdc.raw import RawLine
-from compactor.columns_seen import Seen, noted, noted_all, noted_lacking, noted_read
+from cdc.stated_columns import StatedColumns, read_stated
+from compactor.columns_seen import Seen, noted, noted_stated
 from compactor.convert import converter
 from compactor.mask import masker
 
@@ -152,6 +153,9 @@ class ChangeReader:
         for line in lines:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
+                if (stated := self.stated(line)) is not None:
+                    self.seen = noted_stated(self.seen, stated, self._known, shard, origin.sequence_number)
+                    continue
                 changes += [self._change(event, origin) for event in self.events(shard, line)]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
@@ -162,6 +166,10 @@ class ChangeReader:
                     Rejected(origin, RecordFault("unreadable", f"reading it raised {type(error).__name__}"))
                 )
         return changes, rejected
+
+    def stated(self, line: RawLine) -> StatedColumns | None:
+        """What our publisher states of new columns, where a line is that. Raises RecordFault when it cannot be read."""
+        return read_stated(bytes(line.event), self._epoch)
 
     def events(self, shard: str, line: RawLine) -> tuple[ChangeEvent, ...]:
         """What a line of a shard states. Raises RecordFault when it states nothing that could be merged."""
@@ -208,19 +216,15 @@ class ChangeReader:
         ]
         return change.set_aside(*faults) if faults else replace(change, unchanged=unchanged, assumed=assumed)
 
-    def note_plain(self, least: int | None, greatest: int | None, *, has_reads: bool) -> None:
-        """Note rows, read elsewhere, that have just the columns shown: the LSNs of the first and the last that were
-        streamed, and whether there are reads.
-        """
-        if has_reads and self._watched:
-            self.seen = noted_read(self.seen, self._watched)
-        if least is None or greatest is None:
-            return
-        first, last = Position(self._epoch, least), Position(self._epoch, greatest)
-        if self._watched:
-            self.seen = noted_all(self.seen, self._watched, first)
-        if self.seen.keys() - self._known:
-            self.seen = noted_lacking(self.seen, self.seen.keys() - self._known, last)
+    @property
+    def held(self) -> frozenset[str]:
+        """Columns that are known to arrive and that the lake does not show, by source name."""
+        return frozenset(self.seen.keys() - self._known)
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """Columns that are shown, and of which it matters where they begin, by source name."""
+        return self._watched
 
     def key(self, event: ChangeEvent) -> Key:
         """The key of the row that changed.
@@ -238,6 +242,15 @@ class ChangeReader:
         """The value of one column that the event carries, as the lake shows it. Raises RecordFault as `key` does."""
         column, convert = next(pair for pair in self._plan(event.forms).columns if pair[0].name == name)
         return self._value(column, convert, event.row)
+
+    def value_before(self, name: str, text: str | None) -> Any:
+        """What the lake shows of a column for a text of Postgres's. Raises RecordFault when it holds no such value."""
+        column = self._contract.column(name)
+        if text is None:
+            return None
+        if column.type.is_as_sent:
+            raise RecordFault("value-not-held", "a column whose type nobody has stated has values as they are sent")
+        return _lake_value(column, None, self._pii_key)(value_before(column.type, text).value)
 
     def confirmed(self, changes: Iterable[Change]) -> list[Change]:
         """The same changes, those set aside whose value from before was assumed though the column was there already.

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Literal
 
 import msgspec
 
 from cdc.contract import Column
 from cdc.event import ChangeEvent, Op
 from cdc.position import LSN_OF_BACKFILL, Position
+from cdc.postgres_type import AS_SENT
+from cdc.stated_columns import StatedColumn, StatedColumns
 
 COLUMNS_SEEN = "cdc.columns-seen"
 NAME_BYTES_MAX = 63
@@ -28,6 +31,10 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     since it was first seen. `offsets` says for each shard before which sequence number no record carried it; a shard
     that is not named has no such record. `was_shown` says that the lake had the column once: all of raw may carry it.
     `was_read` says that a read carried it, which has no place in the order.
+
+    `type` is the Postgres type that was told of it, as a contract states one. The rest is what our publisher stated:
+    the column's `number` at the source, and whether older rows have `null` or another value, which is in raw only;
+    `stated` is the position of the newest of its messages.
     """
 
     first: tuple[int, int, int] | None = None
@@ -35,6 +42,10 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     offsets: dict[str, str] = {}
     was_shown: bool = False
     was_read: bool = False
+    type: str | None = None
+    number: int | None = None
+    before: Literal["null", "value"] | None = None
+    stated: tuple[int, int, int] | None = None
 
     @property
     def since(self) -> Position | None:
@@ -87,13 +98,17 @@ def noted(
     carried = {*event.row, *event.unchanged}
     new: dict[str, Seen] = {}
     streamed = event.position.lsn != LSN_OF_BACKFILL
+    types = event.forms.told_types if event.forms is not None else {}
     for name in carried:
         if name in known and name not in watched:
             continue
         before = seen.get(name)
-        if before is None and (len(name.encode()) > NAME_BYTES_MAX or len(seen) + len(new) >= COLUMNS_MAX):
-            continue  # beyond Postgres's limits for names and columns: no name of a column, and not for the log
+        if before is None and not _is_column({**seen, **new}, name):
+            continue
         after = before or Seen()
+        if name in types and name not in known and types[name] != after.type:
+            # Where messages differ, nothing but the text of what was sent holds the values of both.
+            after = msgspec.structs.replace(after, type=types[name] if after.type is None else str(AS_SENT))
         if streamed and _is_first(after, event.position):
             after = msgspec.structs.replace(after, first=tuple(event.position))
         if event.op is Op.READ and not after.was_read:
@@ -108,14 +123,80 @@ def noted(
     return {**seen, **new} if new else None
 
 
-def noted_all(seen: Mapping[str, Seen], names: Collection[str], position: Position) -> dict[str, Seen]:
-    """What is known of columns after a streamed change that carried them all."""
-    first = {
-        name: msgspec.structs.replace(seen.get(name, Seen()), first=tuple(position))
-        for name in names
-        if _is_first(seen.get(name, Seen()), position)
+def _is_column(seen: Mapping[str, Seen], name: str) -> bool:
+    """Whether a new name can be one of a column: what is beyond Postgres's limits is none, and not for the log."""
+    return len(name.encode()) <= NAME_BYTES_MAX and len(seen) < COLUMNS_MAX
+
+
+def noted_stated(
+    seen: Mapping[str, Seen], stated: StatedColumns, known: Collection[str], shard: str, number: int
+) -> Mapping[str, Seen]:
+    """What is known of columns after our publisher stated some; an older statement says nothing.
+
+    Of `known` ones, which the lake shows, it counts only that they are others now, or of another type.
+    """
+    for column in stated.columns:
+        before = seen.get(column.name)
+        if before is None and not _is_column(seen, column.name):
+            continue
+        if column.name in known and (before is None or not (_is_another(before, column) or column.type != before.type)):
+            continue
+        after = before or Seen()
+        if after.stated is None or stated.position >= after.stated:
+            after = _after_statement(after, column, stated.position)
+        seen = noted_offset({**seen, column.name: after}, column.name, shard, number)
+    return seen
+
+
+def _is_another(seen: Seen, column: StatedColumn) -> bool:
+    """Whether the column was, or may have been, dropped and added anew since it was stated, with no change between."""
+    return seen.number is not None and seen.number != column.number
+
+
+def _after_statement(seen: Seen, column: StatedColumn, position: Position) -> Seen:
+    if _is_another(seen, column):
+        seen = msgspec.structs.replace(seen, first=None, before=None)
+    told: Literal["null", "value"] | None = None
+    if column.is_before_known:
+        told = "null" if column.before is None else "value"
+    return msgspec.structs.replace(
+        seen,
+        type=column.type,
+        number=column.number,
+        before=told or seen.before,
+        stated=tuple(position),
+    )
+
+
+def _is_same(before: Seen, after: Seen) -> bool:
+    return before.number in {None, after.number} and before.type == after.type
+
+
+def made_anew(columns: ColumnsSeen, seen: Mapping[str, Seen]) -> ColumnsSeen:
+    """What is known of columns after more was `seen`: one that was added and is another one now, or of
+    another type, is added no more.
+    """
+    added = {
+        source: name
+        for source, name in columns.added.items()
+        if source not in columns.seen or _is_same(columns.seen[source], seen[source])
     }
-    return {**seen, **first}
+    return replace(columns, seen=seen, added=added)
+
+
+def noted_first(seen: Mapping[str, Seen], name: str, position: Position | None) -> Mapping[str, Seen]:
+    """What is known of columns after a streamed change, if any, that carried one of them."""
+    if position is None or not _is_first(seen[name], position):
+        return seen
+    return {**seen, name: msgspec.structs.replace(seen[name], first=tuple(position))}
+
+
+def noted_offset(seen: Mapping[str, Seen], name: str, shard: str, number: int) -> Mapping[str, Seen]:
+    """What is known of columns after a record with some sequence number that carried one of them."""
+    offsets = seen[name].offsets
+    if shard in offsets and number - 1 >= int(offsets[shard]):
+        return seen
+    return {**seen, name: msgspec.structs.replace(seen[name], offsets={**offsets, shard: str(number - 1)})}
 
 
 def noted_read(seen: Mapping[str, Seen], names: Collection[str]) -> dict[str, Seen]:

@@ -21,7 +21,7 @@ from cdc.telemetry import get_log
 from compactor.added import new_columns, with_added
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
-from compactor.columns_seen import ColumnsSeen, Seen, still_watched
+from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
@@ -116,7 +116,7 @@ class TableCompactor:
                 known = known_shards(self._raw)
                 batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
                 has_moved = bool(batches) and self._merge(batches, known)
-                if has_moved and self._has_new_columns() and self._is_time_to_look():
+                if has_moved and self._is_loaded and self._has_new_columns() and self._is_time_to_look():
                     self._show_new_columns()
                 return Step(has_moved, is_behind)
         except CommitConflict as conflict:
@@ -156,8 +156,7 @@ class TableCompactor:
 
     def _held_columns(self) -> set[str]:
         """Columns that arrive and that the contract neither names nor leaves out on purpose, by their source names."""
-        named = {source for c in self._contract.columns for source in (c.source_name, *c.former_names)}
-        named |= {*self._contract.left_out, *self._progress.columns.added}
+        named = self._contract.source_columns | self._progress.columns.added.keys()
         return {source for source, seen in self._progress.columns.seen.items() if seen.offsets} - named
 
     def _load(self) -> None:
@@ -199,7 +198,7 @@ class TableCompactor:
         name, shown = self._contract.name, {column.name for column in self._shown.columns}
         new, clashing = new_columns(self._contract, self._progress.columns)
         added = {**self._progress.columns.added, **new}
-        wanted = with_added(self._contract, added)
+        wanted = with_added(self._contract, replace(self._progress.columns, added=added))
         reader = ChangeReader(wanted, self._pii_key, EPOCH, self._avro_schema)
         refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows)
         outcomes = [refill.values(column, self._progress) for column in wanted.columns if column.name not in shown]
@@ -244,14 +243,20 @@ class TableCompactor:
         floor = self._progress.floor
         evidence = advanced(before, batches, self._contract.name, {}, floor).evidence
         done = self._rounds.read(lines, self._index, self._pair, floor, evidence)
+        columns = made_anew(before.columns, self._reader.seen)
+        if columns.added != before.columns.added:
+            # A column is another one now: it is taken out, and all of this is read again without it.
+            self._pair.commit_progress(replace(self._progress, columns=columns))
+            self._is_loaded = False
+            return True
         merged, plain, holds = done.merged, done.plain, done.holds
         progress = advanced(before, batches, self._contract.name, holds, merged.floor)
         aside = _set_aside(merged, [record for record in done.rejected if not is_held(record.origin, holds)])
         # Quarantine before the commit: the offsets must not pass a record that is nowhere.
         quarantine(self._quarantine, self._contract.name, aside)
-        columns = {column.name for column in self._shown.columns}
+        shown = {column.name for column in self._shown.columns}
         progress = replace(progress, columns=replace(progress.columns, seen=self._reader.seen))
-        progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), columns))
+        progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), shown))
         if merged.history or len(plain.history):
             self._pair.commit_history(merged.history, plain.history, progress)
         if merged.history or merged.rows or merged.gone or len(plain.history):

@@ -22,9 +22,10 @@ class Limits:
     A file that is half as large as a step may be is a base file: it is written anew only when `dead_share` of its rows
     are dead. Smaller ones are merged when `files_alike` of them are about as large as each other, so that a row is
     written anew about once for each power of ten that the table grows; those of a day that is over when two are.
-    Snapshots older than `snapshot_age` expire, the newest `snapshots_min` excepted, `snapshots_a_step` at a time, or
-    fewer when they have waited for `waiting_age`. Orphans are files older than `orphan_age` that nothing names; they
-    are looked for every `orphans_every`.
+    A table that nobody has changed for `rest_age` is at rest: then all smaller files are merged, and `rest_dead_share`
+    is enough to write a file anew. Snapshots older than `snapshot_age` expire, the newest `snapshots_min` excepted,
+    `snapshots_a_step` at a time, or fewer when they have waited for `waiting_age`. Orphans are files older than
+    `orphan_age` that nothing names; they are looked for every `orphans_every`.
     """
 
     step_rows: int = 1_000_000
@@ -33,6 +34,8 @@ class Limits:
     files_a_step: int = 64
     dead_share: float = 0.1
     dead_rows_min: int = 1000
+    rest_age: timedelta = timedelta(minutes=10)
+    rest_dead_share: float = 0.02
     manifests: int = 16
     manifest_files: int = 500
     snapshot_age: timedelta = timedelta(minutes=30)
@@ -73,12 +76,14 @@ class TableState:
     """What a plan needs to know of a table.
 
     `manifests` tells by path how many files each data manifest names; `snapshots` are in order of time, the current
-    one last; `orphans_removed_at` is when orphans were last removed, None when they never were.
+    one last; `changed_at` is when rows last changed, None while that is unknown; `orphans_removed_at` is when orphans
+    were last removed, None when they never were.
     """
 
     files: Sequence[File] = ()
     manifests: Sequence[tuple[str, int]] = ()
     snapshots: Sequence[Snapshot] = ()
+    changed_at: datetime | None = None
     orphans_removed_at: datetime | None = None
 
 
@@ -135,7 +140,9 @@ def _manifests(state: TableState, limits: Limits) -> Step | None:
 def _rewrite(state: TableState, limits: Limits, now: datetime) -> Step | None:
     """Dead rows first: they cost every reader. Then the day, and there the size, of which there are most files."""
     today = (now.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days
-    dirty = [f for f in state.files if f.dead >= max(limits.dead_share * f.records, limits.dead_rows_min)]
+    is_at_rest = state.changed_at is not None and now - state.changed_at >= limits.rest_age
+    dead_share = limits.rest_dead_share if is_at_rest else limits.dead_share
+    dirty = [f for f in state.files if f.dead >= max(dead_share * f.records, limits.dead_rows_min)]
     if dirty:
         day = dirty[0].day
         chosen = _fitting((f for f in dirty if f.day == day), limits)
@@ -143,11 +150,11 @@ def _rewrite(state: TableState, limits: Limits, now: datetime) -> Step | None:
     alike: dict[tuple[int | None, int], list[File]] = {}
     for file in state.files:
         if _fullness(file, limits) < 1 / 2:
-            alike.setdefault((file.day, _size(file, limits)), []).append(file)
+            alike.setdefault((file.day, 0 if is_at_rest else _size(file, limits)), []).append(file)
     crowded = [
         files
         for (day, _), files in alike.items()
-        if len(files) >= (limits.files_alike if day is None or day >= today - 1 else 2)
+        if len(files) >= (limits.files_alike if not is_at_rest and (day is None or day >= today - 1) else 2)
     ]
     for files in sorted(crowded, key=len, reverse=True):
         chosen = _fitting(files, limits)

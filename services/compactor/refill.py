@@ -7,6 +7,7 @@ contract can say. An unchanged value is resolved by the fold, like any other. Wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
@@ -17,6 +18,7 @@ from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.objects import ObjectStore
 from cdc.position import LSN_OF_BACKFILL, Position
+from cdc.stated_columns import StatedColumn, StatedColumns
 from compactor.chain import batches_between, read_lines, shard_of
 from compactor.change import SET_ASIDE, Change, ChangeReader, Key
 from compactor.columns_seen import Seen
@@ -65,6 +67,28 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
+class _Told:
+    """What raw says of a column: its `values` by row, the newest change that is `lacking` it, and what was stated."""
+
+    values: Mapping[Place, Any]
+    lacking: Position | None = None
+    stated: Sequence[tuple[Position, StatedColumn]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """The life of a column since it was last added.
+
+    It begins after the change `after`. Up to `unclear_to` it cannot be told from the life before, where no change came
+    between the two. `stated` is what our publisher stated of it.
+    """
+
+    after: Position | None
+    unclear_to: Position | None
+    stated: tuple[StatedColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Waits:
     """A column cannot be shown yet: why, and what to do."""
 
@@ -102,12 +126,12 @@ class Refill:
         seen = _seen(column, progress.columns.seen)
         before = self._reader.before.get(column.name, Mark.UNKNOWN)
         since = seen.since if seen is not None else None
-        if before is Mark.UNKNOWN and since is not None and not (seen and seen.was_shown):
+        if before is Mark.UNKNOWN and since is not None and seen and not (seen.was_shown or seen.before):
             older = sum(position.lsn > LSN_OF_BACKFILL and position < since for _, position in self._live_rows())
             if older:
                 return Waits(column, _unknown_before(older))
         try:
-            told, lacking = self._told(column, seen, progress) if seen is not None else ({}, None)
+            raw_says = self._told(column, seen, progress) if seen is not None else _Told({})
         except _NotYetError:
             return Waits(column, "other columns are filled first, since raw is read again for some at a time")
         except FatalFault as fault:
@@ -115,18 +139,29 @@ class Refill:
                 column,
                 f"raw cannot tell all of the column's values ({fault.what}): rebuild the table",
             )
-        lacking = max((known for known in (lacking, _lacking(column, progress)) if known is not None), default=None)
-        values = self._resolved(_of_this_life(column, told, lacking, before), progress)
+        told = raw_says.values
+        ends = [known for known in (raw_says.lacking, _lacking(column, progress)) if known is not None]
+        life = _life(raw_says.stated, max(ends, default=None))
+        newest = max((position for position, _ in raw_says.stated), default=None)
+        if seen is not None and seen.stated is not None and (newest is None or newest < seen.stated):
+            return Waits(column, "what was stated of it last is not merged yet")
+        if before is Mark.UNKNOWN:
+            before = self._stated_before(column, life)
+        values = self._resolved(_of_this_life(column, told, life, before), progress)
         if told and values.since is None and any(position.lsn != LSN_OF_BACKFILL for _, position in told):
             return Waits(column, "the source does not send the column any more: it was dropped or renamed there")
         unknown = sum(values.at(place) is Mark.UNKNOWN for place in self._live_rows())
         return Waits(column, _unknown_before(unknown)) if unknown else values
 
-    def _told(self, column: Column, seen: Seen, progress: Progress) -> tuple[dict[Place, Any], Position | None]:
-        """What events say of the column, and the newest change that lacks it."""
+    def _told(self, column: Column, seen: Seen, progress: Progress) -> _Told:
+        """What raw says of the column."""
         told: dict[Place, Any] = {}
         lacking: Position | None = None
+        stated: list[tuple[Position, StatedColumn]] = []
         for event in self._events(seen, progress):
+            if isinstance(event, StatedColumns):
+                stated += [(event.position, one) for one in event.columns if one.name == column.source_name]
+                continue
             try:
                 place = (self._reader.key(event), event.position)
             except RecordFault:
@@ -139,7 +174,15 @@ class Refill:
                 told.setdefault(place, self._value(event, column))
             elif event.position.lsn != LSN_OF_BACKFILL and (lacking is None or event.position > lacking):
                 lacking = event.position
-        return told, lacking
+        return _Told(told, lacking, stated)
+
+    def _stated_before(self, column: Column, life: _Life) -> Any:
+        """What our publisher stated of rows that are older than the column as it is now, or `Mark.UNKNOWN`."""
+        for one in life.stated:
+            if one.is_before_known:
+                with suppress(RecordFault):
+                    return self._reader.value_before(column.name, one.before)
+        return Mark.UNKNOWN
 
     def _value(self, event: ChangeEvent, column: Column) -> Any:
         if column.source_name in event.unchanged:
@@ -151,8 +194,8 @@ class Refill:
         except RecordFault:
             return Mark.UNKNOWN
 
-    def _events(self, seen: Seen, progress: Progress) -> Iterator[ChangeEvent]:
-        """The row images of raw from where the column was first seen, up to where the table is merged."""
+    def _events(self, seen: Seen, progress: Progress) -> Iterator[ChangeEvent | StatedColumns]:
+        """The row images of raw and what was stated, from where the column was first seen up to what is merged."""
         starts = dict.fromkeys(progress.offsets, str(raw.START)) if seen.was_shown else seen.offsets
         records = 0
         for shard_id, start in sorted(starts.items()):
@@ -166,6 +209,9 @@ class Refill:
                     raise _NotYetError
                 for line in read_lines(self._raw, batch, self._shown.name):
                     try:
+                        if (stated := self._reader.stated(line)) is not None:
+                            yield stated
+                            continue
                         events = self._reader.events(shard_id, line)
                     except (TransientFault, FatalFault):
                         raise
@@ -200,19 +246,39 @@ def _of_one_column(change: Change, values: Values) -> Change:
     return replace(change, values={values.column.name: values.at(place)}, unchanged=frozenset())
 
 
-def _of_this_life(column: Column, told: Mapping[Place, Any], lacking: Position | None, before: Any) -> Values:
+def _of_this_life(column: Column, told: Mapping[Place, Any], life: _Life, before: Any) -> Values:
     """What was told since the column was last added: one that was dropped and added anew begins anew."""
     kept: dict[Place, Any] = {}
     for place, value in told.items():
         position = place[1]
         if position.lsn == LSN_OF_BACKFILL:
             # A read has no place in the order: whether it is from before the column was dropped cannot be told.
-            kept[place] = value if lacking is None else Mark.UNKNOWN
-        elif lacking is None or position > lacking:
-            kept[place] = value
+            kept[place] = value if life.after is None else Mark.UNKNOWN
+        elif life.after is None or position > life.after:
+            is_unclear = life.unclear_to is not None and position <= life.unclear_to
+            kept[place] = Mark.UNKNOWN if is_unclear else value
     unchanged = frozenset(place for place, value in kept.items() if value is Mark.UNCHANGED)
     since = min((position for _, position in kept if position.lsn != LSN_OF_BACKFILL), default=None)
     return Values(column, kept, unchanged, before, since)
+
+
+def _life(stated: Sequence[tuple[Position, StatedColumn]], lacking: Position | None) -> _Life:
+    """The column's present life; `lacking` is the newest change that lacked it."""
+    # A statement without a number may be of any column of the name, until another one for its position tells.
+    sure = {position for position, one in stated if one.number is not None}
+    told = sorted((position, one.number or 0) for position, one in stated if one.number or position not in sure)
+    if not told:
+        return _Life(lacking, None, ())
+    number = told[-1][1]
+    first = next(position for position, one in told if one == number and (number or not sure or position > max(sure)))
+    others = [(position, one) for position, one in told if position < first]
+    unclear = None
+    if others and (lacking is None or lacking <= others[-1][0]):
+        ends = [position for position, one in others if one]
+        lacking = max((end for end in (*ends, lacking) if end is not None), default=None)
+        unclear = Position(first.epoch, first.lsn - 1)
+    of_now = tuple(one for at, one in stated if (one.number or 0) == number and (lacking is None or at > lacking))
+    return _Life(lacking, unclear, of_now)
 
 
 def _seen(column: Column, seen: Mapping[str, Seen]) -> Seen | None:
@@ -225,7 +291,8 @@ def _seen(column: Column, seen: Mapping[str, Seen]) -> Seen | None:
         for shard, offset in one.offsets.items():
             offsets[shard] = str(min(int(offset), int(offsets.get(shard, offset))))
     firsts = [one.first for one in found if one.first is not None]
-    return Seen(min(firsts, default=None), None, offsets, any(one.was_shown for one in found))
+    before = next((one.before for one in found if one.before is not None), None)
+    return Seen(min(firsts, default=None), None, offsets, any(one.was_shown for one in found), before=before)
 
 
 def _lacking(column: Column, progress: Progress) -> Position | None:

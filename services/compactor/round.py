@@ -9,16 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
 
 from cdc.contract import TableContract
-from cdc.position import LSN_OF_BACKFILL, Position
+from cdc.position import Position
 from compactor.change import Change, ChangeReader, Rejected
-from compactor.fold import DELETE, TRUNCATE, UPDATE
+from compactor.fold import TRUNCATE, UPDATE
 from compactor.holds import resolve
 from compactor.index import Fingerprints, RowIndex
 from compactor.merge import Lake, Merged, merge
-from compactor.plain import Line, PlainMerge, PlainReader, PlainRows, separate, settle
+from compactor.plain import Line, PlainMerge, PlainReader, PlainRows, noted_of_plain, separate, settle
 from compactor.progress import ShardEvidence
 
 
@@ -51,13 +50,10 @@ class RoundReader:
         evidence: Mapping[str, ShardEvidence],
     ) -> Round:
         """Merge some lines; `evidence` is what the shards prove when all of the lines are counted in."""
-        plain, others = self._plain.read(lines)
-        # They carry all columns that are shown and no others, which must be known before the others are read.
-        lsns, ops = plain.rows["cdc_lsn"], plain.rows["cdc_op"]
-        carrying = pc.and_(pc.greater(lsns, LSN_OF_BACKFILL), pc.not_equal(ops, DELETE))
-        span = pc.min_max(pc.filter(lsns, carrying)).as_py()
-        has_reads = bool(pc.any(pc.equal(lsns, LSN_OF_BACKFILL)).as_py())
-        self._changes.note_plain(span["min"], span["max"], has_reads=has_reads)
+        known = self._changes
+        plain, others = self._plain.read(lines, known.held)
+        # What they tell of columns must be known before the others are read.
+        known.seen = noted_of_plain(known.seen, known.held, known.watched, plain, lines)
         changes, rejected = self._one_by_one(lines, others)
         while True:
             prints = index.prints_of([plain.rows[name] for name in self._contract.key])

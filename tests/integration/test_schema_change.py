@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -10,43 +9,13 @@ from typing import Any
 
 import psycopg
 import pytest
-import yaml
 
-from cdc.contract import TableContract, load_folder
+from compactor.counts import parse_counts
 from sandbox import usuarios
-from sandbox.compare import compare
-from sandbox.pipeline import PII_KEY, Pace, Pipeline
-from tests.conftest import ROOT
+from sandbox.pipeline import Pace
+from tests.changing_pipeline import ChangingPipeline
 
 pytestmark = pytest.mark.slow
-
-
-class ChangingPipeline(Pipeline):
-    """A pipeline whose contract is a copy of the founding one, to be changed."""
-
-    @property
-    def contract(self) -> TableContract:
-        (contract,) = load_folder(self.directory / "tables")
-        return contract
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), "CDC_TABLES": str(self.directory / "tables")}
-
-    def state(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Write the contract changed, and start the compactor again with it."""
-        file = self.directory / "tables" / "usuarios.odcs.yaml"
-        document = yaml.safe_load((file if file.exists() else ROOT / "tables" / file.name).read_text(encoding="utf-8"))
-        change(document["schema"][0])
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
-        if "compactor" in self.processes:
-            self.kill("compactor")
-            self.start("compactor")
-
-    def differing(self) -> tuple[int, int]:
-        self.wait_until_complete(self.source_clock(), 120)
-        outcome = compare(self.postgres.dsn, self.lake(), self.contract, PII_KEY)
-        return outcome.rows, outcome.differences
 
 
 def column(table: dict[str, Any], name: str) -> dict[str, Any]:
@@ -90,4 +59,92 @@ def test_columns_are_added_renamed_widened_and_dropped_and_the_lake_equals_the_s
             source.execute("""UPDATE "Usuários" SET alcunha = 'x', saldo = 123456789012.34 WHERE id % 4 = 0""")
             source.execute("""UPDATE "Usuários" SET nome = 'de novo' WHERE id % 5 = 0""")
             assert pipeline.differing() == (31, 0)
+        pipeline.stop()
+
+
+def add_all(table: dict[str, Any]) -> None:
+    table["customProperties"] = [one for one in table["customProperties"] if one["property"] != "onNewColumn"]
+    table["customProperties"].append({"property": "onNewColumn", "value": "add"})
+
+
+def test_added_columns_are_shown_in_their_types_with_their_defaults_in_rows_that_nobody_touched(tmp_path: Path) -> None:
+    with ChangingPipeline(tmp_path, Pace(shards=2)) as pipeline:
+        pipeline.state(add_all)
+        with psycopg.connect(pipeline.postgres.dsn, autocommit=True) as source:
+            usuarios.create(source, 30, Random(5), datetime.now(UTC))
+            pipeline.start()
+            assert pipeline.differing() == (30, 0)
+            source.execute("""
+                ALTER TABLE "Usuários" ADD nota integer DEFAULT 7, ADD preco numeric(12,2) DEFAULT 1.50,
+                ADD desde timestamptz DEFAULT now(), ADD apelido text, ADD dia date DEFAULT '0044-03-15',
+                ADD marcas text[] DEFAULT '{a,"b,c"}', ADD certo boolean DEFAULT false
+            """)
+            source.execute("""UPDATE "Usuários" SET apelido = 'novo', nota = NULL, dia = NULL WHERE id % 10 = 0""")
+            types = {
+                "nota": "integer", "preco": "numeric(12,2)", "desde": "timestamptz", "apelido": "text", "dia": "date",
+                "marcas": "text[]", "certo": "boolean",
+            }  # fmt: skip
+            assert pipeline.wait_until_shown(**types) == (30, 0)
+            source.execute("""INSERT INTO "Usuários" (id, marcas) VALUES (9001, NULL)""")
+            source.execute("""UPDATE "Usuários" SET nome = 'outro' WHERE id % 3 = 0""")
+            assert pipeline.wait_until_shown(**types) == (31, 0)
+            # Added anew under its name, with no change between: it is another column now.
+            source.execute("""ALTER TABLE "Usuários" DROP nota""")
+            source.execute("""ALTER TABLE "Usuários" ADD nota text DEFAULT 'sete'""")
+            source.execute("""UPDATE "Usuários" SET nota = 'oito' WHERE id % 10 = 0""")
+            source.execute("""UPDATE "Usuários" SET nome = 'outro' WHERE id % 3 = 0 OR id = 9001""")
+            assert pipeline.wait_until_shown(**{**types, "nota": "text"}) == (31, 0)
+        pipeline.stop()
+
+
+def test_a_held_column_that_was_dropped_and_added_again_is_filled_with_what_it_is_now(tmp_path: Path) -> None:
+    with ChangingPipeline(tmp_path, Pace(shards=2)) as pipeline:
+        pipeline.state(lambda _table: None)
+        with psycopg.connect(pipeline.postgres.dsn, autocommit=True) as source:
+            usuarios.create(source, 30, Random(5), datetime.now(UTC))
+            pipeline.start()
+            source.execute("""ALTER TABLE "Usuários" ADD fase integer DEFAULT 1""")
+            source.execute("""UPDATE "Usuários" SET fase = 11 WHERE id % 2 = 0""")
+            assert pipeline.differing() == (30, 0)
+            source.execute("""ALTER TABLE "Usuários" DROP fase""")
+            source.execute("""UPDATE "Usuários" SET nome = 'sem fase' WHERE id % 5 = 0""")
+            source.execute("""ALTER TABLE "Usuários" ADD fase integer DEFAULT 2""")
+            source.execute("""UPDATE "Usuários" SET fase = 22 WHERE id % 3 = 0""")
+            assert pipeline.differing() == (30, 0)
+            pipeline.state(lambda table: table["properties"].append(FASE))
+            assert pipeline.differing() == (30, 0)
+        pipeline.stop()
+
+
+FASE = {"name": "fase", "physicalType": "integer", "classification": "internal"}
+
+
+def scale_and_kind(table: dict[str, Any]) -> None:
+    """What another scale or kind asks for: another name in the lake."""
+    column(table, "saldo").update(name="saldo_4", physicalName="saldo", physicalType="numeric(18,4)")
+    column(table, "ativo").update(name="ativo_desde", physicalName="ativo", physicalType="integer")
+
+
+def test_narrowing_needs_no_change_and_another_scale_or_kind_another_name(tmp_path: Path) -> None:
+    with ChangingPipeline(tmp_path, Pace(shards=2)) as pipeline:
+        pipeline.state(lambda _table: None)
+        with psycopg.connect(pipeline.postgres.dsn, autocommit=True) as source:
+            usuarios.create(source, 30, Random(5), datetime.now(UTC))
+            pipeline.start()
+            source.execute("""ALTER TABLE "Usuários" ALTER saldo TYPE numeric(10,2), ALTER telefone TYPE varchar(60)""")
+            source.execute("""UPDATE "Usuários" SET saldo = 12345678.90 WHERE id % 4 = 0""")
+            assert pipeline.differing() == (30, 0)
+
+            source.execute("""
+                ALTER TABLE "Usuários" ALTER saldo TYPE numeric(18,4), ALTER ativo TYPE integer USING ativo::integer
+            """)
+            source.execute("""UPDATE "Usuários" SET saldo = 12345678901234.5678 WHERE id % 7 = 0""")
+            rows, differing = pipeline.differing()
+            assert rows == 30
+            assert differing  # what no longer fits is not merged, and counted by column
+            counts = parse_counts(pipeline.lake().table("usuarios").properties)
+            assert counts.values["saldo"] == {"value-not-held": 4}
+            pipeline.state(scale_and_kind)
+            source.execute("""UPDATE "Usuários" SET ativo = 2""")
+            assert pipeline.differing() == (30, 0)
         pipeline.stop()

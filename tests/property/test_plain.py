@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,8 +19,9 @@ from cdc.postgres_type import parse_type
 from cdc.producer import ProducerModes
 from cdc.raw import RawLine
 from compactor.change import ChangeReader
+from compactor.columns_seen import Seen
 from compactor.lake.schema import history_schema
-from compactor.plain import Line, PlainReader
+from compactor.plain import Line, PlainReader, noted_of_plain
 
 TYPES = (
     "bigint", "smallint", "integer", "oid", "boolean", "double precision", "real", "date", "timestamp", "timestamp(3)",
@@ -71,6 +73,8 @@ ANY = st.one_of(
     st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=2),
 )  # fmt: skip
 INTEGERS = st.integers(-40_000, 2**33)
+HELD = {"apelido": st.one_of(st.text(max_size=4), st.just('x":')), "ação": ANY, 'quoted "': ANY}
+"""Columns that the contract does not name, and that are known to be held."""
 
 
 def fitting(name: str) -> st.SearchStrategy[Any]:
@@ -112,6 +116,7 @@ def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
             row.pop(draw(st.sampled_from(sorted(row))))
         elif what == "new":
             row["Coluna nova"] = draw(ANY)
+        row |= {name: draw(HELD[name]) for name in draw(st.lists(st.sampled_from(sorted(HELD)), max_size=3))}
         op = draw(st.sampled_from("rcuud"))
         before = row if op == "d" else None
         if op == "u":
@@ -124,13 +129,16 @@ def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
     return made
 
 
+CHANGES = st.sampled_from(MODES).flatmap(lambda modes: st.tuples(st.just(modes), lines(modes)))
+
+
 @settings(max_examples=300)
-@given(st.sampled_from(MODES).flatmap(lambda modes: st.tuples(st.just(modes), lines(modes))))
+@given(CHANGES)
 def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerModes, list[Line]]) -> None:
     modes, some = case
     table = contract(modes)
     schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
-    plain, others = PlainReader(table, schema, KEY, 1).read(some)
+    plain, others = PlainReader(table, schema, KEY, 1).read(some, frozenset(HELD))
     assert sorted([*plain.places.tolist(), *others]) == list(range(len(some)))
     reader = ChangeReader(table, KEY, 1)
     for place, row in zip(plain.places.tolist(), plain.rows.to_pylist(), strict=True):
@@ -143,6 +151,44 @@ def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerMo
         stated = {column.name: change.values.get(column.name) for column in table.columns}
         expected = pa.Table.from_pylist([stated], pa.schema([schema.field(name) for name in stated])).to_pylist()[0]
         assert repr({name: row[name] for name in stated}) == repr(expected)  # NaN equals NaN here
+
+
+@settings(max_examples=150)
+@given(CHANGES, st.sampled_from(["s/0", "s/1"]))
+def test_held_columns_are_noted_as_if_each_change_was_read_by_itself(
+    case: tuple[ProducerModes, list[Line]], other: str
+) -> None:
+    modes, some = case
+    some = [line._replace(shard=other if place % 2 else "s/0") for place, line in enumerate(some)]
+    table = contract(modes)
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    plain, _ = PlainReader(table, schema, KEY, 1).read(some, frozenset(HELD))
+    known = {name: Seen() for name in HELD} | {"apelido": Seen((1, 3, 0), (1, 101, 0), {"s/1": "2"})}
+    together = noted_of_plain(known, HELD, (), plain, some)
+    one_by_one = ChangeReader(table, KEY, 1, seen=known)
+    for _, place in sorted(zip(plain.rows["cdc_lsn"].to_pylist(), plain.places.tolist(), strict=True)):
+        one_by_one.read(some[place].shard, "b", [some[place].raw])
+    assert summary(together) == summary(one_by_one.seen)
+
+
+def summary(seen: Mapping[str, Seen]) -> dict[str, Any]:
+    """What was seen, but for where a life that has ended began."""
+    return {name: (one.since, one.lacking, dict(one.offsets)) for name, one in seen.items()}
+
+
+def test_a_column_that_is_known_to_be_held_leaves_a_change_plain() -> None:
+    table = contract(MODES[0])
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    row = {"id": 1, "novo": "x"} | {f"Coluna {n}": None for n in range(len(TYPES))}
+    source = {"version": PUBLISHER_VERSION, "schema": "public", "table": "T", "lsn": 5, "ts_us": 0}
+    body = json.dumps({"op": "c", "before": None, "after": row, "source": source}).encode()
+    some = [Line("s/0", "b", RawLine("0", "7", 0, "", msgspec.Raw(body)))]
+    reader = PlainReader(table, schema, KEY, 1)
+    assert reader.read(some)[1] == [0]
+    plain, others = reader.read(some, frozenset({"novo"}))
+    assert others == []
+    assert noted_of_plain({"novo": Seen()}, {"novo"}, (), plain, some) == {"novo": Seen((1, 5, 0), None, {"s/0": "6"})}
+    assert reader.read(some)[1] == [0]
 
 
 def test_ordinary_changes_are_plain() -> None:

@@ -88,6 +88,18 @@ def test_many_small_manifests_are_merged_and_full_ones_are_not() -> None:
     assert plan(replace(QUIET, manifests=[*few[1:], *full]), LIMITS, NOW) is None
 
 
+def test_a_table_at_rest_is_tidied_up_whole() -> None:
+    files = small(3) + small(1, records=50_000, name="m") + [File("base", None, 900_000, 18_000, 60_000_000)]
+    busy = replace(QUIET, files=files, changed_at=NOW - timedelta(minutes=9))
+    assert plan(busy, LIMITS, NOW) is None
+    at_rest = replace(busy, changed_at=NOW - LIMITS.rest_age)
+    assert plan(at_rest, LIMITS, NOW) == Step(Kind.REWRITE, paths=("base",))
+    step = plan(replace(at_rest, files=files[:-1]), LIMITS, NOW)
+    assert step == Step(Kind.REWRITE, paths=("s000", "s001", "s002", "m000"))
+    tidy = [File("base", None, 900_000, 17_999, 60_000_000), *small(1)]
+    assert plan(replace(at_rest, files=tidy), LIMITS, NOW) is None
+
+
 def test_manifests_are_merged_in_portions() -> None:
     larger = [(f"m{n:02}", LIMITS.manifest_files - 1) for n in range(LIMITS.manifests)]
     step = plan(replace(QUIET, manifests=larger), LIMITS, NOW)

@@ -6,12 +6,14 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, cast
 
 import pytest
 
 from cdc.errors import FatalFault, TransientFault
+from cdc.stated_columns import StatedColumn
 from cdc_publisher.envelope import TableFormat
 from cdc_publisher.metrics import HEARTBEATS
 from cdc_publisher.outbox import Record
@@ -114,6 +116,16 @@ class World:
         self.now += STATUS_SECONDS
         self.publisher._confirm()
 
+    def run_until(self, probe: Callable[[], bool]) -> None:
+        """Let the loop read what it may until something holds."""
+
+        def holds() -> bool:
+            self.publisher._read()
+            self.sink.pump(flush=True)
+            return probe()
+
+        wait_until(holds, 60, "it holds", poll_seconds=0.002)
+
     def events(self) -> list[Any]:
         return [json.loads(record.data) if record.data else None for record in self.stream]
 
@@ -189,6 +201,37 @@ def test_a_heartbeat_goes_to_every_shard_once_everything_before_it_is_there(worl
     value = json.loads(beats[0].data)
     assert (value["op"], value["source"]["ts_us"], value["source"]["lsn"]) == ("m", 200_000, 200)
     assert world.stream.index(beats[0]) > 0
+
+
+def test_what_is_stated_of_new_columns_is_in_every_shard_before_any_row(world: World) -> None:
+    world.run()
+    stating = replace(TABLE, stated=(StatedColumn("v", 2, "text"),))
+    world.publisher._format_of = lambda _relation: stating
+    world.answering.clear()
+    world.log.transaction(100, RELATION, Insert(1, ["1", "a"]))
+    world.run_until(lambda: world.sink.is_calling)
+    assert (world.sink._outbox.records, len(world.log.messages)) == (2, 1)
+    world.answering.set()
+    world.run()
+    assert [record.explicit_hash_key for record in world.stream] == ["0", "100", None]
+    assert [(event["op"], event["source"]["lsn"]) for event in world.events()] == [("m", 101), ("m", 101), ("c", 101)]
+    assert world.log.confirmed[-1] == 110
+
+
+def test_what_was_not_sure_is_stated_again_with_a_later_change_and_for_the_first_one(world: World) -> None:
+    world.run()
+    unsure, sure = (replace(TABLE, stated=(StatedColumn("v", number, "text"),)) for number in (None, 2))
+    world.publisher._format_of = lambda _relation: unsure
+    world.log.transaction(100, RELATION, Insert(1, ["1", "a"]), Insert(1, ["2", "a"]))
+    world.run()
+    world.publisher._format_of = lambda _relation: sure
+    world.log.transaction(200, Insert(1, ["3", "a"]))
+    world.log.transaction(300, Insert(1, ["4", "a"]))
+    world.run()
+    told = [(event["op"], event["source"]["lsn"]) for event in world.events()]
+    assert sorted(told[:4]) == [("c", 101), ("c", 102), ("m", 101), ("m", 101)]
+    assert told[:2] == told[4:6] == [("m", 101)] * 2
+    assert sorted(told[6:]) == [("c", 200), ("c", 300)]
 
 
 def test_a_truncate_is_told_for_each_table_with_a_contract_and_other_messages_are_not(world: World) -> None:

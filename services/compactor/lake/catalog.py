@@ -72,7 +72,7 @@ def open_tables(
     table, its_history = opened
     columns = parse_columns(table.properties)
     named_now = frozenset(name for name in columns.added.values() if contract.has(name))
-    evolutions(table, its_history, with_added(contract, columns.added), pii_key, named_now)
+    evolutions(table, its_history, with_added(contract, columns), pii_key, named_now)
     return table, its_history
 
 

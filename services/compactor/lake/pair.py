@@ -44,7 +44,7 @@ class TablePair:
 
     def wanted(self, columns: ColumnsSeen) -> TableContract:
         """The contract with the columns that were added beside it."""
-        return with_added(self._contract, columns.added)
+        return with_added(self._contract, columns)
 
     def refresh(self) -> None:
         """Load both tables anew."""

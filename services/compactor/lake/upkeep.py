@@ -16,6 +16,7 @@ import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Operation
 
 from cdc.errors import CdcError
 from cdc.telemetry import get_log
@@ -84,6 +85,7 @@ class Upkeep:
                 Snapshot(s.snapshot_id, datetime.fromtimestamp(s.timestamp_ms / 1000, UTC), s.snapshot_id in pinned)
                 for s in sorted(metadata.snapshots, key=lambda s: s.timestamp_ms)
             ],
+            changed_at=_changed_at(metadata),
             orphans_removed_at=max(looked_at, default=None),
         )
 
@@ -219,6 +221,14 @@ def history_needed(metadata: TableMetadata, merged: int | None) -> frozenset[int
 def no_dead(_path: str) -> Positions:
     """The deleted positions of a file in a table that is only appended to."""
     return NO_POSITIONS
+
+
+def _changed_at(metadata: TableMetadata) -> datetime | None:
+    """When rows last changed, as far as the snapshots tell: where all of them only moved rows, before the oldest."""
+    times = {snapshot.timestamp_ms for snapshot in metadata.snapshots}
+    moves = {s.timestamp_ms for s in metadata.snapshots if s.summary and s.summary.operation == Operation.REPLACE}
+    moment = max(times - moves, default=min(times, default=None))
+    return datetime.fromtimestamp(moment / 1000, UTC) if moment is not None else None
 
 
 def _parsed(moment: str | None) -> datetime | None:

@@ -1,8 +1,12 @@
-"""Reader: raw lines of one table → Arrow rows of the plain changes, and the lines that are not plain."""
+"""Reader: raw lines of one table → Arrow rows of the plain changes, and the lines that are not plain.
+
+Columns that are known to be held are passed over, and told: one that nobody names yet must not make all changes slow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -38,19 +42,23 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlainRows:
-    """Plain changes by column: `rows` in history's schema (without `cdc_unchanged`), and the places of their lines."""
+    """Plain changes by column: `rows` in history's schema (without `cdc_unchanged`), and the places of their lines.
+
+    `held` says which held columns each of them carries, as a place in `held_sets`.
+    """
 
     rows: pa.Table
     places: npt.NDArray[np.intp]
+    held: npt.NDArray[np.intp]
+    held_sets: tuple[frozenset[str], ...]
 
     def __len__(self) -> int:
         return len(self.places)
 
     def take(self, which: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> PlainRows:
         """Those at some places, or where a mask is true."""
-        if which.dtype == np.bool_:
-            return PlainRows(self.rows.filter(pa.array(which)), self.places[which])
-        return PlainRows(self.rows.take(pa.array(which)), self.places[which])
+        rows = self.rows.filter(pa.array(which)) if which.dtype == np.bool_ else self.rows.take(pa.array(which))
+        return PlainRows(rows, self.places[which], self.held[which], self.held_sets)
 
 
 class _Source(msgspec.Struct, gc=False):
@@ -68,10 +76,32 @@ class _Envelope(msgspec.Struct, gc=False):
     after: msgspec.Raw = msgspec.Raw()
 
 
-class _Dialect:
-    """How the rows of one producer are read: all columns of the contract, each once, and nothing else."""
+class _HeldSets:
+    """The sets of held columns that rows carry; `held` are all of them that may be passed over."""
 
-    def __init__(self, contract: TableContract, types: pa.Schema, forms: Forms | None, pii_key: bytes) -> None:
+    def __init__(self, held: Collection[str]) -> None:
+        # A name with these would upset the count by which a column that stands twice is found.
+        self.held = tuple(sorted(name for name in held if '"' not in name and "\\" not in name))
+        self._places: dict[frozenset[str], int] = {}
+        self.all = self.place(self.held)
+        self.none = self.place(())
+
+    def place(self, names: Collection[str]) -> int:
+        """The place of a set in `sets`."""
+        return self._places.setdefault(frozenset(names), len(self._places))
+
+    @property
+    def sets(self) -> tuple[frozenset[str], ...]:
+        """All sets so far."""
+        return tuple(self._places)
+
+
+class _Dialect:
+    """How the rows of one producer are read: all columns of the contract, each once, and of others the held ones."""
+
+    def __init__(
+        self, contract: TableContract, types: pa.Schema, forms: Forms | None, pii_key: bytes, held: Sequence[str]
+    ) -> None:
         self.readers: list[ColumnReader] = []
         self.placeholders: list[tuple[Any, ...]] = []
         self.nulled: list[int] = []
@@ -88,7 +118,9 @@ class _Dialect:
             if form is not None and form.is_null_when_unread:
                 self.unread.append(place)
         names = {f"c{place}": column.source_name for place, column in enumerate(contract.columns)}
-        row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False, rename=names)
+        names |= {f"h{place}": name for place, name in enumerate(held)}
+        passed_over = [(f"h{place}", Any, msgspec.UNSET) for place in range(len(held))]
+        row = msgspec.defstruct("Row", [*fields, *passed_over], forbid_unknown_fields=True, gc=False, rename=names)
         self.decoder = msgspec.json.Decoder(row)
         key = [field for field, column in zip(fields, contract.columns, strict=True) if column.name in contract.key]
         self.key_decoder = msgspec.json.Decoder(msgspec.defstruct("Key", key, gc=False, rename=names))
@@ -97,13 +129,22 @@ class _Dialect:
         self.ops: list[str] = []
         self.lsns: list[int] = []
         self.times: list[int] = []
+        self.held: list[int] = []
 
     def clear(self) -> None:
-        for some in (self.lines, self.tuples, self.ops, self.lsns, self.times):
+        for some in (self.lines, self.tuples, self.ops, self.lsns, self.times, self.held):
             some.clear()
 
 
-_Delete = tuple[int, tuple[Any, ...], int, int, _Dialect]
+class _Delete(NamedTuple):
+    """A delete: the place of its line, the key that the row had, LSN, commit time, and the set of held columns."""
+
+    place: int
+    key: tuple[Any, ...]
+    lsn: int
+    time: int
+    held: int
+    dialect: _Dialect
 
 
 class PlainReader:
@@ -112,15 +153,34 @@ class PlainReader:
     def __init__(self, contract: TableContract, history: pa.Schema, pii_key: bytes, epoch: int) -> None:
         self._contract = contract
         self._epoch = epoch
+        self._history = history
+        self._pii_key = pii_key
         self._schema = pa.schema([field for field in history if field.name != "cdc_unchanged"])
-        self._ours = _Dialect(contract, history, None, pii_key)
-        self._stated = _Dialect(contract, history, forms_of_modes(contract, contract.producer), pii_key)
         self._key_places = [place for place, column in enumerate(contract.columns) if column.name in contract.key]
+        self._names = frozenset(column.source_name for column in contract.columns)
+        self._make_dialects(frozenset())
 
-    def read(self, lines: Sequence[Line]) -> tuple[PlainRows, list[int]]:
-        """The plain changes of some lines, and the places of the lines that are not plain, in their order."""
+    def _prepare(self, held: frozenset[str]) -> None:
+        if held != self._held:
+            self._make_dialects(held)
         self._ours.clear()
         self._stated.clear()
+
+    def _make_dialects(self, held: frozenset[str]) -> None:
+        contract, history = self._contract, self._history
+        forms = forms_of_modes(contract, contract.producer)
+        self._held = held
+        self._held_sets = _HeldSets(held - self._names)
+        self._ours = _Dialect(contract, history, None, self._pii_key, self._held_sets.held)
+        self._stated = _Dialect(contract, history, forms, self._pii_key, self._held_sets.held)
+
+    def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> tuple[PlainRows, list[int]]:
+        """The plain changes of some lines, and the places of the lines that are not plain, in their order.
+
+        `held` are columns that the lake does not show, by source name: they are passed over. Any other makes a change
+        one that is not plain.
+        """
+        self._prepare(held)
         deletes: list[_Delete] = []
         others: list[int] = []
         envelope = msgspec.json.Decoder(_Envelope).decode
@@ -145,18 +205,21 @@ class PlainReader:
                     continue
                 dialect = self._ours if source.version.endswith(PUBLISHER_VERSION) else self._stated
                 if message.op == "d":
-                    key = _key_of(bytes(message.before), dialect)
-                    if key is None or (dialect is self._stated and is_made_up(key)):
+                    key, names = _key_of(bytes(message.before), dialect)
+                    beside = names - self._names
+                    carried = self._held_sets.place(beside) if beside <= held else None
+                    if key is None or carried is None or (dialect is self._stated and is_made_up(key)):
                         others.append(place)
                     else:
-                        deletes.append((place, key, lsn, source.ts_us, dialect))
+                        deletes.append(_Delete(place, key, lsn, source.ts_us, carried, dialect))
                     continue
                 after = bytes(message.after)
-                row = dialect.decoder.decode(after)
-                if after.count(_MEMBER) - after.count(_QUOTED_MEMBER) != columns:
+                values = astuple(dialect.decoder.decode(after))
+                carried, carried_count = self._held_in(values[columns:])
+                if after.count(_MEMBER) - after.count(_QUOTED_MEMBER) != columns + carried_count:
                     others.append(place)  # perhaps a column that stands twice
                     continue
-                values = astuple(row)
+                values = values[:columns]
                 if message.op == "u" and self._has_other_key(bytes(message.before), values, dialect):
                     others.append(place)
                     continue
@@ -168,26 +231,40 @@ class PlainReader:
             dialect.ops.append(message.op)
             dialect.lsns.append(lsn)
             dialect.times.append(source.ts_us)
+            dialect.held.append(carried)
+        plain = self._gathered(deletes, others)
+        return plain, sorted(others)
+
+    def _gathered(self, deletes: Sequence[_Delete], others: list[int]) -> PlainRows:
+        """The rows of all that was read; those of which a value is not plain go to the others."""
         parts = [self._rows(dialect, others) for dialect in (self._ours, self._stated) if dialect.lines]
         parts += [
             self._deleted(some, dialect, others)
             for dialect in (self._ours, self._stated)
-            if (some := [delete for delete in deletes if delete[4] is dialect])
+            if (some := [delete for delete in deletes if delete.dialect is dialect])
         ]
         self._ours.clear()
         self._stated.clear()
-        others.sort()
+        sets = self._held_sets.sets
         if not parts:
-            return PlainRows(self._schema.empty_table(), np.empty(0, np.intp)), others
-        return (
-            PlainRows(pa.concat_tables([part.rows for part in parts]), np.concatenate([part.places for part in parts])),
-            others,
-        )
+            return PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
+        rows = pa.concat_tables([part.rows for part in parts])
+        places, carried_by = (np.concatenate([getattr(part, name) for part in parts]) for name in ("places", "held"))
+        return PlainRows(rows, places, carried_by, sets)
+
+    def _held_in(self, values: tuple[Any, ...]) -> tuple[int, int]:
+        """Which held columns a row carries, as the place of their set, and how many."""
+        if not values:
+            return self._held_sets.none, 0
+        if msgspec.UNSET not in values:
+            return self._held_sets.all, len(values)
+        names = [name for name, value in zip(self._held_sets.held, values, strict=True) if value is not msgspec.UNSET]
+        return self._held_sets.place(names), len(names)
 
     def _has_other_key(self, before: bytes, values: tuple[Any, ...], dialect: _Dialect) -> bool:
         """Whether an update changes the key, or may."""
         key = tuple(values[place] for place in self._key_places)
-        return before not in _NONE and _key_of(before, dialect) != key
+        return before not in _NONE and _key_of(before, dialect)[0] != key
 
     def _rows(self, dialect: _Dialect, others: list[int]) -> PlainRows:
         places = np.asarray(dialect.lines, np.intp)
@@ -206,13 +283,14 @@ class PlainReader:
             if place in self._key_places and array.null_count:
                 bad |= pc.is_null(array).to_numpy(zero_copy_only=False)
             arrays.append(array)
-        return self._stamped(arrays, dialect.ops, dialect.lsns, dialect.times, places, bad, others)
+        stamps = (dialect.ops, dialect.lsns, dialect.times, dialect.held)
+        return self._stamped(arrays, *stamps, places, bad, others)
 
     def _deleted(self, deletes: list[_Delete], dialect: _Dialect, others: list[int]) -> PlainRows:
-        places = np.asarray([delete[0] for delete in deletes], np.intp)
+        places = np.asarray([delete.place for delete in deletes], np.intp)
         bad = np.zeros(len(places), np.bool_)
         keys: dict[int, pa.Array] = {}
-        for place, values in zip(self._key_places, zip(*(delete[1] for delete in deletes), strict=True), strict=True):
+        for place, values in zip(self._key_places, zip(*(delete.key for delete in deletes), strict=True), strict=True):
             array, wrong = dialect.readers[place].convert(values)
             if wrong is not None:
                 bad |= wrong
@@ -223,8 +301,9 @@ class PlainReader:
             keys.get(place, pa.nulls(len(places), self._schema.field(column.name).type))
             for place, column in enumerate(self._contract.columns)
         ]
-        lsns, times = [delete[2] for delete in deletes], [delete[3] for delete in deletes]
-        return self._stamped(arrays, ["d"] * len(places), lsns, times, places, bad, others)
+        lsns, times = [delete.lsn for delete in deletes], [delete.time for delete in deletes]
+        held = [delete.held for delete in deletes]
+        return self._stamped(arrays, ["d"] * len(places), lsns, times, held, places, bad, others)
 
     def _stamped(
         self,
@@ -232,6 +311,7 @@ class PlainReader:
         ops: list[str],
         lsns: list[int],
         times: list[int],
+        held: list[int],
         places: npt.NDArray[np.intp],
         bad: npt.NDArray[np.bool_],
         others: list[int],
@@ -246,19 +326,22 @@ class PlainReader:
         }
         by_name = {column.name: array for column, array in zip(self._contract.columns, arrays, strict=True)} | stamps
         columns = [by_name[field.name].cast(field.type) for field in self._schema]
-        rows = PlainRows(pa.Table.from_arrays(columns, schema=self._schema), places)
+        table = pa.Table.from_arrays(columns, schema=self._schema)
+        rows = PlainRows(table, places, np.asarray(held, np.intp), self._held_sets.sets)
         if not bad.any():
             return rows
         others.extend(places[bad].tolist())
         return rows.take(~bad)
 
 
-def _key_of(before: bytes, dialect: _Dialect) -> tuple[Any, ...] | None:
-    """The key that a deleted row had, in the order of the contract's columns; None when a column stands twice."""
+def _key_of(before: bytes, dialect: _Dialect) -> tuple[tuple[Any, ...] | None, AbstractSet[str]]:
+    """The key that a row had before, in the order of the contract's columns, None when a column stands twice; and the
+    names of all columns of it.
+    """
     row = msgspec.json.decode(before, type=dict[str, msgspec.Raw])
     if before.count(_MEMBER) - before.count(_QUOTED_MEMBER) != len(row):
-        return None
-    return msgspec.structs.astuple(dialect.key_decoder.decode(before))
+        return None, row.keys()
+    return msgspec.structs.astuple(dialect.key_decoder.decode(before)), row.keys()
 
 
 def _unchanged(values: Sequence[Any], stand_ins: tuple[Any, ...], count: int) -> npt.NDArray[np.bool_] | np.bool_:
