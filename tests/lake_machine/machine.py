@@ -536,4 +536,4 @@ def _rarest(world: LakeMachine, names: tuple[str, ...], prefix: str = "") -> str
 
 def one_by_one(read: Callable[..., Any]) -> Callable[..., Any]:
     """A reader that finds nothing plain, so that all goes one by one."""
-    return lambda reader, lines: (read(reader, [])[0], list(range(len(lines))))
+    return lambda reader, lines, *others: (read(reader, [], *others)[0], list(range(len(lines))))
