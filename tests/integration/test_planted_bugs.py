@@ -38,7 +38,6 @@ BY_MACHINE: tuple[tuple[Plant, type[LakeMachine]], ...] = (
     (plants.old_row_of_a_key_change_stays, Catcher),
     (plants.arrival_is_the_order, Catcher),
     (plants.offsets_pass_what_is_held, Catcher),
-    (plants.deletes_are_forgotten, Catcher),
     (plants.replays_are_news, Catcher),
     (plants.no_answer_is_a_success, Catcher),
     (plants.a_late_change_is_dropped, Catcher),
@@ -52,6 +51,7 @@ BY_MACHINE: tuple[tuple[Plant, type[LakeMachine]], ...] = (
 )
 BY_TEST = {
     "slot_is_confirmed_before_the_stream_has_it": "tests/unit/test_publisher_publisher.py::test_nothing_is_confirmed_before_the_stream_has_it",
+    "deletes_are_forgotten": "tests/integration/test_compactor.py::test_a_late_update_after_a_delete_does_not_bring_the_row_back",
     "refused_records_are_overtaken": "tests/unit/test_publisher_outbox.py",
     "checkpoint_before_the_batch": "tests/unit/test_consumer_shard.py::test_a_crash_before_or_after_any_write_loses_nothing",
     "new_columns_are_shown_unfilled": "tests/integration/test_compactor_new_column.py::test_the_values_of_the_held_time_come_from_raw",
