@@ -7,7 +7,6 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
 import boto3
@@ -15,6 +14,7 @@ import botocore.session
 from botocore.config import Config
 
 from sandbox.process import LOCALHOST, Command, Process, free_port
+from sandbox.server import Server
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -32,7 +32,7 @@ _SERVICES = ("KINESIS", "S3", "DYNAMODB", "GLUE")
 
 
 @dataclass(frozen=True, slots=True)
-class Aws:
+class Aws(Server):
     """Running AWS services with nothing in them; all that they hold is in their memory and goes with them."""
 
     endpoint_url: str
@@ -83,18 +83,6 @@ class Aws:
             aws.stop()
             raise
         return aws
-
-    def stop(self) -> None:
-        """End the services; may be repeated."""
-        self.process.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def environment(self) -> dict[str, str]:
         """The variables that point a program at these services: boto3 by its own, pyiceberg by the catalog `lake`."""

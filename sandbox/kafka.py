@@ -9,20 +9,20 @@ import importlib.metadata
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from sandbox.process import LOCALHOST, Command, Process, SandboxFault, free_port
+from sandbox.server import Server
 
 _START_SECONDS = 60
 _ANSWER_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Kafka:
+class Kafka(Server):
     """A running broker with no topics; all that it holds is in its memory and goes with it."""
 
     server: str
@@ -53,18 +53,6 @@ class Kafka:
             kafka.stop()
             raise
         return kafka
-
-    def stop(self) -> None:
-        """End the broker; may be repeated."""
-        self.process.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def admin(self) -> AdminClient:
         """A client that makes and removes topics."""

@@ -14,13 +14,13 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psycopg
 from psycopg import sql
 
 from sandbox.process import LOCALHOST, Command, Identity, Process, SandboxFault, free_port, tail
+from sandbox.server import Server
 
 _START_SECONDS = 60
 _INITDB_SECONDS = 120
@@ -53,7 +53,7 @@ log_checkpoints = off
 
 
 @dataclass(frozen=True, slots=True)
-class Postgres:
+class Postgres(Server):
     """A running server with the database `app`.
 
     `dsn` logs in as `app`, who owns the database and may replicate but is no superuser: what a service can do with it,
@@ -102,14 +102,6 @@ class Postgres:
         self.process.finish(_RESTART_SECONDS)
         self.process.restart()
         self._wait(self.dsn_admin)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _wait(self, dsn: str) -> None:
         def answers() -> bool:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from sandbox.aws import Aws
 from sandbox.kafka import Kafka
-from sandbox.process import Command, Process
+from sandbox.process import Process
+from tests.consumer_scene import ConsumerScene
 
-ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 120  # a limit for what has gone wrong; nothing right takes as long
 PARTITIONS = 3
 
@@ -27,15 +23,17 @@ def event(number: int, table: str = "Usuários") -> bytes:
 
 
 @dataclass
-class KafkaScene:
-    """What was put is remembered by partition and sequence number, which is the offset plus one."""
+class KafkaScene(ConsumerScene):
+    """A topic of Kafka. What was put is remembered by partition and sequence number, which is the offset plus one."""
 
-    aws: Aws
-    kafka: Kafka
-    folder: Path
-    name: str
-    put: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    started: list[Process] = field(default_factory=list)
+    kafka: Kafka = field(kw_only=True)
+
+    lease_seconds = "6"
+    patience_seconds = PATIENCE_SECONDS
+
+    @property
+    def source(self) -> str:
+        return f"kafka://{self.kafka.server}/{self.name}"
 
     def write(self, *payloads: bytes | None, partition: int | None = None, producer: Producer | None = None) -> None:
         """Put records, in turn over the partitions unless one is named; None is a tombstone."""
@@ -57,38 +55,6 @@ class KafkaScene:
         more = {key.replace("_", "."): value for key, value in settings.items()}
         return Producer({"bootstrap.servers": self.kafka.server, "log_level": 0, **more})
 
-    def consumer(self, *arguments: str, **settings: str) -> Process:
-        """Start the program."""
-        environment = self.aws.environment() | {
-            "PATH": os.defpath,
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'services'}",
-            "CDC_SOURCE": f"kafka://{self.kafka.server}/{self.name}",
-            "CDC_TABLES": str(self.folder),
-            "CDC_RAW": f"s3://{self.name}/raw",
-            "CDC_QUARANTINE": f"s3://{self.name}/quarantine",
-            "CDC_LEASES": self.name,
-            "CDC_LEASE_SECONDS": "6",
-            "CDC_BATCH_AGE_SECONDS": "0.3",
-            "CDC_LOG_LEVEL": "debug",
-            **settings,
-        }
-        process = Process(
-            Command(
-                name="cdc-consumer",
-                arguments=(sys.executable, "-m", "cdc_consumer.cli", "run", *arguments),
-                environment=environment,
-                directory=self.folder,
-                log=self.folder / f"consumer-{len(self.started)}.log",
-            )
-        )
-        self.started.append(process)
-        return process
-
-    def catch_up(self, **settings: str) -> Process:
-        process = self.consumer("--until-caught-up", **settings)
-        assert process.finish(PATIENCE_SECONDS) == 0, process.command.log.read_text(encoding="utf-8")
-        return process
-
     def log(self, process: Process) -> list[dict[str, Any]]:
         """What the program has said so far."""
         if not process.command.log.exists():
@@ -105,12 +71,6 @@ class KafkaScene:
             elif line["event"] == "partitions go":
                 ours -= set(line["partitions"])
         return ours
-
-    def objects(self, prefix: str) -> dict[str, bytes]:
-        client = self.aws.client("s3")
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return {key: client.get_object(Bucket=self.name, Key=key)["Body"].read() for key in keys}
 
     def events(self) -> dict[tuple[str, int], Any]:
         """What raw must hold: every event that was put, where it was put."""

@@ -61,20 +61,22 @@ def follow(links: Sequence[Link], offset: int) -> list[Link]:
         FatalFault: when there is something past the offset, but nothing that starts at it: records are missing.
     """
     chosen: list[Link] = []
-    reached = offset
-    rest = sorted((link for link in links if link.upto > offset), key=lambda link: (link.upto, link.after))
-    while rest:
-        found = next((link for link in rest if link.after <= reached), None)
-        if found is None:
-            raise FatalFault(
-                "the chain of batch records has a gap: records between two batches are missing",
-                where=rest[0].path,
-                hint="look whether the stream lost them (retention) or a batch record was deleted; nothing past it "
-                "is merged until it is filled by a replay or a new snapshot",
-            )
-        chosen.append(found)
-        reached = found.upto
-        rest = [link for link in rest if link.upto > reached]
+    reached, missing = offset, None
+    for link in sorted(links, key=lambda link: (link.upto, link.after)):
+        if link.upto <= reached:
+            continue
+        if link.after > reached:
+            missing = missing or link  # unless one that reaches further covers it
+            continue
+        chosen.append(link)
+        reached, missing = link.upto, None
+    if missing is not None:
+        raise FatalFault(
+            "the chain of batch records has a gap: records between two batches are missing",
+            where=missing.path,
+            hint="look whether the stream lost them (retention) or a batch record was deleted; nothing past it "
+            "is merged until it is filled by a replay or a new snapshot",
+        )
     return chosen
 
 

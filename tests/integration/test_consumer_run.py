@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +24,12 @@ from cdc_consumer.halt import Halt
 from cdc_consumer.stream import Record
 from cdc_consumer.writer import BatchWriter
 from sandbox.aws import Aws
-from sandbox.process import Command, Process, wait_until
+from sandbox.process import wait_until
+from tests.consumer_scene import ROOT, ConsumerScene
 from tests.raw_reader import Raw, read_raw
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 90  # a limit for what has gone wrong; nothing right takes as long
 SHARDS = 3
 
@@ -43,14 +41,15 @@ def event(number: int, table: str = "Usuários") -> bytes:
 
 
 @dataclass
-class Scene:
-    """One test's own stream, bucket, lease table and folder of contracts."""
+class Scene(ConsumerScene):
+    """One test's own stream in Kinesis."""
 
-    aws: Aws
-    folder: Path
-    name: str
-    put: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    started: list[Process] = field(default_factory=list)
+    lease_seconds = "2"
+    patience_seconds = PATIENCE_SECONDS
+
+    @property
+    def source(self) -> str:
+        return f"kinesis://{self.name}"
 
     def write(self, *payloads: bytes) -> None:
         """Put records to the stream, spread over the shards, and remember where each came to lie."""
@@ -63,47 +62,6 @@ class Scene:
             assert answer["FailedRecordCount"] == 0
             for data, result in zip(part, answer["Records"], strict=True):
                 self.put[result["ShardId"], int(result["SequenceNumber"])] = data
-
-    def consumer(self, *arguments: str, **settings: str) -> Process:
-        """Start the program."""
-        environment = self.aws.environment() | {
-            "PATH": os.defpath,
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'services'}",
-            "CDC_SOURCE": f"kinesis://{self.name}",
-            "CDC_TABLES": str(self.folder),
-            "CDC_RAW": f"s3://{self.name}/raw",
-            "CDC_QUARANTINE": f"s3://{self.name}/quarantine",
-            "CDC_LEASES": self.name,
-            "CDC_LEASE_SECONDS": "2",
-            "CDC_BATCH_AGE_SECONDS": "0.3",
-            "CDC_LOG_LEVEL": "debug",
-            **settings,
-        }
-        process = Process(
-            Command(
-                name="cdc-consumer",
-                arguments=(sys.executable, "-m", "cdc_consumer.cli", "run", *arguments),
-                environment=environment,
-                directory=self.folder,
-                log=self.folder / f"consumer-{len(self.started)}.log",
-            )
-        )
-        self.started.append(process)
-        return process
-
-    def log(self, process: Process) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in process.command.log.read_text(encoding="utf-8").splitlines()]
-
-    def catch_up(self, **settings: str) -> Process:
-        process = self.consumer("--until-caught-up", **settings)
-        assert process.finish(PATIENCE_SECONDS) == 0, process.command.log.read_text(encoding="utf-8")
-        return process
-
-    def objects(self, prefix: str) -> dict[str, bytes]:
-        client = self.aws.client("s3")
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return {key: client.get_object(Bucket=self.name, Key=key)["Body"].read() for key in keys}
 
     def is_read_to_its_tips(self) -> bool:
         """Each shard has a tip from the start; once it was read to the tip, that has a time."""
@@ -165,16 +123,7 @@ def test_tables_garbage_and_tombstones_of_three_shards(scene: Scene) -> None:
 
 
 def test_killed_again_and_again_it_loses_nothing(scene: Scene) -> None:
-    scene.write(*map(event, range(200)))
-    number = 200
-    for _ in range(4):
-        batches = len(scene.objects("raw/_batches/"))
-        process = scene.consumer(CDC_BATCH_BYTES="3000")
-        while process.exit_status is None and len(scene.objects("raw/_batches/")) < batches + 2:
-            scene.write(*map(event, range(number, number + 20)))
-            number += 20
-        assert process.exit_status is None, process.command.log.read_text(encoding="utf-8")
-        process.kill()
+    scene.kill_again_and_again(4, lambda numbers: scene.write(*map(event, numbers)))
     scene.catch_up()
     assert_complete(scene, read_raw(scene))
 

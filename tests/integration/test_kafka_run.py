@@ -13,7 +13,8 @@ import pytest
 from sandbox.aws import Aws
 from sandbox.kafka import Kafka
 from sandbox.process import wait_until
-from tests.kafka_scene import PARTITIONS, PATIENCE_SECONDS, ROOT, KafkaScene, event
+from tests.consumer_scene import ROOT
+from tests.kafka_scene import PARTITIONS, PATIENCE_SECONDS, KafkaScene, event
 from tests.raw_reader import read_raw
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,7 @@ def scene(aws: Aws, kafka: Kafka, tmp_path: Path) -> Iterator[KafkaScene]:
     (tmp_path / "usuarios.odcs.yaml").write_text(founding, encoding="utf-8")
     second = founding.replace("usuarios", "pedidos").replace('public."Usuários"', "public.pedidos")
     (tmp_path / "pedidos.odcs.yaml").write_text(second, encoding="utf-8")
-    scene_ = KafkaScene(aws, kafka, tmp_path, name)
+    scene_ = KafkaScene(aws, tmp_path, name, kafka=kafka)
     yield scene_
     for process in scene_.started:
         process.kill()
@@ -66,16 +67,7 @@ def test_tables_garbage_and_tombstones_of_three_partitions(scene: KafkaScene) ->
 
 
 def test_killed_again_and_again_it_loses_nothing(scene: KafkaScene) -> None:
-    scene.write(*map(event, range(200)))
-    number = 200
-    for _ in range(3):
-        batches = len(scene.objects("raw/_batches/"))
-        process = scene.consumer(CDC_BATCH_BYTES="3000")
-        while process.exit_status is None and len(scene.objects("raw/_batches/")) < batches + 2:
-            scene.write(*map(event, range(number, number + 20)))
-            number += 20
-        assert process.exit_status is None, process.command.log.read_text(encoding="utf-8")
-        process.kill()
+    scene.kill_again_and_again(3, lambda numbers: scene.write(*map(event, numbers)))
     scene.catch_up()
     assert read_raw(scene).events == scene.events()
 

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.lake_machine.machine import COMPOSITE_KEYS, EFFECTS, LakeMachine, lively_run, prepare
+from tests.lake_machine.contract import COMPOSITE_KEYS
+from tests.lake_machine.lively import lively_run, prepare
+from tests.lake_machine.machine import EFFECTS, LakeMachine
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,8 @@ import pytest
 
 from cdc.errors import CdcError
 from tests.lake_machine import plants
-from tests.lake_machine.machine import LakeMachine, lively_run, prepare
+from tests.lake_machine.lively import lively_run, prepare
+from tests.lake_machine.machine import LakeMachine
 from tests.lake_machine.plants import BY_SUBPROCESS, PLANTED, Plant
 
 pytestmark = pytest.mark.slow

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import conninfo
 
 from sandbox.postgres import Postgres
-from sandbox.process import Command, Process
 from sandbox.usuarios import CREATE_TABLE
 from tests.integration import test_publisher_golden as golden
 from tests.integration import test_publisher_types as types
-from tests.publisher_support import database, without_times
+from tests.publisher_support import without_times
+from tests.real_debezium import Ending, debezium_lines
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,8 +38,7 @@ class Handler(BasePythonChangeHandler):
 
 DebeziumJsonEngine(properties=json.loads(sys.argv[1]), handler=Handler()).run()
 """
-START_SECONDS = 120
-STOP = '"prefix":"stop"'
+ENDING = Ending("SELECT pg_logical_emit_message(true, 'stop', '')", '"prefix":"stop"')
 
 
 @pytest.fixture(scope="module")
@@ -54,58 +49,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 def recorded(server: Postgres, name: str, table: str, setup: Sequence[str], steps: Sequence[str], folder: Path) -> Any:
     """What Debezium gives for this SQL: pairs of key and value."""
-    own = database(server, name)
-    where = conninfo.conninfo_to_dict(own.dsn_admin)
-    output = folder / "events"
-    properties = {
-        "name": name,
-        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-        "offset.storage": "org.apache.kafka.connect.storage.FileOffsetBackingStore",
-        "offset.storage.file.filename": str(folder / "offsets"),
-        "database.hostname": where["host"],
-        "database.port": where["port"],
-        "database.user": where["user"],
-        "database.password": where["password"],
-        "database.dbname": name,
-        "topic.prefix": "cdc",
-        "plugin.name": "pgoutput",
-        "slot.name": name,
-        "publication.name": name,
-        "publication.autocreate.mode": "filtered",
+    settings = {
         "table.include.list": table,
         "key.converter.schemas.enable": "false",
         "value.converter.schemas.enable": "false",
         "decimal.handling.mode": "string",
     }
-    with psycopg.connect(own.dsn_admin, autocommit=True) as connection:
-        for statement in setup:
-            connection.execute(statement.encode())
-        process = Process(
-            Command(
-                name="debezium",
-                arguments=(sys.executable, "-c", ENGINE, json.dumps(properties), str(output)),
-                environment={"PATH": os.environ["PATH"]},
-                directory=folder,
-                log=folder / "debezium.log",
-            )
-        )
-        try:
-            active = f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{name}' AND active"
-            process.wait_until(
-                lambda: connection.execute(active.encode()).fetchone() == (1,), START_SECONDS, "Debezium streams"
-            )
-            for statement in steps:
-                connection.execute(statement.encode())
-            connection.execute("SELECT pg_logical_emit_message(true, 'stop', '')")
-            process.wait_until(
-                lambda: output.exists() and STOP in output.read_text(encoding="utf-8").replace("\\", ""),
-                START_SECONDS,
-                "Debezium has sent everything",
-            )
-        finally:
-            process.kill()
-    pairs = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-    return [(key, value and json.loads(value)) for key, value in pairs if not (value and STOP in value)]
+    lines = debezium_lines(server, name, ENGINE, settings, setup, steps, ENDING, folder)
+    pairs = [json.loads(line) for line in lines]
+    return [(key, value and json.loads(value)) for key, value in pairs if not (value and ENDING.mark in value)]
 
 
 def test_the_founding_table(server: Postgres, tmp_path: Path) -> None:

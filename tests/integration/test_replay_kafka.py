@@ -16,7 +16,8 @@ from cdc.settings import S3Location
 from cdc_ops.cli import main
 from sandbox.aws import Aws
 from sandbox.kafka import Kafka
-from tests.kafka_scene import PARTITIONS, ROOT, KafkaScene
+from tests.consumer_scene import ROOT
+from tests.kafka_scene import PARTITIONS, KafkaScene
 from tests.raw_reader import read_raw
 from tests.raw_zone import START, ShardWriter, event
 
@@ -36,7 +37,7 @@ def scene(
         monkeypatch.delenv(variable)
     monkeypatch.setenv("CDC_TABLES", str(tmp_path))
     monkeypatch.setenv("CDC_RAW", f"s3://{name}/recorded")
-    scene_ = KafkaScene(aws, kafka, tmp_path, name)
+    scene_ = KafkaScene(aws, tmp_path, name, kafka=kafka)
     yield scene_
     for process in scene_.started:
         process.kill()

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests import spark_lake
-from tests.lake_machine.machine import COLUMNS, COMPOSITE_KEYS, LakeMachine, lively_run, prepare
+from tests.lake_machine.contract import COLUMNS, COMPOSITE_KEYS
+from tests.lake_machine.lively import lively_run, prepare
+from tests.lake_machine.machine import LakeMachine
 
 pytestmark = [
     pytest.mark.slow,

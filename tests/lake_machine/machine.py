@@ -7,13 +7,11 @@ opportunity are not counted as done.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -22,53 +20,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pyiceberg.catalog import Catalog
 
-from cdc.contract import TableContract, parse_contract
 from cdc.errors import FatalFault, TransientFault
-from compactor import compactor as compactor_module
 from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
 from compactor.plain import PlainReader
-from tests.lake_machine.lake import Readers, local_catalog
-from tests.lake_machine.model import differences, expected_rows, spoilt_keys, unique
+from tests.lake_machine.contract import BIGINT_KEYS, new_contract
+from tests.lake_machine.lake import Readers
+from tests.lake_machine.mishaps import MISHAPS, plan
+from tests.lake_machine.model import check_history, differences, expected_rows, spoilt_keys, unique
 from tests.lake_machine.source import Key, Sent, Source, Step, Transaction, poison
 from tests.lake_machine.stream import Record, Stream
 from tests.raw_zone import MemoryObjects, at
 
 PII_KEY = b"k" * 32
 SHARDS = 3
-COLUMNS = ("nome", "bio", "nota", "numero", "saldo")
-CONTRACT = """
-apiVersion: v3.1.0
-kind: DataContract
-id: urn:test
-version: 1.0.0
-status: active
-schema:
-  - name: {name}
-    customProperties: [{{property: sourceTable, value: public.t}}]
-    properties:
-{key}
-      - {{name: nome, physicalType: text, classification: internal}}
-      - {{name: bio, physicalType: text, classification: internal}}
-      - {{name: nota, physicalType: text, classification: internal}}
-      - {{name: numero, physicalType: bigint, classification: internal}}
-      - {{name: saldo, physicalType: "numeric(12,2)", classification: internal}}
-slaProperties: [{{property: latency, value: 60, unit: s}}]
-"""
-_KEY = "      - {{name: {name}, physicalType: {type}, primaryKey: true, primaryKeyPosition: {place}, classification: internal}}"
-BIGINT_KEYS: tuple[Key, ...] = tuple((key,) for key in (0, -1, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 7, 8))
-COMPOSITE_KEYS: tuple[Key, ...] = (
-    ("", 0),
-    ("a", 0),
-    ("a", 1),
-    ("A", 1),
-    ("é", -1),
-    ("e\u0301", -1),
-    ("a", 2**31),
-    ("a~1", 2),
-)
-
 SHARD_PLACES = st.integers(0, SHARDS - 1)
 STATEMENTS = (
     "insert", "insert", "insert", "copy", "update", "update", "touch", "touch", "touch", "delete", "move", "move", "chain", "back",
@@ -79,11 +45,6 @@ DELAYS = (0.0, 0.5, 1.0, 3.0)
 # A history drawn value by value would be mostly one that does nothing; Hypothesis chooses, and shrinks, what happens when.
 DICE = st.integers(0, 2**32 - 1).map(random.Random)
 OFFSETS = "cdc.offsets"
-MISHAPS = (
-    "crash before history", "crash between the tables", "crash after the table", "crash at the quarantine", "landed, no answer",
-    "not landed, no answer", "landed late", "foreign commit at the commit", "another compactor at the commit",
-    "another compactor between the tables",
-)  # fmt: skip
 FOREIGN = ("append of nothing", "rewrite", "append of nothing to history", "property")
 
 EFFECTS = frozenset({
@@ -117,7 +78,7 @@ class LakeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         names = tuple(name for name, _ in self.key_columns)
-        self.contract = self._new_contract(f"t{next(self.numbers)}")
+        self.contract = new_contract(f"t{next(self.numbers)}", self.key_columns)
         self.raw, self.quarantine = MemoryObjects(), MemoryObjects()
         self.patches = pytest.MonkeyPatch()
         if self.is_one_by_one:
@@ -126,7 +87,7 @@ class LakeMachine(RuleBasedStateMachine):
         self.rival = self._new_compactor()
         self.source = Source(self.keys, names, self.done)
         self.stream = Stream(self.raw, self.contract.name, SHARDS, self.done)
-        self.view = self._pair()
+        self.view = self.pair()
         self.sent: list[Sent] = []
         self.poisoned = 0
         self.checked: tuple[str, str] = ("", "")
@@ -241,13 +202,13 @@ class LakeMachine(RuleBasedStateMachine):
     @rule()
     def rival_steps(self) -> None:
         """Another compactor, that knows the lake as it was when it last looked."""
-        self._rival_step()
+        self.rival_step()
         self.check()
 
     @rule(what=st.sampled_from(FOREIGN))
     def foreign_commit(self, what: str) -> None:
         """Another engine commits something that changes no row."""
-        pair = self._pair()
+        pair = self.pair()
         table = pair.history.table if "history" in what else pair.table.table
         if what == "property":
             with table.transaction() as change:
@@ -269,69 +230,12 @@ class LakeMachine(RuleBasedStateMachine):
             self.poison(dice.randrange(SHARDS))
             self._arrive()
         with pytest.MonkeyPatch.context() as patches:
-            self._plan(mishap, patches)
+            plan(self, mishap, patches)
             try:
                 self.compactor.step()
             except KeyboardInterrupt:
                 self.compactor = self._new_compactor()
         self.check()
-
-    def _plan(self, mishap: str, patches: pytest.MonkeyPatch) -> None:
-        """Have something go wrong at the next opportunity, once."""
-        commit_table = TablePair.commit_table
-
-        def instead(owner: Any, name: str, act: Callable[..., Any]) -> None:
-            real = getattr(owner, name)
-
-            def once(*arguments: Any, **named: Any) -> Any:
-                patches.undo()
-                self.done[mishap] += 1
-                return act(lambda: real(*arguments, **named))
-
-            patches.setattr(owner, name, once)
-
-        def crash(_real: Callable[[], Any]) -> None:
-            raise KeyboardInterrupt
-
-        def crash_after(real: Callable[[], Any]) -> None:
-            real()
-            raise KeyboardInterrupt
-
-        def lost(real: Callable[[], Any]) -> None:
-            real()
-            raise ConnectionError
-
-        def not_landed(_real: Callable[[], Any]) -> None:
-            raise ConnectionError
-
-        def late(real: Callable[[], Any]) -> None:
-            instead(type(self.catalog), "commit_table", lambda second: (real(), second()))
-            raise ConnectionError
-
-        def foreign(real: Callable[[], Any]) -> Any:
-            table = self._pair().table.table
-            table.append(table.schema().as_arrow().empty_table())
-            return real()
-
-        def rival(real: Callable[[], Any]) -> Any:
-            self._rival_step()
-            return real()
-
-        acts: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-            "crash before history": (TablePair, "commit_history", crash),
-            "crash between the tables": (TablePair, "commit_table", crash),
-            "crash after the table": (TablePair, "commit_table", crash_after),
-            "crash at the quarantine": (compactor_module, "quarantine", crash),
-            "crash in maintenance": (type(self.catalog), "commit_table", crash_after),
-            "landed, no answer": (type(self.catalog), "commit_table", lost),
-            "not landed, no answer": (type(self.catalog), "commit_table", not_landed),
-            "landed late": (type(self.catalog), "commit_table", late),
-            "foreign commit at the commit": (TablePair, "commit_table", foreign),
-            "another compactor at the commit": (TablePair, "commit_history", rival),
-            "another compactor between the tables": (TablePair, "commit_table", rival),
-        }
-        assert commit_table is TablePair.commit_table
-        instead(*acts[mishap])
 
     @rule(steps=st.integers(1, 4), crashes=st.booleans())
     def maintain(self, steps: int, crashes: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
@@ -339,7 +243,7 @@ class LakeMachine(RuleBasedStateMachine):
         for number in range(steps):
             with pytest.MonkeyPatch.context() as patches:
                 if crashes and number == steps - 1:
-                    self._plan("crash in maintenance", patches)
+                    plan(self, "crash in maintenance", patches)
                 try:
                     self.done["step of maintenance"] += self.compactor.maintain(IN_A_WEEK)
                 except KeyboardInterrupt:
@@ -360,37 +264,14 @@ class LakeMachine(RuleBasedStateMachine):
         offsets, ahead = self._offsets(pair.table), self._offsets(pair.history)
         reached = {shard: max(offsets.get(shard, 0), ahead.get(shard, 0)) for shard in {*offsets, *ahead}}
         told = [record.sent for record in self.stream.told(offsets) if record.sent]
-        aside = self._check_history(pair, [record.sent for record in self.stream.told(reached) if record.sent])
+        aside = check_history(
+            pair.history.table.scan().to_arrow().to_pylist(),
+            [record.sent for record in self.stream.told(reached) if record.sent],
+            [name for name, _ in self.key_columns],
+        )
         wrong = differences(self.readers.rows(pair.table.table), expected_rows(told, aside))
         assert not wrong, f"keys with the row that the lake has and the one that it should have: {wrong}"
         self._check_statements(pair, offsets, told, aside)
-
-    def _check_history(self, pair: TablePair, told: list[Sent]) -> set[tuple[Key, int, bool]]:
-        """History has every change once, with what it carried; those that are set aside in it."""
-        changes = unique(told)
-        rows = pair.history.table.scan().to_arrow().to_pylist()
-        names = [name for name, _ in self.key_columns]
-        recorded: dict[tuple[Key, int, bool], dict[str, Any]] = {}
-        for row in rows:
-            key = () if row["cdc_op"] == "t" else tuple(row[name] for name in names)
-            identity = key, row["cdc_lsn"], row["cdc_op"] == "d"
-            assert identity not in recorded, "a change stands twice in history"
-            recorded[identity] = row
-        assert recorded.keys() == changes.keys(), "history has not just the changes up to its offsets"
-        spoilt = spoilt_keys(told)
-        for identity, row in recorded.items():
-            sent = changes[identity]
-            assert row["cdc_committed_at"] == sent.committed_at
-            if row["cdc_op"] == "q":
-                reason = not sent.is_held or (sent.unchanged and spoilt.get(sent.key, sent.lsn + 1) <= sent.lsn)
-                assert reason, f"the change at {sent.lsn} was given up without need"
-                continue
-            assert sent.is_held, "a value that cannot be held is in history"
-            assert row["cdc_op"] == sent.op
-            assert frozenset(row["cdc_unchanged"] or ()) == sent.unchanged
-            carried = {name: row[name] for name in sent.values}
-            assert carried == sent.values
-        return {identity for identity, row in recorded.items() if row["cdc_op"] == "q"}
 
     def _check_statements(
         self, pair: TablePair, offsets: dict[str, int], told: list[Sent], aside: set[tuple[Key, int, bool]]
@@ -450,7 +331,7 @@ class LakeMachine(RuleBasedStateMachine):
             self._queue(sent, at_place)
         self.done["transaction over several shards"] += len(shards) > 1
 
-    def _rival_step(self) -> None:
+    def rival_step(self) -> None:
         try:
             moved = self.rival.step().has_moved
         except TransientFault:
@@ -468,18 +349,11 @@ class LakeMachine(RuleBasedStateMachine):
             self.stream.produce(place, len(shard.pending), None)
             self.stream.write(place, len(shard.log))
 
-    def _new_contract(self, name: str) -> TableContract:
-        lines = [
-            _KEY.format(name=column, type=type_, place=place)
-            for place, (column, type_) in enumerate(self.key_columns, 1)
-        ]
-        return parse_contract(CONTRACT.format(name=name, key="\n".join(lines)))
-
-    def _pair(self) -> TablePair:
+    def pair(self) -> TablePair:
         return TablePair(self.catalog, "lake", self.contract, PII_KEY)
 
     def _new_compactor(self) -> TableCompactor:
-        return TableCompactor(self.contract, self._pair(), self.raw, self.quarantine, PII_KEY, EAGER)
+        return TableCompactor(self.contract, self.pair(), self.raw, self.quarantine, PII_KEY, EAGER)
 
     @staticmethod
     def _offsets(lake: Any) -> dict[str, int]:
@@ -489,49 +363,6 @@ class LakeMachine(RuleBasedStateMachine):
     def _is_merged(self, path: str, offsets: dict[str, int]) -> bool:
         stream, shard, _, upto = path.rsplit("/", 1)[1].removesuffix(".json.gz").split("~")
         return int(upto) <= offsets.get(f"{stream}/{shard}", 0)
-
-
-def prepare(machine: type[LakeMachine], folder: Path) -> None:
-    """Give a machine its lake, in a folder, and nothing done yet."""
-    machine.catalog, machine.numbers, machine.done = local_catalog(folder), itertools.count(), Counter()
-    machine.readers = Readers(COLUMNS, tuple(name for name, _ in machine.key_columns))
-
-
-def lively_run(machine: type[LakeMachine], seed: int, acts: int = 30) -> LakeMachine:
-    """A run in which something happens all the time; Hypothesis, that looks for small ones, makes few such."""
-    dice, world = random.Random(seed), machine()
-    try:
-        world.snapshot(dice)
-        for _ in range(acts):
-            _act(world, dice)
-    finally:
-        world.teardown()
-    return world
-
-
-def _act(world: LakeMachine, dice: random.Random) -> None:
-    place, some = dice.randrange(SHARDS), dice.randrange(1, 40)
-    acts: tuple[tuple[int, Callable[[], None]], ...] = (
-        (4, lambda: world.deliver(dice)),
-        (2, lambda: world.beat(dice)),
-        (5, world.step),
-        (2, world.restart),
-        (2, world.rival_steps),
-        (3, lambda: world.maintain(1 + some % 4, dice.random() < 0.4)),
-        (2, lambda: world.resend(place, some, 1 + some % 8)),
-        (1, lambda: world.zombie(place, some, 1 + some % 8)),
-        (3, lambda: world.late_batch(place, 1 + some % 2, dice)),
-        (1, lambda: world.damage(some, some)),
-        (1, lambda: world.poison(place)),
-        (3, lambda: world.foreign_commit(_rarest(world, FOREIGN, "foreign "))),
-        (6, lambda: world.mishap(_rarest(world, MISHAPS), dice)),
-    )
-    dice.choices([act for _, act in acts], [weight for weight, _ in acts])[0]()
-
-
-def _rarest(world: LakeMachine, names: tuple[str, ...], prefix: str = "") -> str:
-    """What has happened least so far, so that everything does in a few runs."""
-    return min(names, key=lambda name: world.done[prefix + name])
 
 
 def one_by_one(read: Callable[..., Any]) -> Callable[..., Any]:

@@ -92,3 +92,29 @@ def spoilt_keys(told: Iterable[Sent]) -> dict[Key, int]:
         elif sent.op == "c" and sent.lsn in left:
             spoilt.setdefault(sent.key, sent.lsn)
     return spoilt
+
+
+def check_history(rows: list[dict[str, Any]], told: list[Sent], key_columns: list[str]) -> set[Identity]:
+    """History has every change once, with what it carried; those that are set aside in it."""
+    changes = unique(told)
+    recorded: dict[Identity, dict[str, Any]] = {}
+    for row in rows:
+        key = () if row["cdc_op"] == "t" else tuple(row[name] for name in key_columns)
+        identity = key, row["cdc_lsn"], row["cdc_op"] == "d"
+        assert identity not in recorded, "a change stands twice in history"
+        recorded[identity] = row
+    assert recorded.keys() == changes.keys(), "history has not just the changes up to its offsets"
+    spoilt = spoilt_keys(told)
+    for identity, row in recorded.items():
+        sent = changes[identity]
+        assert row["cdc_committed_at"] == sent.committed_at
+        if row["cdc_op"] == "q":
+            reason = not sent.is_held or (sent.unchanged and spoilt.get(sent.key, sent.lsn + 1) <= sent.lsn)
+            assert reason, f"the change at {sent.lsn} was given up without need"
+            continue
+        assert sent.is_held, "a value that cannot be held is in history"
+        assert row["cdc_op"] == sent.op
+        assert frozenset(row["cdc_unchanged"] or ()) == sent.unchanged
+        carried = {name: row[name] for name in sent.values}
+        assert carried == sent.values
+    return {identity for identity, row in recorded.items() if row["cdc_op"] == "q"}

@@ -7,18 +7,12 @@ JsonConverter as well, so that a recording has what the JSON would have been. Th
 from __future__ import annotations
 
 import gzip
-import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
-import psycopg
-from psycopg import conninfo
-
 from sandbox.postgres import Postgres
-from sandbox.process import Command, Process
-from tests.publisher_support import database
+from tests.real_debezium import Ending, debezium_lines
 
 HERE = Path(__file__).parent
 TYPES = (HERE.parent / "debezium_modes" / "tipos.sql").read_text(encoding="utf-8")
@@ -121,63 +115,16 @@ class Handler(BasePythonChangeHandler):
 
 DebeziumEngine(properties=json.loads(sys.argv[1]), handler=Handler(), format="connect").run()
 """
-START_SECONDS = 120
-STOP = '"stop"'
+ENDING = Ending("INSERT INTO stop VALUES (1)", '"stop"')
 
 
 def record(server: Postgres, name: str, folder: Path) -> list[str]:
     """The lines of one recording."""
     setup, steps, extra = SETTINGS[name]
-    own = database(server, name)
-    where = conninfo.conninfo_to_dict(own.dsn_admin)
-    output = folder / "events"
-    properties = {
-        "name": name,
-        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-        "offset.storage": "org.apache.kafka.connect.storage.FileOffsetBackingStore",
-        "offset.storage.file.filename": str(folder / "offsets"),
-        "database.hostname": where["host"],
-        "database.port": where["port"],
-        "database.user": where["user"],
-        "database.password": where["password"],
-        "database.dbname": name,
-        "topic.prefix": "cdc",
-        "plugin.name": "pgoutput",
-        "slot.name": name,
-        "publication.name": name,
-        "publication.autocreate.mode": "filtered",
-        "table.include.list": "public.tipos,public.toast,public.Usuários,public.stop",
-        **extra,
-    }
-    with psycopg.connect(own.dsn_admin, autocommit=True) as connection:
-        connection.execute(setup.encode())
-        connection.execute("CREATE TABLE stop(id int PRIMARY KEY)")
-        command = Command(
-            name="debezium",
-            arguments=(sys.executable, "-c", ENGINE, json.dumps(properties), str(output)),
-            environment={"PATH": os.environ["PATH"]},
-            directory=folder,
-            log=folder / "debezium.log",
-        )
-        process = Process(command)
-        try:
-            active = f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{name}' AND active"
-            process.wait_until(
-                lambda: connection.execute(active.encode()).fetchone() == (1,), START_SECONDS, "Debezium streams"
-            )
-            for statement in steps:
-                connection.execute(statement.encode())
-            connection.execute("INSERT INTO stop VALUES (1)")
-            process.wait_until(
-                lambda: output.exists() and STOP in output.read_text(encoding="utf-8").replace("\\", ""),
-                START_SECONDS,
-                "Debezium has sent everything",
-            )
-        finally:
-            process.kill()
-    return [
-        line for line in output.read_text(encoding="utf-8").splitlines() if '"topic": "cdc.public.stop"' not in line
-    ]
+    settings = {"table.include.list": "public.tipos,public.toast,public.Usuários,public.stop", **extra}
+    setup_all = [setup, "CREATE TABLE stop(id int PRIMARY KEY)"]
+    lines = debezium_lines(server, name, ENGINE, settings, setup_all, steps, ENDING, folder)
+    return [line for line in lines if '"topic": "cdc.public.stop"' not in line]
 
 
 def main() -> None:

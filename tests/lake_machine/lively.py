@@ -1,0 +1,57 @@
+"""Lively runs of the machine: something happens all the time. Hypothesis, that looks for small runs, makes few such."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.lake_machine.contract import COLUMNS
+from tests.lake_machine.lake import Readers, local_catalog
+from tests.lake_machine.machine import FOREIGN, SHARDS, LakeMachine
+from tests.lake_machine.mishaps import MISHAPS
+
+
+def prepare(machine: type[LakeMachine], folder: Path) -> None:
+    """Give a machine its lake, in a folder, and nothing done yet."""
+    machine.catalog, machine.numbers, machine.done = local_catalog(folder), itertools.count(), Counter()
+    machine.readers = Readers(COLUMNS, tuple(name for name, _ in machine.key_columns))
+
+
+def lively_run(machine: type[LakeMachine], seed: int, acts: int = 30) -> LakeMachine:
+    """A run in which something happens all the time."""
+    dice, world = random.Random(seed), machine()
+    try:
+        world.snapshot(dice)
+        for _ in range(acts):
+            _act(world, dice)
+    finally:
+        world.teardown()
+    return world
+
+
+def _act(world: LakeMachine, dice: random.Random) -> None:
+    place, some = dice.randrange(SHARDS), dice.randrange(1, 40)
+    acts: tuple[tuple[int, Callable[[], None]], ...] = (
+        (4, lambda: world.deliver(dice)),
+        (2, lambda: world.beat(dice)),
+        (5, world.step),
+        (2, world.restart),
+        (2, world.rival_steps),
+        (3, lambda: world.maintain(1 + some % 4, dice.random() < 0.4)),
+        (2, lambda: world.resend(place, some, 1 + some % 8)),
+        (1, lambda: world.zombie(place, some, 1 + some % 8)),
+        (3, lambda: world.late_batch(place, 1 + some % 2, dice)),
+        (1, lambda: world.damage(some, some)),
+        (1, lambda: world.poison(place)),
+        (3, lambda: world.foreign_commit(_rarest(world, FOREIGN, "foreign "))),
+        (6, lambda: world.mishap(_rarest(world, MISHAPS), dice)),
+    )
+    dice.choices([act for _, act in acts], [weight for weight, _ in acts])[0]()
+
+
+def _rarest(world: LakeMachine, names: tuple[str, ...], prefix: str = "") -> str:
+    """What has happened least so far, so that everything does in a few runs."""
+    return min(names, key=lambda name: world.done[prefix + name])
