@@ -18,6 +18,7 @@ from cdc.raw import (
     Evidence,
     ObjectRef,
     RawLine,
+    SnapshotMark,
     batch_path,
     encode_lines,
     object_path,
@@ -155,6 +156,11 @@ def build(place: Place, filed: Sequence[Filed], tables: Iterable[str], closing: 
         closed=closing is not None,
         children=tuple(sorted(closing.children)) if closing else (),
         tables=tuple(sorted(set(tables))),
+        marks=tuple(
+            SnapshotMark(entry.seq, entry.route.word)
+            for entry in filed
+            if isinstance(entry.route, LeftOut) and entry.route.word is not None
+        ),
     )
     return Batch(
         record=record,

@@ -10,6 +10,7 @@ from typing import Any
 
 from cdc.contract import Column, TableContract
 from cdc.decode import Decoder
+from cdc.epoch import FIRST_EPOCH
 from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
@@ -111,19 +112,20 @@ class ChangeReader:
     """
 
     def __init__(
-        self, contract: TableContract, pii_key: bytes, epoch: int, avro_schema: Callable[[str, int], str] = no_schema
+        self, contract: TableContract, pii_key: bytes, avro_schema: Callable[[str, int], str] = no_schema
     ) -> None:
         self._contract = contract
         self._pii_key = pii_key
-        self._epoch = epoch
         self._decoder = Decoder(contract)
         self._plan = lru_cache(maxsize=DIALECTS_MAX)(self._new_plan)
         self._known = frozenset(column.source_name for column in contract.columns)
         self._avro_schema = lru_cache(maxsize=DIALECTS_MAX)(avro_schema)
         self.new_columns: set[str] = set()
 
-    def read(self, shard: str, batch: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
-        """The changes of some lines of a shard's batch, and the records that none could be made of."""
+    def read(
+        self, shard: str, batch: str, lines: Iterable[RawLine], epoch: int = FIRST_EPOCH
+    ) -> tuple[list[Change], list[Rejected]]:
+        """The changes of some lines of a shard's batch, all of one epoch, and the records that gave none."""
         changes: list[Change] = []
         rejected: list[Rejected] = []
         stream = shard.partition("/")[0]
@@ -131,7 +133,7 @@ class ChangeReader:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
                 schema = None if line.schema_id is None else self._avro_schema(stream, line.schema_id)
-                events = self._decoder.decode(line.event, self._epoch, schema)
+                events = self._decoder.decode(line.event, epoch, schema)
                 changes += [self._change(event, origin) for event in events]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))

@@ -13,12 +13,14 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from cdc import aws
 from cdc.contract import TableContract
+from cdc.epoch import EpochEnd
 from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
 from cdc.raw import schema_path
 from cdc.telemetry import get_log
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.epochs import EpochKeeper, closed_children
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
@@ -30,14 +32,13 @@ from compactor.lake.status_table import StatusTable
 from compactor.merge import Merged, fold_anew, markers
 from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
-from compactor.progress import Progress, advanced, with_known
+from compactor.progress import Progress, ShardEvidence, advanced, with_epochs, with_known
 from compactor.quarantine import Record, quarantine
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
 from compactor.statement import Statement, statement
+from compactor.vanished import VANISHED_ROWS_MAX, deletes, is_merged, settled
 
-EPOCH = 1
-"""The first epoch. Raising it, where LSNs restart, comes with `cdc epoch`."""
 RECORDS_MAX = 100_000
 """About how many records one merge takes; what is more waits for the next, so that memory stays bounded."""
 BYTES_MAX = 64 * 1024 * 1024
@@ -47,6 +48,7 @@ BACK_OFF_SECONDS_MAX = 30.0
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
 _DUPLICATES = Counter("compactor_duplicate_changes", "Changes that were in the lake already.", ["table"])
+_VANISHED = Counter("compactor_vanished_rows", "Rows deleted since a new snapshot did not find them.", ["table"])
 _COMMIT = Histogram("compactor_merge_seconds", "Time of a merge from listing to commit.", ["table"])
 _VALID_THROUGH = Gauge(
     "compactor_valid_through_timestamp_seconds", "valid-through as Unix time; 0 while nothing is proven.", ["table"]
@@ -74,12 +76,14 @@ class TableCompactor:
         self._pair = pair
         self._raw = raw
         self._quarantine = quarantined
-        self._reader = ChangeReader(contract, pii_key, EPOCH, self._avro_schema)
+        self._reader = ChangeReader(contract, pii_key, self._avro_schema)
         self._index = pair.empty_index()
-        plain = PlainReader(contract, pair.history.arrow_schema, pii_key, EPOCH)
+        plain = PlainReader(contract, pair.history.arrow_schema, pii_key)
         self._rounds = RoundReader(contract, self._reader, plain)
+        self._keeper = EpochKeeper(contract, raw)
         self._progress = Progress()
         self._new_columns: set[str] = set()
+        self._counted_epoch = 0
         self._is_loaded = False
 
     def step(self) -> Step:
@@ -88,10 +92,19 @@ class TableCompactor:
             with reaching(self._contract.name), _COMMIT.labels(self._contract.name).time():
                 if not self._is_loaded:
                     self._load()
+                self._keeper.refresh()
+                if self._follow_epochs():
+                    return Step(has_moved=True, is_behind=True)
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
                 batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
-                return Step(bool(batches) and self._merge(batches, known), is_behind)
+                is_new = self._pair.history.snapshot_id is None
+                admitted = self._keeper.admitted(batches, self._progress, known, is_new=is_new)
+                if self._follow_epochs():
+                    return Step(has_moved=True, is_behind=True)
+                has_moved = bool(admitted) and self._merge(admitted, known)
+                has_deleted = self._delete_vanished(known)
+                return Step(has_moved or has_deleted, is_behind or has_deleted)
         except CommitConflict as conflict:
             _LOG.warning("conflict", where=conflict.where, what=conflict.what)
             self._is_loaded = False
@@ -123,16 +136,76 @@ class TableCompactor:
         _LOG.info("finishing a merge that was cut off between its commits", table=self._contract.name, keys=len(keys))
         self._commit_table(fold_anew(keys, index, self._pair, self._contract, progress.floor), None, index, progress)
 
+    def _follow_epochs(self) -> bool:
+        """Take account of epochs recorded since; whether there were any."""
+        if self._keeper.epochs.newest == self._progress.epoch:
+            return False
+        progress = with_epochs(self._progress, self._keeper.epochs)
+        retired = [
+            shard
+            for shard, evidence in progress.evidence.items()
+            if evidence.closed and not self._progress.evidence.get(shard, ShardEvidence()).closed
+        ]
+        hint = "rows of older epochs are deleted once its snapshot is complete; see docs/epochs.md"
+        _LOG.warning(
+            "an epoch is followed", table=self._contract.name, epoch=progress.epoch, retired=retired, hint=hint
+        )
+        self._pair.commit_progress(progress)
+        self._progress = progress
+        return True
+
+    def _delete_vanished(self, known: set[str]) -> bool:
+        """Delete some of the rows that the newest snapshot did not find, once it is merged whole; whether it did."""
+        before, epochs = self._progress, self._keeper.epochs
+        start, end = epochs.start(before.snapshot_epoch), epochs.ends.get(before.snapshot_epoch)
+        if before.is_snapshot_settled or start is None or end is None:
+            return False
+        if not is_merged(start, end, before, known, closed_children(self._raw, end.ends)):
+            return False
+        if not self._has_all_reads(end):
+            return False
+        plain = deletes(
+            self._contract, self._pair.history.arrow_schema, self._index, self._pair.table.read, end, VANISHED_ROWS_MAX
+        )
+        if plain is not None:
+            self._pair.commit_history([], plain.history, before)
+            self._commit_table(Merged([], {}, {}, [], 0, before.floor), plain, self._index, before)
+            _LOG.info("vanished rows deleted", table=self._contract.name, epoch=end.epoch, rows=len(plain.history))
+            _VANISHED.labels(self._contract.name).inc(len(plain.history))
+            return True
+        progress = settled(before)
+        swept = Merged([], {}, {}, [], 0, progress.floor, is_truncated=progress.floor != before.floor)
+        self._commit_table(swept, None, self._index, progress)
+        self._progress = progress
+        self._report(0, 0, progress.holds)
+        _LOG.info("the snapshot is settled", table=self._contract.name, epoch=end.epoch)
+        return True
+
+    def _has_all_reads(self, end: EpochEnd) -> bool:
+        """Whether as many rows were read of a snapshot as it had: what none could be made of must not count as gone."""
+        if end.reads is None or end.epoch == self._counted_epoch:
+            return True
+        reads = self._pair.count_reads(end.epoch)
+        if reads >= end.reads:
+            self._counted_epoch = end.epoch
+            return True
+        hint = "look into the quarantine: a row that was read, but not merged, must not be taken for deleted"
+        _LOG.warning(
+            "reads of a snapshot are missing", table=self._contract.name, epoch=end.epoch, missing=end.reads - reads,
+            hint=hint,
+        )  # fmt: skip
+        return False
+
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
         lines = [
-            Line(batch.shard.id, batch.name, line)
+            Line(batch.shard.id, batch.name, line, self._keeper.epochs.of(batch.shard.id, int(line.seq)))
             for batch in batches
             for line in read_lines(self._raw, batch, self._contract.name)
         ]
         floor = self._progress.floor
         evidence = advanced(before, batches, self._contract.name, {}, floor).evidence
-        done = self._rounds.read(lines, self._index, self._pair, floor, evidence)
+        done = self._rounds.read(lines, self._index, self._pair, floor, evidence, self._keeper.epochs.continued)
         merged, plain, holds = done.merged, done.plain, done.holds
         progress = advanced(before, batches, self._contract.name, holds, merged.floor)
         aside = _set_aside(merged, [record for record in done.rejected if not is_held(record.origin, holds)])

@@ -6,7 +6,7 @@ duplicate; else the key is folded anew from its history, so that the table is al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,9 +47,14 @@ class Merged:
 
 
 def merge(
-    changes: Iterable[Change], index: RowIndex, lake: Lake, contract: TableContract, floor: Position | None
+    changes: Iterable[Change],
+    index: RowIndex,
+    lake: Lake,
+    contract: TableContract,
+    floor: Position | None,
+    continued: Collection[int] = (),
 ) -> Merged:
-    """Merge changes of any keys, in any order, with any duplicates."""
+    """Merge changes of any keys, in any order, with any duplicates; nothing was lost before the epochs `continued`."""
     new, doubled = _without_doubles(changes)
     index.prefetch(list({change.key for change in new if change.op != TRUNCATE}))
     late = {change.key for change in new if change.op != TRUNCATE and _is_late(change, index, floor)}
@@ -62,7 +67,7 @@ def merge(
     anew, told = _family(corrected | _donors_in_history(fresh, lake, contract), lake, contract)
     # What comes late for a key may change what another key took over from it.
     touched = {change.key for change in fresh} | (anew if corrected else set())
-    outcome = fold([*fresh, *told], _bases(fresh, anew, index, lake), floor)
+    outcome = fold([*fresh, *told], _bases(fresh, anew, index, lake), floor, continued)
     return _planned(outcome, touched, anew, index, floor, doubled + len(new) - len(fresh))
 
 

@@ -9,14 +9,16 @@ from types import MappingProxyType
 
 import msgspec
 
+from cdc.epoch import FIRST_EPOCH, Epochs
 from cdc.errors import FatalFault
-from cdc.position import Position
+from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.chain import Batch
 from compactor.counts import Counts, parse_counts
 
 OFFSETS, EVIDENCE, FLOOR = "cdc.offsets", "cdc.evidence", "cdc.truncated-below"
 VALID_THROUGH, SOURCE_LSN, HISTORY_SNAPSHOT = "cdc.valid-through", "cdc.source-lsn", "cdc.history-snapshot"
 HOLDS = "cdc.holds"
+EPOCH, SNAPSHOT_EPOCH, WAITS = "cdc.epoch", "cdc.snapshot-epoch", "cdc.waits-for-epoch"
 
 
 COMMIT_SKEW = timedelta(seconds=1)
@@ -47,6 +49,10 @@ class Progress:
 
     `stated` is the most that was ever proven: it stays true when a shard appears that proves nothing yet. `counts` are
     of what was set aside up to the offsets. `holds` are the sequence numbers before which shards are held back.
+
+    `epoch` is the newest epoch that the offsets take account of, `snapshot_epoch` the newest of these that a snapshot
+    began. While that is not known to be complete, nothing more is proven. `waits` are the sequence numbers, by shard,
+    at which a new epoch seems to begin that nobody recorded: nothing is merged until somebody does.
     """
 
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -55,10 +61,21 @@ class Progress:
     stated: ShardEvidence = field(default_factory=ShardEvidence)
     counts: Counts = field(default_factory=Counts)
     holds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    epoch: int = FIRST_EPOCH
+    snapshot_epoch: int = FIRST_EPOCH
+    waits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def is_snapshot_settled(self) -> bool:
+        """Whether the rows are gone that the newest snapshot did not find any more."""
+        settled = Position(self.snapshot_epoch, LSN_OF_BACKFILL)
+        return self.snapshot_epoch == FIRST_EPOCH or (self.floor is not None and self.floor >= settled)
 
     @property
     def proven(self) -> ShardEvidence:
         """What the open shards prove together, or the most that was proven before."""
+        if not self.is_snapshot_settled:
+            return self.stated
         now = furthest_behind(self.evidence.values())
         if now is None or now.committed_at is None:
             return self.stated
@@ -79,6 +96,9 @@ class Progress:
             EVIDENCE: msgspec.json.encode(dict(self.evidence), order="sorted"),
             VALID_THROUGH: valid_through.isoformat().encode() if valid_through else b"",
             SOURCE_LSN: str(self.proven.lsn).encode() if valid_through else b"",
+            EPOCH: str(self.epoch).encode(),
+            SNAPSHOT_EPOCH: str(self.snapshot_epoch).encode(),
+            WAITS: _encode_numbers(self.waits),
         }
         if self.floor is not None:
             stated[FLOOR] = msgspec.json.encode(self.floor)
@@ -110,6 +130,9 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
             floor=Position(*msgspec.json.decode(floor, type=list[int])) if floor else None,
             counts=parse_counts(properties),
             holds=_decode_numbers(properties.get(HOLDS)),
+            epoch=int(properties.get(EPOCH) or FIRST_EPOCH),
+            snapshot_epoch=int(properties.get(SNAPSHOT_EPOCH) or FIRST_EPOCH),
+            waits=_decode_numbers(properties.get(WAITS)),
         )
     except (msgspec.DecodeError, ValueError, TypeError):
         raise FatalFault(
@@ -155,7 +178,35 @@ def advanced(
             evidence[f"{batch.shard.stream}/{child}"] = (
                 known if known.committed_at else evidence_of_child(evidence[shard])
             )
-    return Progress(offsets, evidence, floor, progress.proven, progress.counts, dict(holds))
+    return replace(progress, offsets=offsets, evidence=evidence, floor=floor, stated=progress.proven, holds=dict(holds))
+
+
+def with_epochs(progress: Progress, epochs: Epochs) -> Progress:
+    """The progress once account is taken of the epochs recorded by now.
+
+    What was merged past the start of an epoch was merged into an older one: its shard goes back to there, so that its
+    records come again as what they are. A shard that has nothing of the epoch is taken for ended: a stream that was
+    made anew leaves such, which would never close.
+    """
+    offsets, evidence = dict(progress.offsets), dict(progress.evidence)
+    for start in epochs.starts:
+        if start.epoch <= progress.epoch:
+            continue
+        for shard, first in start.starts.items():
+            if shard in offsets:
+                offsets[shard] = min(offsets[shard], int(first) - 1)
+        for shard in start.ended:
+            known = evidence.get(shard, ShardEvidence())
+            evidence[shard] = ShardEvidence(known.committed_at, known.lsn, closed=True)
+    return replace(
+        progress,
+        offsets=offsets,
+        evidence=evidence,
+        stated=progress.proven,
+        epoch=epochs.newest,
+        snapshot_epoch=epochs.with_snapshot,
+        waits={},
+    )
 
 
 def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:

@@ -130,9 +130,9 @@ def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerMo
     modes, some = case
     table = contract(modes)
     schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
-    plain, others = PlainReader(table, schema, KEY, 1).read(some)
+    plain, others = PlainReader(table, schema, KEY).read(some)
     assert sorted([*plain.places.tolist(), *others]) == list(range(len(some)))
-    reader = ChangeReader(table, KEY, 1)
+    reader = ChangeReader(table, KEY)
     for place, row in zip(plain.places.tolist(), plain.rows.to_pylist(), strict=True):
         changes, rejected = reader.read("s/0", "b", [some[place].raw])
         assert not rejected
@@ -158,7 +158,7 @@ def test_ordinary_changes_are_plain() -> None:
         Line("s/0", "b", RawLine("0", str(n), 0, "", msgspec.Raw(json.dumps(event).encode())))
         for n, event in enumerate(events)
     ]
-    plain, others = PlainReader(table, schema, KEY, 1).read(some)
+    plain, others = PlainReader(table, schema, KEY).read(some)
     assert others == []
     assert plain.rows["cdc_op"].to_pylist() == ["c", "d"]
 
@@ -169,6 +169,6 @@ def test_what_came_in_avro_is_read_by_its_schema_and_never_by_stated_modes() -> 
     row = {"id": 1} | {f"Coluna {n}": None for n in range(len(TYPES))}
     source = {"version": "3.6.3.Final", "schema": "public", "table": "T", "lsn": 5, "ts_us": 0}
     body = msgspec.Raw(json.dumps({"op": "c", "before": None, "after": row, "source": source}).encode())
-    reader = PlainReader(table, schema, KEY, 1)
+    reader = PlainReader(table, schema, KEY)
     for schema_id, others in ((None, []), (1, [0])):
         assert reader.read([Line("s/0", "b", RawLine("0", "1", 0, "", body, schema_id))])[1] == others

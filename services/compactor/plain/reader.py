@@ -17,6 +17,7 @@ from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
 from cdc.debezium.forms import forms_of_modes
 from cdc.debezium.identity import is_made_up
 from cdc.debezium.placeholder import placeholders
+from cdc.epoch import FIRST_EPOCH
 from cdc.form import Forms
 from cdc.position import LSN_MAX, LSN_OF_BACKFILL
 from cdc.raw import RawLine
@@ -29,11 +30,12 @@ _COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_99
 
 
 class Line(NamedTuple):
-    """A raw line and where it came from: the shard's id and the batch's name."""
+    """A raw line and where it came from: the shard's id and the batch's name; and the epoch that this puts it in."""
 
     shard: str
     batch: str
     raw: RawLine
+    epoch: int = FIRST_EPOCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,9 @@ _Delete = tuple[int, tuple[Any, ...], int, int, _Dialect]
 class PlainReader:
     """Reads the plain changes of one table; `history` is the Arrow schema of its history."""
 
-    def __init__(self, contract: TableContract, history: pa.Schema, pii_key: bytes, epoch: int) -> None:
+    def __init__(self, contract: TableContract, history: pa.Schema, pii_key: bytes) -> None:
         self._contract = contract
-        self._epoch = epoch
+        self._epochs: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._schema = pa.schema([field for field in history if field.name != "cdc_unchanged"])
         self._ours = _Dialect(contract, history, None, pii_key)
         self._stated = _Dialect(contract, history, forms_of_modes(contract, contract.producer), pii_key)
@@ -119,8 +121,7 @@ class PlainReader:
 
     def read(self, lines: Sequence[Line]) -> tuple[PlainRows, list[int]]:
         """The plain changes of some lines, and the places of the lines that are not plain, in their order."""
-        self._ours.clear()
-        self._stated.clear()
+        self._clear(lines)
         deletes: list[_Delete] = []
         others: list[int] = []
         envelope = msgspec.json.Decoder(_Envelope).decode
@@ -174,8 +175,7 @@ class PlainReader:
             for dialect in (self._ours, self._stated)
             if (some := [delete for delete in deletes if delete[4] is dialect])
         ]
-        self._ours.clear()
-        self._stated.clear()
+        self._clear(())
         others.sort()
         if not parts:
             return PlainRows(self._schema.empty_table(), np.empty(0, np.intp)), others
@@ -183,6 +183,12 @@ class PlainReader:
             PlainRows(pa.concat_tables([part.rows for part in parts]), np.concatenate([part.places for part in parts])),
             others,
         )
+
+    def _clear(self, lines: Sequence[Line]) -> None:
+        """Forget the last lines; `lines` are those to be read next."""
+        self._ours.clear()
+        self._stated.clear()
+        self._epochs = np.fromiter((line.epoch for line in lines), np.int32, len(lines))
 
     def _has_other_key(self, before: bytes, values: tuple[Any, ...], dialect: _Dialect) -> bool:
         """Whether an update changes the key, or may."""
@@ -239,7 +245,7 @@ class PlainReader:
         count = len(places)
         stamps = {
             "cdc_op": pa.array(ops, pa.string()),
-            "cdc_epoch": pa.array(np.full(count, self._epoch, np.int32)),
+            "cdc_epoch": pa.array(self._epochs[places]),
             "cdc_lsn": pa.array(lsns, pa.int64()),
             "cdc_ordinal": pa.array(np.zeros(count, np.int64)),
             "cdc_committed_at": pa.array(times, pa.int64()).cast(pa.timestamp("us", "UTC")),
