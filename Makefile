@@ -5,7 +5,7 @@ READY := .venv/.ready
 EXTRAS := cdc-publisher,cdc-consumer,compactor,cdc-ops,sandbox,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fuzz format
+.PHONY: help setup demo test check bench fuzz format
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ check: $(READY) ## format, lint, types, imports and the fast tests; under a minu
 	@$(BIN)/mypy cdc services sandbox tests
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/unit tests/property
+
+bench: $(READY) ## measure the targets of speed and memory: all rows, or one with ROW=consumer
+	@$(BIN)/python -m tests.bench $(ROW)
 
 fuzz: $(READY) ## coverage-guided fuzzing of the decoders for SECONDS (60); what it finds is kept in tests/fuzz
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[fuzz]'

@@ -17,7 +17,8 @@ from open_data_contract_standard.model import CustomProperty, OpenDataContractSt
 from pydantic import BeforeValidator, ValidationError
 
 from cdc.dms_lob import LOB_MAX_SIZE
-from cdc.errors import FatalFault
+from cdc.dms_value import normaliser
+from cdc.errors import FatalFault, RecordFault
 from cdc.postgres_type import PostgresType, parse_type
 from cdc.producer import UNSTATED, ProducerModes, read_modes
 
@@ -26,18 +27,32 @@ SENSITIVE = ("restricted", "confidential")
 CLASSIFICATIONS = ("public", "internal", *SENSITIVE)
 LAKE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,126}")
 RESERVED_PREFIX = "cdc_"
+VALUE_BEFORE = "valueBeforeAdded"
 _SOURCE_TABLE = re.compile(r'(?P<schema>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)\.(?P<table>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)')
 
 
 @dataclass(frozen=True, slots=True)
+class ValueBefore:
+    """What ADD COLUMN gave to the rows that were there, which no event ever says; in the form of our publisher's."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
-    """One column: `name` in the lake, `source_name` in Postgres, its type, and its mask (`clear`: none)."""
+    """One column: `name` in the lake, `source_name` in Postgres, its type, and its mask (`clear`: none).
+
+    `former_names` are what Postgres called it before it was renamed there; events of then still say them.
+    `value_before` is the value of rows from before the column was added, where that is known.
+    """
 
     name: str
     source_name: str
     type: PostgresType
     classification: str
     mask: str
+    former_names: tuple[str, ...] = ()
+    value_before: ValueBefore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,8 @@ class TableContract:
     `key` holds lake column names in the order of the primary key; `latency_seconds_max` is the freshness promised;
     `producer` is what is stated of the way in which Debezium renders values. `dms_full_images` states that DMS sends
     unchanged TOASTed values too, so that its null means null; `dms_lob_max_size` is the task's LobMaxSize in KiB
-    (docs/dms.md).
+    (docs/dms.md). `left_out` are columns of the source that stay out of the lake on purpose; `new_value_before` states
+    what any new column is in the rows that are there.
     """
 
     name: str
@@ -60,11 +76,22 @@ class TableContract:
     producer: ProducerModes = UNSTATED
     dms_full_images: bool = False
     dms_lob_max_size: int = LOB_MAX_SIZE
+    left_out: tuple[str, ...] = ()
+    new_value_before: ValueBefore | None = None
 
     @property
     def source_name(self) -> str:
         """The source table as an operator would write it."""
         return f'{self.source_schema}."{self.source_table}"'
+
+    def has(self, name: str) -> bool:
+        """Whether the lake has a column of that name."""
+        return any(column.name == name for column in self.columns)
+
+    @property
+    def current_names(self) -> Mapping[str, str]:
+        """What each former name of a column was renamed to at the source."""
+        return {former: column.source_name for column in self.columns for former in column.former_names}
 
     def column(self, name: str) -> Column:
         """The column of that name in the lake."""
@@ -77,6 +104,19 @@ class ContractFault(FatalFault):
     def __init__(self, problems: list[str]) -> None:
         super().__init__(f"{len(problems)} problem(s) in the table contracts")
         self.problems = tuple(problems)
+
+
+def under_current_names(row: Mapping[str, Any], current_names: Mapping[str, str]) -> Mapping[str, Any]:
+    """A row of the source in which a column that was renamed later has the name that it has now.
+
+    A row that has both names keeps them: the former one is another column's then.
+    """
+    if current_names.keys().isdisjoint(row):
+        return row
+    return {
+        current_names[name] if name in current_names and current_names[name] not in row else name: value
+        for name, value in row.items()
+    }
 
 
 def load_folder(folder: Path) -> tuple[TableContract, ...]:
@@ -142,9 +182,12 @@ def parse_contract(text: str) -> TableContract:
         producer=read_modes(lambda name: _custom(table.customProperties, name), problems),
         dms_full_images=_dms_full_images(table, problems),
         dms_lob_max_size=_dms_lob_max_size(table, problems),
+        left_out=_names(table.customProperties, "leftOut", "the table", problems),
+        new_value_before=_new_value_before(table, problems),
         **_source_table(table, problems),
     )
-    for names in ([c.name for c in contract.columns], [c.source_name for c in contract.columns]):
+    sources = [name for c in contract.columns for name in (c.source_name, *c.former_names)]
+    for names in ([c.name for c in contract.columns], sources):
         problems.extend(f"column {name}: stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
     if problems:
         raise ContractFault(problems)
@@ -202,7 +245,48 @@ def _column(prop: SchemaProperty, problems: list[str]) -> Column:
         problems.append(f"column {name}: a {kind} column cannot be a key")
     if prop.primaryKey and mask in {"redact", "last4"}:
         problems.append(f"column {name}: a key can be masked by token only, else rows become one")
-    return Column(name, prop.physicalName or name, kind, classification, mask or "clear")
+    former = _names(prop.customProperties, "formerNames", f"column {name}", problems)
+    before = _value_before(prop, kind, problems)
+    return Column(name, prop.physicalName or name, kind, classification, mask or "clear", former, before)
+
+
+def _names(properties: list[CustomProperty] | None, of: str, where: str, problems: list[str]) -> tuple[str, ...]:
+    stated = _custom(properties, of) or []
+    if isinstance(stated, list) and all(isinstance(item, str) and item for item in stated):
+        return tuple(stated)
+    problems.append(f"{where}: custom property {of} must be a list of the source's column names")
+    return ()
+
+
+def _new_value_before(table: SchemaObject, problems: list[str]) -> ValueBefore | None:
+    stated = [custom for custom in table.customProperties or [] if custom.property == VALUE_BEFORE]
+    if any(custom.value is not None for custom in stated):
+        problems.append(f"{VALUE_BEFORE} of the table can only be null: that new columns come without a default")
+    return ValueBefore(None) if stated else None
+
+
+def _value_before(prop: SchemaProperty, type_: PostgresType, problems: list[str]) -> ValueBefore | None:
+    if all(custom.property != VALUE_BEFORE for custom in prop.customProperties or []):
+        return None
+    try:
+        return value_before(type_, _custom(prop.customProperties, VALUE_BEFORE))
+    except RecordFault as fault:
+        problems.append(f"column {prop.name}: {VALUE_BEFORE} is no {type_} as Postgres writes it ({fault.what})")
+        return None
+
+
+def value_before(type_: PostgresType, stated: Any) -> ValueBefore:
+    """What a contract's `valueBeforeAdded` says: null, or a value as Postgres writes it in text.
+
+    Raises:
+        RecordFault: when it is no value of the type, or one of a type whose text is not read.
+    """
+    if stated is None:
+        return ValueBefore(None)
+    if isinstance(stated, (dict, list)):
+        raise RecordFault("value-not-held", "it must be a text as Postgres writes it, not a structure")
+    text = str(stated).lower() if isinstance(stated, bool) else str(stated)
+    return ValueBefore(normaliser(type_)(text))
 
 
 def _key(table: SchemaObject, problems: list[str]) -> tuple[str, ...]:

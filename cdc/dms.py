@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import Column, TableContract
+from cdc.contract import Column, TableContract, under_current_names
 from cdc.dms_lob import may_be_cut
 from cdc.dms_number import number
 from cdc.dms_value import normaliser
@@ -93,7 +93,8 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     data = record.get("data")
     if data is None:
         raise RecordFault("no-row", "the record carries no data")
-    key = _key(data, contract)
+    row = under_current_names(data, contract.current_names)
+    key = _key(row, contract)
     position, committed_at = _position(op, metadata, epoch), _committed_at(op, metadata)
 
     def event(op: Op, before: _Row | None, after: _Row | None, faults: tuple[RecordFault, ...] = ()) -> ChangeEvent:
@@ -107,6 +108,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
             position,
             committed_at,
             faults=faults,
+            omits_nulls=True,
         )
 
     if op is Op.DELETE:
@@ -117,12 +119,13 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     try:
         if op is Op.UPDATE:
             before = _before(record)
-            old_key = _other_key(before, data, key, contract)
+            before = before and under_current_names(before, contract.current_names)
+            old_key = _other_key(before, row, key, contract)
             # Under REPLICA IDENTITY FULL there is a before image of every update; an empty one says it is not full.
             images_are_full = contract.dms_full_images and before != {}
     except RecordFault as raised:
-        return (event(op, None, {**_unknown(data, contract), **key}, (raised,)),)
-    after, faults = _image(data, key, contract, images_are_full=images_are_full)
+        return (event(op, None, {**_unknown(row, contract), **key}, (raised,)),)
+    after, faults = _image(row, key, contract, images_are_full=images_are_full)
     if old_key is None:
         return (event(op, None, after, faults),)
     return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, faults)

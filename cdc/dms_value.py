@@ -74,11 +74,15 @@ def normaliser(type_: PostgresType) -> Normaliser:
         "money": _numeric(_MONEY), "bytea": _bytes, "json": _json, "jsonb": _json, "uuid": _uuid,
         **dict.fromkeys(_RANGES, _range), **dict.fromkeys(_TEXT, _text),
     }  # fmt: skip
-    return simple.get(type_.name, _unknown)
+    return simple.get(type_.name, _as_it_is if type_.is_as_sent else _unknown)
 
 
 def _fault(what: str) -> RecordFault:
     return RecordFault("value-not-held", what)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _unknown(_value: Any) -> Any:

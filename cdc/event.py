@@ -32,7 +32,8 @@ class ChangeEvent:
     `after`; one in `doubtful` came as null, which from this producer may also mean unchanged. `committed_at` is the
     commit time at the source, aware and in UTC. `forms` tells how the values are rendered; None: as our publisher does.
     There are `faults`, one for each column, when key and position can be told but the change must not be merged, so
-    that nothing later is merged as if it had not been.
+    that nothing later is merged as if it had not been. `omits_nulls` says that a column which is missing may as well
+    be null.
     """
 
     schema: str
@@ -46,6 +47,7 @@ class ChangeEvent:
     faults: tuple[RecordFault, ...] = ()
     forms: Forms | None = None
     doubtful: frozenset[str] = frozenset()
+    omits_nulls: bool = False
 
     @property
     def fault(self) -> RecordFault | None:

@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 _CONFLICT_TRIES_MAX = 5
 
 
+class OtherContent(FatalFault):
+    """An object that must never change is there with other content; nothing was overwritten."""
+
+
 class ObjectStore(Protocol):
     """Objects below one place, by path."""
 
     def put_new(self, path: str, body: bytes) -> None:
-        """Write an object that must not change; one that is there already with the same content is a success."""
+        """Write an object that must not change; one that is there already with the same content is a success.
+
+        Raises:
+            OtherContent: when it is there with other content.
+        """
 
     def put_if_absent(self, path: str, body: bytes) -> bool:
         """Write an object unless there is one already, whatever that holds; whether it was written."""
@@ -48,7 +56,7 @@ class S3Objects:
     def put_new(self, path: str, body: bytes) -> None:
         """Write once. What is there already is judged by content, since our own earlier try may have landed."""
         if not self.put_if_absent(path, body) and self.get(path) != body:
-            raise FatalFault(
+            raise OtherContent(
                 "an object that must never change is there with other content",
                 where=self._name(path),
                 hint="find out who else writes below this prefix; nothing was overwritten",

@@ -41,6 +41,9 @@ _INLINE_BYTES_MAX = 24
 """Postgres moves no smaller value out of line (toast_helper.c: MAXALIGN(TOAST_POINTER_SIZE)); length word included."""
 
 
+_AS_SENT = "as sent"
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresType:
     """A type: its canonical `name`, its `arguments` (length, or precision and scale), and whether it is an array."""
@@ -53,6 +56,11 @@ class PostgresType:
     def is_text(self) -> bool:
         """Whether its values are text, so that they can be masked by token or by their last characters."""
         return self.name in _TEXT and not self.is_array
+
+    @property
+    def is_as_sent(self) -> bool:
+        """Whether nobody has stated the type, so that the lake has values as the producer sent them."""
+        return self.name == _AS_SENT
 
     @property
     def is_decimal(self) -> bool:
@@ -98,6 +106,10 @@ class PostgresType:
     def __str__(self) -> str:
         arguments = f"({','.join(map(str, self.arguments))})" if self.arguments else ""
         return f"{self.name}{arguments}{'[]' if self.is_array else ''}"
+
+
+AS_SENT = PostgresType(_AS_SENT)
+"""The type of a column that is shown though no contract names it; no contract can state it."""
 
 
 def parse_type(text: str) -> PostgresType | None:

@@ -178,7 +178,10 @@ def schema_path(stream: str, schema_id: int) -> str:
 
 
 def encode_lines(lines: list[bytes]) -> bytes:
-    """A raw object's content: gzip, with no clock in it, so that a second try gives the same bytes."""
+    """An object of lines that are all there already: gzip, with no clock in it, so that a second try writes the same.
+
+    The consumer, whose lines come one by one, has cdc.gzip_lines.
+    """
     return gzip.compress(b"\n".join(lines) + b"\n", compresslevel=6, mtime=0)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from cdc.errors import SettingsFault
 
@@ -18,15 +20,24 @@ KNOWN = frozenset({
     "CDC_DATABASE", "CDC_SLOT", "CDC_HEARTBEAT_SECONDS", "CDC_HTTP_HOST", "CDC_HTTP_PORT", "CDC_LOG_LEVEL",
 })  # fmt: skip
 """Every setting of every program; any other name that starts with `CDC_` is a typing error and refused."""
-KNOWN_PREFIXES = ("CDC_KAFKA_",)
+KAFKA_PREFIX = "CDC_KAFKA_"
+"""Settings of the Kafka client; a program that takes them has one field for all, with the alias `CDC_KAFKA_*`."""
+_KAFKA_SHAPE = "kafka://host:port[,host:port]/topic[,topic]"
+_KINESIS_SHAPE = "kinesis://stream[,stream]"
+_SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")  # Kafka's Topic.validate
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where changes are read from or put to: `kind` is `kinesis`, `streams` are the streams' names."""
+    """Where changes are read from or put to.
+
+    `kind` is `kinesis` or `kafka`, `streams` are the names of streams or topics, `servers` Kafka's as `host:port`.
+    """
 
     kind: str
     streams: tuple[str, ...]
+    servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +53,24 @@ class S3Location:
 
 
 def _source(value: object) -> Source:
-    url = urlsplit(str(value))
-    names = tuple(name for name in (url.netloc + url.path).split(",") if name)
-    if url.scheme == "kafka":
-        raise ValueError("kafka:// is not built yet; use kinesis://stream[,stream]")
-    if url.scheme != "kinesis" or not names or any("/" in name for name in names):
-        raise ValueError("must look like kinesis://stream[,stream]")
+    scheme, _, rest = str(value).partition("://")
+    if scheme == "kafka":
+        return _kafka(rest)
+    names = tuple(name for name in rest.split(",") if name)
+    if scheme != "kinesis" or not names or any("/" in name for name in names):
+        raise ValueError(f"must look like {_KINESIS_SHAPE} or {_KAFKA_SHAPE}")
     return Source("kinesis", names)
+
+
+def _kafka(rest: str) -> Source:
+    servers, slash, topics = rest.partition("/")
+    if "@" in rest:
+        raise ValueError(f"must look like {_KAFKA_SHAPE}; a user and a password are given in CDC_KAFKA_SASL_*")
+    source = Source("kafka", tuple(filter(None, topics.split(","))), tuple(filter(None, servers.split(","))))
+    well_formed = all(map(_SERVER.fullmatch, source.servers)) and all(map(_TOPIC.fullmatch, source.streams))
+    if not (slash and source.servers and source.streams and well_formed):
+        raise ValueError(f"must look like {_KAFKA_SHAPE}")
+    return source
 
 
 def _s3_location(value: object) -> S3Location:
@@ -90,7 +112,10 @@ def load(model: type[T], environ: Mapping[str, str]) -> T:
         SettingsFault: with one line for every problem; no line repeats a value, which could be a secret.
     """
     problems = [_unknown(name) for name in sorted(environ) if name.startswith("CDC_") and not _is_known(name)]
-    present = {name: value for name, value in environ.items() if name in KNOWN and value != ""}
+    present: dict[str, Any] = {name: value for name, value in environ.items() if name in KNOWN and value != ""}
+    present[f"{KAFKA_PREFIX}*"] = {
+        name: value for name, value in sorted(environ.items()) if name.startswith(KAFKA_PREFIX) and value != ""
+    }
     try:
         settings = model.model_validate(present)
     except ValidationError as error:
@@ -98,7 +123,8 @@ def load(model: type[T], environ: Mapping[str, str]) -> T:
             name = ".".join(str(part) for part in detail["loc"])
             cause = detail.get("ctx", {}).get("error")
             if isinstance(cause, ValueError) and cause.args and isinstance(cause.args[0], tuple):
-                problems.extend(f"{name}: {problem}" for problem in cause.args[0])
+                # A field that stands for several settings has problems that name each.
+                problems.extend(problem if name.endswith("*") else f"{name}: {problem}" for problem in cause.args[0])
             elif detail["type"] == "missing":
                 problems.append(f"{name}: is not set; it is {_described(model, name)}")
             else:
@@ -113,10 +139,15 @@ def describe(model: type[Settings]) -> str:
     """The settings of a program as `--help` shows them, one paragraph a setting."""
     lines = ["settings, read from the environment:"]
     for field in model.model_fields.values():
-        default = "required" if field.is_required() else f"default {field.default if field.default != '' else 'empty'}"
-        lines += [f"  {field.alias}", f"      {field.description} ({default})"]
+        lines += [f"  {field.alias}", f"      {field.description} ({_default(field)})"]
     lines.append("  AWS_*\n      region, credentials and endpoints, as boto3 reads them")
     return "\n".join(lines)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return "default none" if field.default_factory else f"default {field.default if field.default != '' else 'empty'}"
 
 
 def _described(model: type[Settings], alias: str) -> str:
@@ -124,7 +155,7 @@ def _described(model: type[Settings], alias: str) -> str:
 
 
 def _is_known(name: str) -> bool:
-    return name in KNOWN or name.startswith(KNOWN_PREFIXES)
+    return name in KNOWN or name.startswith(KAFKA_PREFIX)
 
 
 def _unknown(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import HealthCheck, settings
 from cdc.contract import TableContract, load_folder, parse_contract
 from compactor.lake.catalog import open_catalog
 from sandbox.aws import Aws
+from sandbox.kafka import Kafka
 from tests.compactor_world import CONTRACT, NAMES, World
+from tests.emulator import Services
 
 ROOT = Path(__file__).resolve().parent.parent
 # How long an example takes says how busy the machine is, not whether the code is right.
@@ -26,6 +29,20 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     with Aws.start(tmp_path_factory.mktemp("aws")) as services:
         services.create_bucket("lake")
         yield services
+
+
+@pytest.fixture(scope="session")
+def services(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """The same services and emulators of them by name; those from npm are started when first asked for."""
+    with ExitStack() as stack:
+        yield Services(stack, aws, tmp_path_factory.mktemp("emulators"))
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A Kafka broker, empty at the start; tests keep apart by their own names of topics and groups."""
+    with Kafka.start(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
 
 
 @pytest.fixture

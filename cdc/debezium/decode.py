@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import TableContract
+from cdc.contract import TableContract, under_current_names
 from cdc.debezium.avro_names import source_names
 from cdc.debezium.avro_schema import as_in_raw, connect_schema
 from cdc.debezium.flat import Stated, read_flat
@@ -71,6 +71,7 @@ class Decoder:
         self._by_modes = forms_of_modes(contract, modes)
         self._placeholders = {column.source_name: placeholders(column.type, modes) for column in contract.columns}
         self._unnamed = placeholders(None, modes)
+        self._current_names = contract.current_names
         self._key = frozenset(contract.column(name).source_name for name in contract.key)
         self._forms_of_schema = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_schema)
         self._dialect_of_avro = lru_cache(maxsize=SCHEMAS_KEPT_MAX)(self._read_avro_schema)
@@ -154,7 +155,7 @@ class Decoder:
             op = Op(stated.op)
         except ValueError:
             raise RecordFault("unknown-op", "the event has an op that is none of r, c, u, d, t") from None
-        before, after = stated.before, stated.after
+        before, after = self._renamed(stated.before), self._renamed(stated.after)
         if (before if op is Op.DELETE else after) is None and op is not Op.TRUNCATE:
             hint = "the table needs REPLICA IDENTITY DEFAULT or FULL and a primary key"
             raise RecordFault("no-row", "the event carries no row image", hint=hint)
@@ -183,6 +184,9 @@ class Decoder:
             forms=forms,
             doubtful=doubtful,
         )
+
+    def _renamed(self, row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        return under_current_names(row, self._current_names) if row and self._current_names else row
 
     def _unchanged(self, row: Mapping[str, Any]) -> Iterable[str]:
         known, unnamed = self._placeholders, self._unnamed

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cdc.contract import TableContract
+from cdc.contract import TableContract, under_current_names
 from cdc.errors import RecordFault
 from cdc.event import Op
 
@@ -40,11 +40,11 @@ def read_flat(members: Mapping[str, Any], contract: TableContract) -> Stated:
     Raises:
         RecordFault: `flattened` where it lacks op, position or commit time; `not-debezium` where it is no row at all.
     """
-    columns = {column.source_name for column in contract.columns}
+    columns = {name for column in contract.columns for name in (column.source_name, *column.former_names)}
     metadata = {name: members[name] for name in members if name.startswith(_METADATA) and name not in columns}
     row = {name: value for name, value in members.items() if name not in metadata}
     keys = {contract.column(name).source_name for name in contract.key}
-    if not metadata and not keys <= members.keys():
+    if not metadata and not keys <= under_current_names(members, contract.current_names).keys():
         raise RecordFault("not-debezium", "the payload is no Debezium change event")
     is_deleted = metadata.get("__deleted") in ("true", True)
     op: Any = Op.DELETE.value if is_deleted else metadata.get("__op")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import TableContract
+from cdc.contract import TableContract, under_current_names
 from cdc.debezium.placeholder import is_null_when_unread, may_be_null
 from cdc.form import Form, Forms, Kind
 from cdc.postgres_type import PostgresType
@@ -77,12 +77,13 @@ class SchemaField(msgspec.Struct):
 def forms_of_schema(row: Iterable[SchemaField], contract: TableContract) -> Forms:
     """The forms that an inline schema tells of the contract's columns."""
     types = {column.source_name: column.type for column in contract.columns}
+    fields = under_current_names({field.field: field for field in row if field.field}, contract.current_names)
     forms: dict[str, Form] = {}
-    for field in row:
-        if field.field is not None and field.field in types:
-            type_ = types[field.field]
+    for name, field in fields.items():
+        if name in types:
+            type_ = types[name]
             form = _by_schema(field, type_, contract.producer)
-            forms[field.field] = _judged(
+            forms[name] = _judged(
                 form, type_, _modes_shown(field, contract.producer), _stands_for_null(field, contract)
             )
     return Forms(forms)
@@ -99,9 +100,11 @@ def forms_of_modes(contract: TableContract, modes: ProducerModes) -> Forms:
 
 
 def _judged(form: Form, type_: PostgresType, modes: ProducerModes, default: Any = None) -> Form:
+    # Of a type that nobody stated, the form is all that is known.
+    is_doubtful = form.kind in {Kind.ARRAY, Kind.BITS} if type_.is_as_sent else may_be_null(type_, modes)
     return replace(
         _UNKNOWN if type_.name in _NOT_OF_DEBEZIUM else form,
-        is_null_when_unchanged=may_be_null(type_, modes),
+        is_null_when_unchanged=is_doubtful,
         is_null_when_unread=is_null_when_unread(type_),
         default=default,
     )

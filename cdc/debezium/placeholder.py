@@ -23,6 +23,8 @@ def placeholders(type_: PostgresType | None, modes: ProducerModes = UNSTATED) ->
     text = modes.placeholder
     octets = text.encode()
     in_base64 = base64.b64encode(octets).decode()
+    if type_ is not None and type_.is_as_sent:
+        type_ = None
     if type_ is None or type_.is_array:
         # Java's UUID.nameUUIDFromBytes: a version 3 uuid without a name space.
         named = uuid.UUID(bytes=hashlib.md5(octets, usedforsecurity=False).digest(), version=3)

@@ -5,29 +5,18 @@ The same records give the same bytes again: nothing here knows a clock or a work
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
-from cdc.raw import (
-    BatchRecord,
-    Evidence,
-    ObjectRef,
-    RawLine,
-    SnapshotMark,
-    batch_path,
-    encode_lines,
-    object_path,
-    padded,
-    sha256,
-)
-from cdc_consumer.avro import JsonValue, without_registry
-from cdc_consumer.kinesis import Record
-from cdc_consumer.routing import Commit, Empty, LeftOut, Route, Tables, ToQuarantine, ToTable, route
+from cdc.gzip_lines import GzipLines
+from cdc.raw import BatchRecord, Evidence, ObjectRef, SnapshotMark, batch_path, object_path, padded, sha256
+from cdc_consumer.filing import Filed, Lines
+from cdc_consumer.routing import Commit
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ENCODER = msgspec.json.Encoder()
@@ -43,32 +32,11 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
-    """A record that was read: its number, when it arrived, where it goes, and the line it becomes there, if any."""
-
-    seq: str
-    arrived_at: datetime
-    route: Route
-    line: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Closing:
     """The end of a closed shard: the last number it can have, and the shards that follow it."""
 
     ending: str | None
     children: tuple[str, ...]
-
-
-class QuarantineLine(msgspec.Struct, frozen=True):
-    """One record that could not be read: its place in the stream, why, and its payload untouched, in base64."""
-
-    shard: str
-    seq: str
-    sub: int
-    arrived_at: str
-    reason: str
-    payload: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,50 +62,77 @@ class Batch:
     left_out: Mapping[str, int]
 
 
-def file_record(
-    shard: str, record: Record, tables: Tables, from_avro: Callable[[bytes], JsonValue] = without_registry
-) -> Filed:
-    """Decide where a record goes and make the line that it becomes there; `from_avro` makes JSON of a value in Avro."""
-    destination = route(record.data, tables, from_avro)
-    line = b""
-    if isinstance(destination, ToTable):
-        body = msgspec.Raw(destination.line)
-        raw = RawLine(shard, record.seq, 0, _text(record.arrived_at), body, destination.schema_id)
-        line = _ENCODER.encode(raw)
-        destination = ToTable(destination.table, b"")  # one copy of it is enough
-    elif isinstance(destination, ToQuarantine):
-        payload = base64.b64encode(destination.payload).decode("ascii")
-        line = _ENCODER.encode(
-            QuarantineLine(shard, record.seq, 0, _text(record.arrived_at), destination.reason, payload)
-        )
-        destination = ToQuarantine(destination.reason, b"")
-    return Filed(record.seq, record.arrived_at, destination, line)
+class Read(NamedTuple):
+    """A record that was read: its number, and when it arrived."""
+
+    seq: str
+    arrived_at: datetime
 
 
-def build(place: Place, filed: Sequence[Filed], tables: Iterable[str], closing: Closing | None = None) -> Batch:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An object that grows, and the first record in it."""
+
+    first: Read
+    lines: GzipLines
+
+
+class OpenBatch:
+    """The records read since the last batch, compressed while they come; `records` are those of the stream.
+
+    `size_bytes` is that of their lines before compression.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.size_bytes = 0
+        self.last: Read | None = None
+        self.tables: dict[str, _Begun] = {}
+        self.quarantine: dict[str, _Begun] = {}
+        self.left_out = Counter[str]()
+        self.empty = 0
+        self.commit: Commit | None = None
+        self.marks: list[SnapshotMark] = []
+
+    def add(self, filed: Filed) -> None:
+        """Add the next record of the shard."""
+        self.records += 1
+        self.size_bytes += filed.size_bytes
+        self.last = Read(filed.seq, filed.arrived_at)
+        _grow(self.tables, self.last, filed.tables)
+        _grow(self.quarantine, self.last, filed.quarantine)
+        for reason, records in filed.left_out.items():
+            self.left_out[reason] += records
+        self.empty += filed.empty
+        if filed.commit is not None and (self.commit is None or filed.commit > self.commit):
+            self.commit = filed.commit
+        self.marks += [SnapshotMark(filed.seq, word) for word in filed.words]
+
+
+def _grow(begun: dict[str, _Begun], read: Read, lines_by_name: Mapping[str, Lines]) -> None:
+    for name, lines in lines_by_name.items():
+        if name not in begun:
+            begun[name] = _Begun(read, GzipLines())
+        begun[name].lines.add(lines.records, lines.body)
+
+
+def build(
+    place: Place,
+    records: OpenBatch,
+    tables: Iterable[str],
+    closing: Closing | None = None,
+    reached: str | None = None,
+) -> Batch:
     """The batch of these records, which stand in the order of the shard; none are needed to close a shard.
 
-    `tables` are all lake tables that have a contract now, with records in the batch or not.
+    `tables` are all lake tables that have a contract now, with records in the batch or not. `reached` is how far the
+    shard is read, where that is past the last record. The open batch is used up.
     """
-    upto = _upto(place, filed, closing)
+    upto = _upto(place, records, closing, reached)
     bounds = (place.stream, place.shard, int(place.after), int(upto))
-    by_table: dict[str, list[Filed]] = {}
-    by_reason: dict[str, list[Filed]] = {}
-    left_out = Counter[str]()
-    empty = 0
-    for entry in filed:
-        match entry.route:
-            case ToTable(table=table):
-                by_table.setdefault(table, []).append(entry)
-            case ToQuarantine(reason=reason):
-                by_reason.setdefault(reason, []).append(entry)
-            case LeftOut(reason=reason):
-                left_out[reason] += 1
-            case Empty():
-                empty += 1
     objects = {
-        table: (object_path(table, *bounds, entries[0].arrived_at), encode_lines([entry.line for entry in entries]))
-        for table, entries in sorted(by_table.items())
+        table: (object_path(table, *bounds, begun.first.arrived_at), begun.lines.content())
+        for table, begun in sorted(records.tables.items())
     }
     record = BatchRecord(
         stream=place.stream,
@@ -145,63 +140,64 @@ def build(place: Place, filed: Sequence[Filed], tables: Iterable[str], closing: 
         after=place.after,
         upto=upto,
         objects=tuple(
-            ObjectRef(path, table, len(by_table[table]), len(body), sha256(body))
+            ObjectRef(path, table, records.tables[table].lines.records, len(body), sha256(body))
             for table, (path, body) in objects.items()
         ),
-        quarantined=sum(map(len, by_reason.values())),
-        left_out=left_out.total(),
-        empty=empty,
-        arrived_at=filed[-1].arrived_at if filed else None,
-        evidence=_evidence(filed),
+        quarantined=sum(begun.lines.records for begun in records.quarantine.values()),
+        left_out=records.left_out.total(),
+        empty=records.empty,
+        arrived_at=records.last.arrived_at if records.last else None,
+        evidence=_evidence(records.commit),
         closed=closing is not None,
         children=tuple(sorted(closing.children)) if closing else (),
         tables=tuple(sorted(set(tables))),
-        marks=tuple(
-            SnapshotMark(entry.seq, entry.route.word)
-            for entry in filed
-            if isinstance(entry.route, LeftOut) and entry.route.word is not None
-        ),
+        marks=tuple(records.marks),
     )
     return Batch(
         record=record,
         path=batch_path(*bounds),
         body=_ENCODER.encode(record),
         objects=tuple(objects.values()),
-        quarantine=tuple(_quarantine(reason, bounds, entries) for reason, entries in sorted(by_reason.items())),
-        left_out=left_out,
+        quarantine=tuple(_quarantine(reason, bounds, begun) for reason, begun in sorted(records.quarantine.items())),
+        left_out=records.left_out,
     )
 
 
-def _upto(place: Place, filed: Sequence[Filed], closing: Closing | None) -> str:
-    if filed:
-        return filed[-1].seq
+def with_bodies(batch: Batch, bodies: Sequence[bytes]) -> Batch:
+    """The batch with these contents of its objects, which hold the same lines in other bytes."""
+    refs = tuple(
+        msgspec.structs.replace(ref, bytes=len(body), sha256=sha256(body))
+        for ref, body in zip(batch.record.objects, bodies, strict=True)
+    )
+    record = msgspec.structs.replace(batch.record, objects=refs)
+    objects = tuple((ref.path, body) for ref, body in zip(refs, bodies, strict=True))
+    return replace(batch, record=record, body=_ENCODER.encode(record), objects=objects)
+
+
+def _upto(place: Place, records: OpenBatch, closing: Closing | None, reached: str | None) -> str:
+    last = records.last.seq if records.last else place.after
+    if reached is not None and int(reached) > int(last):
+        return reached
+    if records.last:
+        return last
     ending = closing.ending if closing else None
     # A batch that ended where it began would never be new to anybody, so a closing one always moves on.
     return ending if ending is not None and int(ending) > int(place.after) else str(int(place.after) + 1)
 
 
-def _quarantine(reason: str, bounds: tuple[str, str, int, int], entries: Sequence[Filed]) -> QuarantineObject:
+def _quarantine(reason: str, bounds: tuple[str, str, int, int], begun: _Begun) -> QuarantineObject:
     stream, shard, after, upto = bounds
-    day = entries[0].arrived_at.astimezone(UTC).strftime("%Y/%m/%d")
+    day = begun.first.arrived_at.astimezone(UTC).strftime("%Y/%m/%d")
     return QuarantineObject(
         path=f"{reason}/{day}/{stream}~{shard}~{padded(after)}~{padded(upto)}.json.gz",
-        body=encode_lines([entry.line for entry in entries]),
+        body=begun.lines.content(),
         reason=reason,
-        records=len(entries),
-        seq_first=entries[0].seq,
+        records=begun.lines.records,
+        seq_first=begun.first.seq,
     )
 
 
-def _evidence(filed: Iterable[Filed]) -> Evidence | None:
-    latest: Commit | None = None
-    for entry in filed:
-        commit = entry.route.commit if isinstance(entry.route, LeftOut) else None
-        if commit is not None and (latest is None or commit > latest):
-            latest = commit
-    if latest is None:
+def _evidence(commit: Commit | None) -> Evidence | None:
+    if commit is None:
         return None
-    return Evidence(_EPOCH + timedelta(microseconds=latest.committed_us), latest.lsn)
-
-
-def _text(arrived_at: datetime) -> str:
-    return arrived_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Evidence(_EPOCH + timedelta(microseconds=commit.committed_us), commit.lsn)

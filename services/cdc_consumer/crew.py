@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from cdc.errors import LeaseLost, TransientFault
 from cdc.telemetry import get_log
 from cdc_consumer import metrics
 from cdc_consumer.halt import Halt
-from cdc_consumer.held_lease import HeldLease
-from cdc_consumer.kinesis import Stream
-from cdc_consumer.lease_table import LeaseTable
+from cdc_consumer.held_lease import HeldLease, LeaseStore
+from cdc_consumer.lease import Lease
 from cdc_consumer.outlook import Taken
-from cdc_consumer.shard import Outcome, ShardReader, Tools
+from cdc_consumer.shard import Outcome, ShardReader
+from cdc_consumer.stream import Stream
+from cdc_consumer.tools import Tools
 
 STOP_SECONDS = 8.0
 """How long what was read may take to become durable after SIGTERM; what does not is read again by the next worker."""
@@ -44,7 +45,7 @@ class _Farewell:
 class Crew:
     """Starts a thread for each shard taken, and learns how it ended."""
 
-    def __init__(self, table: LeaseTable, tools: Tools, *, until_caught_up: bool) -> None:
+    def __init__(self, table: LeaseStore, tools: Tools, *, until_caught_up: bool) -> None:
         self._table = table
         self._tools = tools
         self._until_caught_up = until_caught_up
@@ -76,11 +77,12 @@ class Crew:
         metrics.LEASES_HELD.set(len(self._members))
         thread.start()
 
-    def heed(self, streams: Iterable[Stream]) -> None:
-        """Tell the threads how long their streams keep records now; it may have been shortened since they began."""
+    def heed(self, streams: Iterable[Stream], leases: Mapping[str, Lease]) -> None:
+        """Tell the threads what was seen: who lost its lease, and how long the streams keep records now."""
         retentions = {stream.identity: stream.retention for stream in streams}
-        for member in self._members.values():
+        for key, member in self._members.items():
             member.reader.retention = retentions[member.stream]
+            member.lease.heed(leases.get(key))
 
     def reap(self) -> bool:
         """Forget the threads that ended; returns whether any did so that others may be taken now.
@@ -104,13 +106,30 @@ class Crew:
 
     def end(self) -> None:
         """Ask all threads to write what they have, and wait until they did or the time is over."""
-        for member in self._members.values():
-            member.halt.ask(STOP_SECONDS)
+        self.ask(self.keys)
         deadline = self._tools.clock.monotonic() + STOP_SECONDS + RELEASE_SECONDS
         for key, member in self._members.items():
             member.thread.join(max(0.0, deadline - self._tools.clock.monotonic()))
             if member.thread.is_alive():
                 _log.warning("a shard is left before all was written; the next worker reads it again", lease=key)
+
+    def ask(self, keys: Collection[str]) -> None:
+        """Ask the threads of some shards to write what they have and to end."""
+        for member in self._of(keys):
+            member.halt.ask(STOP_SECONDS)
+
+    def have_left(self, keys: Collection[str]) -> bool:
+        """Whether no thread reads any of these shards now."""
+        return not any(member.thread.is_alive() for member in self._of(keys))
+
+    def drop(self, keys: Collection[str]) -> None:
+        """Tell the threads of some shards that another worker reads these now; what they have in flight is dropped."""
+        for member in self._of(keys):
+            if member.thread.is_alive():
+                member.halt.lose()
+
+    def _of(self, keys: Collection[str]) -> list[_Member]:
+        return [member for key, member in list(self._members.items()) if key in keys]
 
     def _live(self, key: str, reader: ShardReader, held: HeldLease, halt: Halt) -> None:
         """A thread's whole life. Whatever ends it, the lease is given back, so that the shard is read on elsewhere."""
@@ -125,6 +144,7 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - the lease expires by itself
             fault = fault or error
         if halt.lost:
+            metrics.LEASES_LOST.inc()
             _log.info("lease lost", lease=key)
         elif isinstance(fault, TransientFault):
             _log.warning("lease left before all was written", lease=key, what=fault.what, where=fault.where)

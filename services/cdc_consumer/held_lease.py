@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from cdc.errors import CdcError, LeaseLost, TransientFault
 from cdc.telemetry import get_log
@@ -15,23 +16,30 @@ from cdc_consumer.backoff import FaultReport
 from cdc_consumer.clock import Clock
 from cdc_consumer.halt import Halt
 from cdc_consumer.lease import Lease, checkpointed, ended, released, renewed
-from cdc_consumer.lease_table import LeaseTable
 
 _log = get_log(__name__)
-RENEWALS_PER_LEASE = 3
-"""As the Kinesis Client Library: a lease is renewed three times before it would expire."""
+RENEWALS_PER_LEASE = 4
+"""How often in a lease's time it is seen to that it was written to; so it never stands still for more than a half."""
+
+
+class LeaseStore(Protocol):
+    """Where leases are kept, as far as one in our hands needs it."""
+
+    def replace(self, old: Lease, new: Lease) -> Lease | None:
+        """Change a lease if it still is what it was; returns what is stored now, None where that is nothing of ours."""
 
 
 class HeldLease:
     """One lease that we took. Its steps never overlap, since each is conditional on what the one before wrote."""
 
-    def __init__(self, table: LeaseTable, lease: Lease, halt: Halt) -> None:
+    def __init__(self, table: LeaseStore, lease: Lease, halt: Halt) -> None:
         self._table = table
         self._lease = lease
         self._owner = lease.owner
         self._halt = halt
         self._lock = threading.Lock()
         self._released = False
+        self._counter_seen = lease.counter
 
     @property
     def lease(self) -> Lease:
@@ -39,16 +47,24 @@ class HeldLease:
         return self._lease
 
     def renew(self) -> None:
-        """Give a sign of life, unless another step is on its way, which is one as well.
+        """Give a sign of life, unless another step is on its way or came since the last time, which is one as well.
 
         Raises:
             LeaseLost: when another worker took the shard over; the shard's thread is told as well.
         """
         if self._lock.acquire(blocking=False):
             try:
-                self._write(renewed)
+                self._halt.check()
+                if self._lease.counter == self._counter_seen:
+                    self._write(renewed)
+                self._counter_seen = self._lease.counter
             finally:
                 self._lock.release()
+
+    def heed(self, listed: Lease | None) -> None:
+        """Learn from a listing of the table that another worker took the lease, sooner than by the next write."""
+        if listed is not None and listed.counter > self._lease.counter and listed.owner not in {None, self._owner}:
+            self._halt.lose()
 
     def checkpoint(self, sequence_number: str, arrived_at: datetime) -> None:
         """Note that everything up to a sequence number is durable, if the lease is still ours.

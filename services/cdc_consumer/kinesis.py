@@ -7,77 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING
 
-from cdc.errors import CdcError
 from cdc_consumer.aws_fault import AwsError, aws_fault, error_code
+from cdc_consumer.stream import IteratorExpired, Record, Reply, Shard, ShardGone, Stream
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_kinesis.type_defs import ShardTypeDef
 
-
-class IteratorExpired(CdcError):
-    """A shard iterator is older than 5 minutes; a new one after the last sequence number read goes on."""
-
-
-class ShardGone(CdcError):
-    """The stream knows the shard no more: it was closed and all it held is past retention, or the stream is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A stream: `identity` carries its creation time, so that a recreated stream is another one in raw."""
-
-    name: str
-    identity: str
-    retention: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A shard as the stream lists it; `ending` is its last possible sequence number once it is closed."""
-
-    id: str
-    parents: tuple[str, ...] = ()
-    ending: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record of a shard: its sequence number as given, when it arrived (UTC), and its data."""
-
-    seq: str
-    arrived_at: datetime
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Some records, in order, and how to go on: without `iterator` the shard is closed and read to its end."""
-
-    records: tuple[Record, ...]
-    iterator: str | None
-    behind_milliseconds: int
-    children: tuple[str, ...] = ()
-
-
-class Streams(Protocol):
-    """What the consumer asks of a stream service."""
-
-    def describe(self, name: str) -> Stream:
-        """A stream by name."""
-
-    def shards(self, stream: Stream) -> tuple[Shard, ...]:
-        """Every shard that the stream still has records of, closed ones included."""
-
-    def iterator(self, stream: Stream, shard: str, after: str | None) -> str:
-        """An iterator past a sequence number, or (None) at the oldest record retained."""
-
-    def records(self, stream: Stream, shard: str, iterator: str) -> Reply:
-        """The next records."""
+PAGE_RECORDS_MAX = 10_000
+"""The most that one call may ask for (AWS API model)."""
 
 
 class KinesisStreams:
@@ -131,7 +72,7 @@ class KinesisStreams:
     def records(self, stream: Stream, shard: str, iterator: str) -> Reply:
         """At most 10,000 records or 10 MiB; an empty reply is not the end."""
         with _faults("get records", f"{stream.name}/{shard}", shard_gone=True):
-            answer = self._client.get_records(ShardIterator=iterator)
+            answer = self._client.get_records(ShardIterator=iterator, Limit=PAGE_RECORDS_MAX)
         return Reply(
             records=tuple(
                 Record(
@@ -153,6 +94,7 @@ def _shard(shard: ShardTypeDef) -> Shard:
         id=shard["ShardId"],
         parents=tuple(parent for parent in parents if parent),
         ending=shard["SequenceNumberRange"].get("EndingSequenceNumber"),
+        hash_keys=(int(shard["HashKeyRange"]["StartingHashKey"]), int(shard["HashKeyRange"]["EndingHashKey"])),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cdc_consumer.kinesis import Shard
+from cdc_consumer.stream import Shard
 
 TRIM_HORIZON = "TRIM_HORIZON"
 """The checkpoint of a shard of which nothing was written yet."""
@@ -78,30 +78,29 @@ class Sighting:
     since: float
 
 
-def watch(seen: Mapping[str, Sighting], leases: Iterable[Lease], now: float) -> dict[str, Sighting]:
-    """What was seen of the leases, brought up to date with what they are now."""
+def watch(
+    seen: Mapping[str, Sighting], leases: Iterable[Lease], now: float, blind_seconds: float = 0.0
+) -> dict[str, Sighting]:
+    """What was seen of the leases, brought up to date with what they are now.
+
+    `blind_seconds` is for how long the table could not be read before: perhaps its owners could not write to it either,
+    so that a counter is not taken to have stood still in that time.
+    """
     return {
-        lease.key: known
+        lease.key: Sighting(lease.counter, min(now, known.since + blind_seconds))
         if (known := seen.get(lease.key)) is not None and known.counter == lease.counter
         else Sighting(lease.counter, now)
         for lease in leases
     }
 
 
-def is_free(lease: Lease, sighting: Sighting, worker: str, now: float, lease_seconds: float) -> bool:
-    """Whether a lease that we do not hold may be taken: it is nobody's, or its owner gave no sign of life for too long.
-
-    A lease in our own name that we do not hold is one whose taking looked like a failure and was none.
-    """
-    if lease.checkpoint == SHARD_END:
-        return False
-    return lease.owner in {None, worker} or now - sighting.since >= lease_seconds
-
-
 def parents_ended(shard: Shard, listed: Collection[str], leases: Mapping[str, Lease], stream_identity: str) -> bool:
-    """Whether a shard may be read at all: every parent that the stream still lists is written to its end.
+    """Whether a shard may be read at all: every parent that is still listed or has a lease is written to its end.
 
-    Records of a key move from parent to child when a stream is resharded (AWS docs: "After a resharding").
+    Records of a key move from parent to child when a stream is resharded (AWS docs: "After a resharding"). A parent
+    that is neither listed nor leased is past the stream's retention, and was written to its end or never seen.
     """
-    keys = [lease_key(stream_identity, parent) for parent in shard.parents if parent in listed]
-    return all(key in leases and leases[key].checkpoint == SHARD_END for key in keys)
+    parents = {lease_key(stream_identity, parent): parent in listed for parent in shard.parents}
+    return all(
+        leases[key].checkpoint == SHARD_END if key in leases else not is_listed for key, is_listed in parents.items()
+    )

@@ -37,9 +37,19 @@ class LeaseTable(Protocol):
     def replace(self, old: Lease, new: Lease) -> Lease | None:
         """Change a lease if it still is what it was; returns what is stored now: `new`, or what another wrote."""
 
+    def delete(self, lease: Lease) -> None:
+        """Remove a lease if it still is what it was."""
+
 
 class DynamoLeaseTable:
-    """The lease table in DynamoDB."""
+    """The lease table in DynamoDB.
+
+    What it costs: a worker scans the table each 5 s, 17,280 times a day, for one read unit (of 4 KB) for each dozen of
+    leases; a shard is written to at each checkpoint, or each 15 s or less when nothing arrives, one write unit each,
+    11,520 a day. Two workers over four shards: 35,000 reads and 46,000 writes a day, which at 0.125 and 0.625 dollars a
+    million are 3.3 cents a day, one dollar a month. Leases of shards that the stream dropped are removed, since each
+    scan would pay for them.
+    """
 
     def __init__(self, client: DynamoDBClient, name: str) -> None:
         self._client = client
@@ -101,6 +111,20 @@ class DynamoLeaseTable:
                 answer = self._client.get_item(TableName=self._name, Key={_KEY: {"S": old.key}}, ConsistentRead=True)
                 return _lease(answer["Item"]) if "Item" in answer else None
         return new
+
+    def delete(self, lease: Lease) -> None:
+        """Conditional on the counter: what anybody wrote since then stays."""
+        with self._faults("remove a lease"):
+            try:
+                self._client.delete_item(
+                    TableName=self._name,
+                    Key={_KEY: {"S": lease.key}},
+                    ConditionExpression="#counter = :counter",
+                    ExpressionAttributeNames={"#counter": "leaseCounter"},
+                    ExpressionAttributeValues={":counter": {"N": str(lease.counter)}},
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return
 
     @contextmanager
     def _faults(self, verb: str) -> Iterator[None]:

@@ -11,7 +11,7 @@ import base64
 import binascii
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -25,12 +25,14 @@ from cdc_consumer.avro import JsonValue, is_avro, without_registry
 
 DEPTH_MAX = 128
 """Deeper JSON is refused here, since parsers further on would give up at a depth that depends on who calls them."""
+_OPENING, _CLOSING = b"{}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MICROSECONDS_MAX = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LSN_MAX = 2**63 - 1
 # A string that never ends is taken to the end at once, else each escaped quote in it would be tried anew.
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
+_NEITHER_OPEN_NOR_END = bytes(set(range(256)) - set(b"[{\r\n"))
 _OPS_MESSAGE = "m"
 _DMS_OWN_TABLES = "awsdms_"
 """DMS keeps its exceptions, heartbeats and captured DDL in tables of these names, at the source or the target."""
@@ -83,7 +85,7 @@ Route = ToTable | ToQuarantine | LeftOut | Empty
 Tables = Mapping[tuple[str, str], str]
 
 
-class _Source(msgspec.Struct):
+class _Source(msgspec.Struct, gc=False):
     schema: str | None = None
     table: str | None = None
     lsn: int | None = None
@@ -91,18 +93,18 @@ class _Source(msgspec.Struct):
     ts_ms: int | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     prefix: str | None = None
     content: str | None = None
 
 
-class _DmsMetadata(msgspec.Struct, rename="kebab"):
+class _DmsMetadata(msgspec.Struct, rename="kebab", gc=False):
     schema_name: str | None = None
     table_name: str | None = None
     record_type: str | None = None
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     op: str | None = None
     source: _Source | None = None
     message: _Message | None = None
@@ -191,6 +193,37 @@ def route(data: bytes, tables: Tables, from_avro: Callable[[bytes], JsonValue] =
     return replace(target, schema_id=value.schema_id) if isinstance(target, ToTable) else target
 
 
+def route_together(payloads: Sequence[bytes], tables: Tables) -> list[str | None] | None:
+    """For each payload the lake table where `route` would send it, untouched; None for one that has to ask `route`.
+
+    None altogether when one of them is in the way of looking at all together.
+    """
+    block = b"\n".join(payloads)
+    opens = block.translate(None, _NEITHER_OPEN_NOR_END)
+    rows = opens.split(b"\n")
+    if len(rows) != len(payloads) or b"\r" in opens or max(map(len, rows)) > DEPTH_MAX:
+        return None
+    # One JSON value a line is proven by three things together: every line begins with { and ends with }, so that no
+    # value goes on in the next line, since } and { never meet inside of one; no line is empty; and there are as many
+    # values as lines.
+    if not all(payload and payload[0] == _OPENING and payload[-1] == _CLOSING for payload in payloads):
+        return None
+    try:
+        if not block.isascii():
+            block.decode("utf-8")
+        envelopes = _ENVELOPE.decode_lines(block)
+    except _UNREADABLE:
+        return None
+    if len(envelopes) != len(payloads):
+        return None
+    return [
+        tables.get((source.schema, source.table))
+        if (source := envelope.source) is not None and envelope.op != _OPS_MESSAGE and source.table and source.schema
+        else None
+        for envelope in envelopes
+    ]
+
+
 def _route(data: bytes, tables: Tables) -> Route:
     line = one_line(data)  # first, so that bytes of another encoding are called what they are
     envelope = _decode(data)
@@ -212,7 +245,7 @@ def _route(data: bytes, tables: Tables) -> Route:
 
 def _decode(data: bytes) -> _Envelope | None:
     """The envelope; None where the payload is JSON but no envelope, as of a flattened row with a column `source`."""
-    if data.count(b"{") + data.count(b"[") > DEPTH_MAX and _depth(data) > DEPTH_MAX:
+    if len(data.translate(None, _NEITHER_OPEN_NOR_END)) > DEPTH_MAX and _depth(data) > DEPTH_MAX:
         raise RecordFault("too-deep", f"the payload is nested deeper than {DEPTH_MAX}")
     try:
         return _ENVELOPE.decode(data)

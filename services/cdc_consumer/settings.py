@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from cdc.contract import ContractsSetting
 from cdc.raw import OBJECT_BYTES_MAX
-from cdc.settings import S3Setting, Settings, SourceSetting
+from cdc.settings import KAFKA_PREFIX, S3Setting, Settings, SourceSetting
+from cdc_consumer.kafka.properties import ClientProperties, KafkaSetting
 
 MIB = 1024 * 1024
 
@@ -53,7 +54,15 @@ RegistrySetting = Annotated[RegistryLocation | None, BeforeValidator(_registry)]
 class ConsumerSettings(Settings):
     """Where changes come from, where they go, and when a micro-batch is written."""
 
-    source: SourceSetting = Field(alias="CDC_SOURCE", description="the streams to read: kinesis://stream[,stream]")
+    source: SourceSetting = Field(
+        alias="CDC_SOURCE",
+        description="the streams to read: kinesis://stream[,stream] or kafka://host:port[,host:port]/topic[,topic]",
+    )
+    kafka: KafkaSetting = Field(
+        default_factory=ClientProperties,
+        alias=f"{KAFKA_PREFIX}*",
+        description="of the Kafka client: CDC_KAFKA_SECURITY_PROTOCOL is security.protocol, and so on (docs/kafka.md)",
+    )
     tables: ContractsSetting = Field(alias="CDC_TABLES", description="the folder of table contracts (*.odcs.yaml)")
     raw: S3Setting = Field(alias="CDC_RAW", description="where raw objects are written: s3://bucket/prefix")
     quarantine: S3Setting = Field(
@@ -62,7 +71,7 @@ class ConsumerSettings(Settings):
     leases: str = Field(
         alias="CDC_LEASES",
         pattern=r"^[a-zA-Z0-9_.-]{3,255}$",  # AWS API model of DynamoDB: TableName
-        description="the DynamoDB table of leases and checkpoints; it is made when it is missing",
+        description="the DynamoDB table of leases and checkpoints, made when missing; for Kafka the consumer group",
     )
     schema_registry: RegistrySetting = Field(
         default=None,

@@ -6,16 +6,20 @@ A crash anywhere in between leaves objects that no batch record names, which nob
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
-from cdc.objects import ObjectStore
+from cdc.gzip_lines import same_lines
+from cdc.objects import ObjectStore, OtherContent
 from cdc.raw import Tip, tip_path
 from cdc.telemetry import get_log
 from cdc_consumer.backoff import FaultReport, persist
-from cdc_consumer.batch import Batch, Place
+from cdc_consumer.batch import Batch, Place, with_bodies
 from cdc_consumer.halt import Halt
 from cdc_consumer.metrics import PUT_SECONDS
+
+T = TypeVar("T")
 
 _log = get_log(__name__)
 
@@ -32,15 +36,18 @@ class BatchWriter:
         self._chance = chance
         self._report = report
 
-    def write(self, batch: Batch) -> None:
-        """Make a batch durable.
+    def write(self, batch: Batch) -> Batch:
+        """Make a batch durable; returns it as it was written.
+
+        An object that another try wrote before us may hold the same lines in other bytes, since what a compressor makes
+        of them depends on its version and the processor. Then that object stays, and the batch record names it.
 
         Raises:
             LeaseLost: when another worker owns the shard; what was written until then is harmless.
             TransientFault: when the time to stop came before success.
         """
         for lost in batch.quarantine:
-            self._put(self._quarantine.put_new, lost.path, lost.body)
+            self._put_lines(self._quarantine, lost.path, lost.body)
             _log.warning(
                 "quarantined",
                 reason=lost.reason,
@@ -50,18 +57,37 @@ class BatchWriter:
                 seq_first=lost.seq_first,
                 path=lost.path,
             )
-        for path, body in batch.objects:
-            self._put(self._raw.put_new, path, body)
-        self._put(self._raw.put_new, batch.path, batch.body)
+        bodies = [self._put_lines(self._raw, path, body) for path, body in batch.objects]
+        if any(there is not ours for there, (_, ours) in zip(bodies, batch.objects, strict=True)):
+            batch = with_bodies(batch, bodies)
+        self._put(lambda: self._raw.put_new(batch.path, batch.body))
+        return batch
 
     def write_tip(self, place: Place, tip: Tip) -> None:
         """Note that the shard is read to its tip, and all of it durable."""
-        self._put(self._raw.put, tip_path(place.stream, place.shard), msgspec.json.encode(tip))
+        self._put(lambda: self._raw.put(tip_path(place.stream, place.shard), msgspec.json.encode(tip)))
 
-    def _put(self, put: Callable[[str, bytes], None], path: str, body: bytes) -> None:
-        def put_once() -> None:
+    def _put_lines(self, store: ObjectStore, path: str, body: bytes) -> bytes:
+        """Write an object of lines, unless it is there with the same lines; returns what is there then."""
+
+        def put() -> bytes:
+            try:
+                store.put_new(path, body)
+            except OtherContent:
+                there = store.get(path)
+                if not same_lines(there, body):
+                    raise
+                return there
+            return body
+
+        return self._put(put)
+
+    def _put(self, put: Callable[[], T]) -> T:
+        def put_once() -> T:
             self._halt.check()
-            put(path, body)
+            return put()
 
         with PUT_SECONDS.time():
-            persist("write an object", put_once, rest=self._halt.rest_writing, chance=self._chance, report=self._report)
+            return persist(
+                "write an object", put_once, rest=self._halt.rest_writing, chance=self._chance, report=self._report
+            )

@@ -24,12 +24,12 @@ from cdc.contract import (
     parse_source_table,
 )
 from cdc.errors import FatalFault, SettingsFault
+from cdc.lake_name import shown, source_table
 from cdc.program import EXIT_FATAL
 from cdc_ops.connection import WHERE, connect
 from cdc_ops.contract_text import contract_text
 from cdc_ops.draft import Draft, draft
 from cdc_ops.drift import Drift, drifts
-from cdc_ops.lake_name import shown, source_table
 from cdc_ops.live_table import NoTable, read_table
 
 SUFFIX = ".odcs.yaml"
@@ -116,19 +116,16 @@ def check(dsn: str, path: Path, out: TextIO, *, as_json: bool) -> int:
     with connect(dsn) as connection:
         for stated in loaded:
             live = read_table(connection, stated.contract.source_schema, stated.contract.source_table)
-            found.append((stated.contract, drifts(stated.contract, live, stated.left_out, stated.required)))
+            found.append((stated.contract, drifts(stated.contract, live, stated.required)))
     out.write(_as_json(found) if as_json else _as_text(found))
     return EXIT_FATAL if any(drift for _, drift in found) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """A contract, and what only --check reads of it, by the source's names: the columns that it keeps out of the lake,
-    and those of which it says that they are never null.
-    """
+    """A contract, and what only --check reads of it: the source's columns of which it says that they are never null."""
 
     contract: TableContract
-    left_out: frozenset[str]
     required: frozenset[str]
 
 
@@ -147,18 +144,10 @@ def load(path: Path) -> list[Stated]:
         except (OSError, UnicodeDecodeError) as error:
             raise ContractFault([f"{file}: cannot be read ({type(error).__name__})"]) from None
         try:
-            loaded.append(Stated(parse_contract(text), _left_out(text), _required(text)))
+            loaded.append(Stated(parse_contract(text), _required(text)))
         except ContractFault as fault:
             raise ContractFault([f"{file.name}: {problem}" for problem in fault.problems]) from None
     return loaded
-
-
-def _left_out(text: str) -> frozenset[str]:
-    properties = yaml.safe_load(text)["schema"][0].get("customProperties") or []
-    stated = next((entry.get("value") for entry in properties if entry.get("property") == "leftOut"), None) or []
-    if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
-        raise ContractFault(["custom property leftOut must be a list of the source's column names"])
-    return frozenset(stated)
 
 
 def _required(text: str) -> frozenset[str]:

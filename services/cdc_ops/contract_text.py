@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import yaml
 
-from cdc.contract import SENSITIVE, parse_contract
+from cdc.contract import SENSITIVE, VALUE_BEFORE, parse_contract
 from cdc.errors import FatalFault
+from cdc.lake_name import shown, source_table
 from cdc.postgres_type import PostgresType
 from cdc_ops.draft import Draft, DraftColumn, LeftOut
-from cdc_ops.lake_name import shown, source_table
 
 _HEADER = """\
 # The table contract of {table}, as an Open Data Contract Standard document (v3.1).
@@ -26,6 +26,7 @@ _HEADER = """\
 # mask            what the lake shows of a personal column: token (keyed HMAC-SHA256: equal values stay equal, so joins
 #                 still work), last4 (the last four characters), redact (nothing) or clear (everything, said outright);
 #                 token and last4 are for text, and a key can only be token or clear
+# valueBeforeAdded  what ADD COLUMN gave to the rows that were there, as the database still knows it; no event says it
 """
 _DOCUMENT = """\
 apiVersion: v3.1.0
@@ -115,8 +116,20 @@ def _column(draft: DraftColumn, key: Sequence[str]) -> Iterator[str]:
     elif column.type.name in {"json", "jsonb", "bytea"}:
         yield "        # holds whatever the application puts into it: look for personal data"
     yield f"        classification: {column.classification}"
+    yield from _custom_properties(draft)
+
+
+def _custom_properties(draft: DraftColumn) -> Iterator[str]:
+    column, before = draft.column, draft.live.value_before
+    custom = []
     if column.mask != "clear" or column.classification in SENSITIVE:
-        yield f"        customProperties: [{{ property: mask, value: {column.mask} }}]"
+        custom.append(f"{{ property: mask, value: {column.mask} }}")
+    if column.value_before is not None and before is not None:
+        custom.append(f"{{ property: {VALUE_BEFORE}, value: {_scalar(before)} }}")
+    elif before is not None:
+        yield "        # was added with a default that cannot be stated here; rows of before it was added have that"
+    if custom:
+        yield f"        customProperties: [{', '.join(custom)}]"
 
 
 def _left_out(columns: Sequence[LeftOut]) -> Iterator[str]:

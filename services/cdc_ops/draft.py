@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdc.contract import Column, TableContract
-from cdc.errors import FatalFault
-from cdc_ops.lake_name import lake_name, lake_names, shown
+from cdc.contract import Column, TableContract, ValueBefore, value_before
+from cdc.errors import FatalFault, RecordFault
+from cdc.lake_name import lake_name, lake_names, shown
 from cdc_ops.live_table import Identity, LiveColumn, LiveTable
 from cdc_ops.personal import propose
 
@@ -74,6 +74,7 @@ def draft(live: LiveTable, name: str | None, latency_seconds: float) -> Draft:
         key=tuple(names[column] for column in live.key),
         on_new_column="hold",
         latency_seconds_max=latency_seconds,
+        left_out=tuple(out.live.name for out in left_out),
     )
     return Draft(contract, columns, left_out, live.description, _caution(live))
 
@@ -85,6 +86,16 @@ def _caution(live: LiveTable) -> str:
         "the log does not tell which row is updated or deleted: ALTER TABLE "
         f"{live.source_name} REPLICA IDENTITY DEFAULT, or FULL if the primary key is deferrable"
     )
+
+
+def stated_before(live: LiveColumn) -> ValueBefore | None:
+    """What rows from before the column was added have; None where the catalogs do not say, or it cannot be stated."""
+    if live.type is None or live.value_before is None:
+        return None
+    try:
+        return value_before(live.type, live.value_before)
+    except RecordFault:
+        return None
 
 
 def _left_out(column: LiveColumn) -> LeftOut | None:
@@ -113,5 +124,6 @@ def _key_problems(live: LiveTable, left_out: tuple[LeftOut, ...]) -> list[str]:
 def _column(live: LiveColumn, name: str, *, is_key: bool) -> DraftColumn:
     assert live.type is not None
     proposal = propose(live.name, live.type, is_key=is_key)
-    column = Column(name, live.name, live.type, proposal.classification, proposal.mask)
+    before = stated_before(live)
+    column = Column(name, live.name, live.type, proposal.classification, proposal.mask, value_before=before)
     return DraftColumn(column, live, proposal.reason)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from cdc.contract import Column, TableContract
+from cdc.lake_name import shown, source_table
 from cdc.postgres_type import PostgresType
-from cdc_ops.lake_name import shown, source_table
 from cdc_ops.live_table import Identity, LiveColumn, LiveTable, NoTable
 
 _INTEGERS = ("smallint", "integer", "bigint")
@@ -42,11 +42,9 @@ class Drift:
         return f"{self.kind.replace('-', ' ')}{column}: {shown(says)}; {shown(self.hint)}"
 
 
-def drifts(
-    contract: TableContract, live: LiveTable | NoTable, left_out: Collection[str] = (), required: Collection[str] = ()
-) -> tuple[Drift, ...]:
-    """Every difference; `left_out` names columns of the source that the contract keeps out of the lake, `required`
-    those of which it states that they are never null.
+def drifts(contract: TableContract, live: LiveTable | NoTable, required: Collection[str] = ()) -> tuple[Drift, ...]:
+    """Every difference, but for columns that the contract keeps out of the lake on purpose; `required` are those of
+    which it states that they are never null.
     """
     if isinstance(live, NoTable):
         meant = f"perhaps {' or '.join(live.similar)} is meant; " if live.similar else ""
@@ -57,7 +55,7 @@ def drifts(
     found = {column.name: column for column in live.columns}
     return (
         *_dropped(contract, live),
-        *(_added(column) for column in live.columns if _is_new(column, {*named, *left_out})),
+        *(_added(column) for column in live.columns if _is_new(column, {*named, *contract.left_out})),
         *(drift for name in named if name in found for drift in _of_type(named[name], found[name])),
         *(_may_be_null(found[name]) for name in named if name in required and name in found and found[name].nullable),
         *_of_key(contract, live),
@@ -119,8 +117,19 @@ def _added(column: LiveColumn) -> Drift:
     if column.type is None:
         hint = "the lake cannot hold its type: name it in the contract's custom property leftOut"
     else:
-        hint = "name it in the contract with its classification and mask, or under leftOut to keep it out of the lake"
+        hint = (
+            "name it in the contract with its classification, mask and valueBeforeAdded, what rows of before have "
+            f"({_known_before(column)}), or under leftOut to keep it out of the lake"
+        )
     return Drift("column-added", column.name, "", column.declared, hint)
+
+
+def _known_before(column: LiveColumn) -> str:
+    if column.value_before is not None:
+        return f"the catalogs say {column.value_before}"
+    if column.is_null_before:
+        return "the catalogs say null"
+    return "the catalogs do not know it: its default was not constant, or the table was written anew since"
 
 
 def _of_type(column: Column, live: LiveColumn) -> Iterator[Drift]:

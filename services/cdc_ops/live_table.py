@@ -9,8 +9,8 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from cdc.lake_name import lake_name, source_table
 from cdc.postgres_type import PostgresType, parse_type
-from cdc_ops.lake_name import lake_name, source_table
 
 _NO_TABLES = {
     "v": "a view",
@@ -66,7 +66,10 @@ WITH RECURSIVE resolved AS (
   WHERE t.typtype = 'd' OR e.typarray = t.oid
 ), base AS (SELECT DISTINCT ON (attnum) * FROM resolved ORDER BY attnum, depth DESC)
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), format_type(b.type, b.modifier), t.typname, t.typtype,
-  n.nspname, x.extname, b.arrays, a.attgenerated <> '', NOT a.attnotnull, col_description(a.attrelid, a.attnum)
+  n.nspname, x.extname, b.arrays, a.attgenerated <> '', NOT a.attnotnull, col_description(a.attrelid, a.attnum),
+  (a.attmissingval::text::text[])[1],
+  NOT a.atthasmissing AND NOT a.atthasdef AND NOT a.attnotnull
+    AND (SELECT c.relfilenode = c.oid FROM pg_class c WHERE c.oid = a.attrelid)
 FROM base b JOIN pg_attribute a ON a.attrelid = %(table)s AND a.attnum = b.attnum
 JOIN pg_type t ON t.oid = b.type JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
@@ -90,6 +93,10 @@ class LiveColumn:
     `declared` is its type as the source writes it; `type` is what a contract calls it, domains resolved and enums as
     text, and None where the lake cannot hold it. A `generated` column is not in the stream of changes. One is
     `nullable` unless a constraint of the table says otherwise.
+
+    `value_before` is what ADD COLUMN gave to rows that were there, as text; None where the catalogs do not know it.
+    `is_null_before` says that it gave them null: there is no default, and the table was never written anew, which
+    would have taken such a value from the catalogs into the rows.
     """
 
     name: str
@@ -99,6 +106,8 @@ class LiveColumn:
     is_enum: bool = False
     description: str = ""
     nullable: bool = True
+    value_before: str | None = None
+    is_null_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +173,7 @@ def _identity(found: Sequence[tuple[str, list[str]]], key: Sequence[str]) -> Ide
 
 
 def _column(name: str, declared: str, base: str, *rest: Any) -> LiveColumn:
-    type_name, kind, schema, extension, arrays, generated, nullable, description = rest
+    type_name, kind, schema, extension, arrays, generated, nullable, description, before, is_null_before = rest
     type_ = None
     if kind == "e":
         type_ = _in_lake("text", arrays)
@@ -173,7 +182,9 @@ def _column(name: str, declared: str, base: str, *rest: Any) -> LiveColumn:
     elif extension is not None:
         # An extension's type is called the same wherever it was installed; other people's types are not known by name.
         type_ = _in_lake(type_name, arrays)
-    return LiveColumn(name, declared, type_, generated, kind == "e", description or "", nullable)
+    return LiveColumn(
+        name, declared, type_, generated, kind == "e", description or "", nullable, before, is_null_before
+    )
 
 
 def _in_lake(label: str, arrays: int) -> PostgresType | None:

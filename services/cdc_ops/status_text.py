@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from cdc_ops.lake_name import shown
+from cdc.lake_name import shown
 from cdc_ops.report import Files, Finding, LeaseStatus, Merging, Pile, Report, ShardStatus, TableStatus
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")

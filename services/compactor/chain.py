@@ -138,6 +138,29 @@ def new_batches(
     return taken, any(waiting.values())
 
 
+def batches_between(store: ObjectStore, shard: Shard, after: int, upto: int) -> Iterator[Batch]:
+    """The batches of a shard that hold the records in (after, upto], to be read once more.
+
+    Raises:
+        FatalFault: when raw has not all of them any more.
+    """
+    reached = after
+    for link in new_links(store, shard, after):
+        if reached >= upto:
+            return
+        yield Batch(shard, reached, min(link.upto, upto), read_record(store, link))
+        reached = link.upto
+    if reached < upto:
+        where = raw.batch_prefix(shard.stream, shard.name)
+        raise FatalFault("raw does not reach as far as the table is merged", where=where)
+
+
+def shard_of(shard_id: str) -> Shard:
+    """The shard that a key of `cdc.offsets` names."""
+    stream, _, name = shard_id.partition("/")
+    return Shard(stream, name)
+
+
 def read_record(store: ObjectStore, link: Link) -> BatchRecord:
     """The batch record of a link.
 

@@ -14,16 +14,15 @@ from cdc.epoch import FIRST_EPOCH
 from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
-from cdc.position import Position
+from cdc.position import LSN_OF_BACKFILL, Position
 from cdc.raw import RawLine
+from compactor.columns_seen import Seen, noted, noted_all, noted_lacking
 from compactor.convert import converter
 from compactor.mask import masker
 
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
 
-NAME_BYTES_MAX = 63
-COLUMNS_MAX = 1600
 SET_ASIDE = "q"
 """The `cdc_op` of a change in history whose values could not be merged: later changes must not be filled across it."""
 DIALECTS_MAX = 64
@@ -62,7 +61,8 @@ class Change:
 
     `op` is the letter of `cdc_op`. A truncate has an empty key. `faults` are those of a change that was set aside
     though its key is known, one for each column that kept it out. `origin` is None for a change that was read back from
-    history, whose `values` are complete.
+    history, whose `values` are complete. `assumed` are columns that the event lacks, whose value is the one from before
+    they were added.
     """
 
     key: Key
@@ -73,6 +73,7 @@ class Change:
     unchanged: frozenset[str]
     origin: Origin | None = None
     faults: tuple[RecordFault, ...] = ()
+    assumed: frozenset[str] = frozenset()
 
     @property
     def fault(self) -> RecordFault | None:
@@ -106,21 +107,31 @@ class _Plan:
 
 
 class ChangeReader:
-    """Turns raw lines of one table into changes; `new_columns` collects names that the contract does not know.
+    """Turns raw lines of one table into changes; `seen` has what was seen of columns that the lake does not show.
 
-    `avro_schema` gets the schema, by stream and id, of records that came in Avro.
+    `before` has the values of columns in rows from before they were added, where that is stated. `avro_schema` gets the
+    schema, by stream and id, of records that came in Avro.
+
+    Raises:
+        FatalFault: when a contract's `valueBeforeAdded` is no value that the lake holds.
     """
 
     def __init__(
-        self, contract: TableContract, pii_key: bytes, avro_schema: Callable[[str, int], str] = no_schema
+        self,
+        contract: TableContract,
+        pii_key: bytes,
+        avro_schema: Callable[[str, int], str] = no_schema,
+        seen: Mapping[str, Seen] | None = None,
     ) -> None:
         self._contract = contract
         self._pii_key = pii_key
         self._decoder = Decoder(contract)
         self._plan = lru_cache(maxsize=DIALECTS_MAX)(self._new_plan)
         self._known = frozenset(column.source_name for column in contract.columns)
+        self._watched = frozenset(c.source_name for c in contract.columns if c.value_before is not None)
+        self.before = values_before(contract, pii_key)
+        self.seen: Mapping[str, Seen] = dict(seen or {})
         self._avro_schema = lru_cache(maxsize=DIALECTS_MAX)(avro_schema)
-        self.new_columns: set[str] = set()
 
     def read(
         self, shard: str, batch: str, lines: Iterable[RawLine], epoch: int = FIRST_EPOCH
@@ -128,13 +139,10 @@ class ChangeReader:
         """The changes of some lines of a shard's batch, all of one epoch, and the records that gave none."""
         changes: list[Change] = []
         rejected: list[Rejected] = []
-        stream = shard.partition("/")[0]
         for line in lines:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
-                schema = None if line.schema_id is None else self._avro_schema(stream, line.schema_id)
-                events = self._decoder.decode(line.event, epoch, schema)
-                changes += [self._change(event, origin) for event in events]
+                changes += [self._change(event, origin) for event in self.events(shard, line, epoch)]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
             except (TransientFault, FatalFault):
@@ -144,6 +152,12 @@ class ChangeReader:
                     Rejected(origin, RecordFault("unreadable", f"reading it raised {type(error).__name__}"))
                 )
         return changes, rejected
+
+    def events(self, shard: str, line: RawLine, epoch: int = FIRST_EPOCH) -> tuple[ChangeEvent, ...]:
+        """What a line of a shard states. Raises RecordFault when it states nothing that could be merged."""
+        stream = shard.partition("/")[0]
+        schema = None if line.schema_id is None else self._avro_schema(stream, line.schema_id)
+        return self._decoder.decode(line.event, epoch, schema)
 
     def _new_plan(self, forms: Forms | None) -> _Plan:
         columns = tuple(
@@ -157,11 +171,8 @@ class ChangeReader:
         if event.op is Op.TRUNCATE:
             return Change((), event.op.value, event.position, event.committed_at, {}, frozenset(), origin)
         plan, row = self._plan(event.forms), event.row
-        key = tuple(self._value(column, convert, row) for column, convert in plan.keys)
-        if None in key:
-            hint = "the table needs REPLICA IDENTITY DEFAULT, FULL, or an index that has the primary key"
-            raise RecordFault("no-key", "a column of the primary key is null or missing", hint=hint)
-        self._note_new(row.keys() - self._known)
+        key = self.key(event)
+        self._note(event, origin)
         values: dict[str, Any] = dict(zip(self._contract.key, key, strict=True))
         change = Change(key, event.op.value, event.position, event.committed_at, values, frozenset(), origin)
         if event.op is Op.DELETE:
@@ -169,10 +180,13 @@ class ChangeReader:
         if event.faults:
             return change.set_aside(*event.faults)
         unchanged = frozenset(column.name for column, _ in plan.columns if column.source_name in event.unchanged)
+        assumed = self._assumed(event) if self.before else frozenset[str]()
         # All columns at fault, not the first alone: mending one would else only show the next.
         faults: list[RecordFault] = []
         for column, convert in plan.columns:
-            if column.name not in unchanged:
+            if column.name in assumed:
+                values[column.name] = self.before[column.name]
+            elif column.name not in unchanged:
                 try:
                     values[column.name] = self._value(column, convert, row)
                 except RecordFault as fault:
@@ -182,13 +196,64 @@ class ChangeReader:
             for column, _ in plan.columns
             if column.source_name in event.doubtful
         ]
-        return change.set_aside(*faults) if faults else replace(change, unchanged=unchanged)
+        return change.set_aside(*faults) if faults else replace(change, unchanged=unchanged, assumed=assumed)
 
-    def _note_new(self, names: Iterable[str]) -> None:
-        for name in names:
-            # Postgres's limits for names and columns: what is no name of a column must not come into the log.
-            if len(name.encode()) <= NAME_BYTES_MAX and len(self.new_columns) < COLUMNS_MAX:
-                self.new_columns.add(name)
+    def note_plain(self, first: Position, last: Position) -> None:
+        """Note streamed rows, read elsewhere, that have just the columns shown: the positions of first and last."""
+        if self._watched:
+            self.seen = noted_all(self.seen, self._watched, first)
+        if self.seen.keys() - self._known:
+            self.seen = noted_lacking(self.seen, self.seen.keys() - self._known, last)
+
+    def key(self, event: ChangeEvent) -> Key:
+        """The key of the row that changed.
+
+        Raises:
+            RecordFault: when a column of it is missing, null, or no value that the lake holds.
+        """
+        key = tuple(self._value(column, convert, event.row) for column, convert in self._plan(event.forms).keys)
+        if None in key:
+            hint = "the table needs REPLICA IDENTITY DEFAULT, FULL, or an index that has the primary key"
+            raise RecordFault("no-key", "a column of the primary key is null or missing", hint=hint)
+        return key
+
+    def value(self, event: ChangeEvent, name: str) -> Any:
+        """The value of one column that the event carries, as the lake shows it. Raises RecordFault as `key` does."""
+        column, convert = next(pair for pair in self._plan(event.forms).columns if pair[0].name == name)
+        return self._value(column, convert, event.row)
+
+    def confirmed(self, changes: Iterable[Change]) -> list[Change]:
+        """The same changes, those set aside whose value from before was assumed though the column was there already.
+
+        To be asked when all that is merged together was read: then all is known of where a column begins.
+        """
+        return [self._confirmed(change) if change.assumed else change for change in changes]
+
+    def _confirmed(self, change: Change) -> Change:
+        wrong = next((name for name in sorted(change.assumed) if not self._is_before(name, change.position)), None)
+        return change if wrong is None else change.set_aside(_missing(wrong))
+
+    def _assumed(self, event: ChangeEvent) -> frozenset[str]:
+        """The columns that the event lacks because they were added later."""
+        return frozenset(
+            name
+            for name in self.before
+            if (source := self._contract.column(name).source_name) not in event.row
+            and source not in event.unchanged
+            and self._is_before(name, event.position)
+        )
+
+    def _is_before(self, name: str, position: Position) -> bool:
+        """Whether a change of this position comes before all that carried the column; a read has no place there."""
+        seen = self.seen.get(self._contract.column(name).source_name)
+        return seen is None or seen.first is None or position.lsn == LSN_OF_BACKFILL or position < Position(*seen.first)
+
+    def _note(self, event: ChangeEvent, origin: Origin) -> None:
+        row, known = event.row, self._known
+        if not self.seen and not self._watched and row.keys() <= known and event.unchanged <= known:
+            return
+        new = noted(self.seen, event, self._watched, known, origin.shard, origin.sequence_number)
+        self.seen = self.seen if new is None else new
 
     @staticmethod
     def _value(column: Column, convert: Callable[[Any], Any], row: Mapping[str, Any]) -> Any:
@@ -196,9 +261,36 @@ class ChangeReader:
             value = row[column.source_name]
             return None if value is None else convert(value)
         except KeyError:
-            raise RecordFault("missing-column", "the event lacks a column of the contract", where=column.name) from None
+            raise _missing(column.name) from None
         except RecordFault as fault:
             raise RecordFault(fault.reason, fault.what, where=column.name, hint=fault.hint) from None
+
+
+def _missing(column: str) -> RecordFault:
+    hint = "if it was renamed at the source, state formerNames; if it was dropped there, take it out of the contract"
+    return RecordFault("missing-column", "the event lacks a column of the contract", where=column, hint=hint)
+
+
+def values_before(contract: TableContract, pii_key: bytes) -> dict[str, Any]:
+    """What the lake shows of each column, where that is stated, in rows from before the column was added.
+
+    Raises:
+        FatalFault: when a stated value is none that the lake holds.
+    """
+    values: dict[str, Any] = {}
+    for column in contract.columns:
+        stated = column.value_before
+        if stated is None:
+            continue
+        try:
+            values[column.name] = None if stated.value is None else _lake_value(column, None, pii_key)(stated.value)
+        except RecordFault as fault:
+            raise FatalFault(
+                f"valueBeforeAdded of column {column.name} is no value that the lake holds: {fault.what}",
+                where=contract.name,
+                hint="write it as Postgres shows it, or null where rows had none",
+            ) from None
+    return values
 
 
 def _form(column: Column, forms: Forms | None) -> Form | None:
@@ -219,5 +311,6 @@ def recorded(row: Mapping[str, Any], contract: TableContract) -> Change:
         position=Position(row["cdc_epoch"], row["cdc_lsn"], row["cdc_ordinal"]),
         committed_at=row["cdc_committed_at"].astimezone(UTC),
         values={column.name: row[column.name] for column in contract.columns},
-        unchanged=frozenset(row["cdc_unchanged"] or ()),
+        # It may name columns that the lake shows no more, or not yet.
+        unchanged=frozenset(name for name in row["cdc_unchanged"] or () if contract.has(name)),
     )

@@ -18,15 +18,17 @@ from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
 from cdc.raw import schema_path
 from cdc.telemetry import get_log
+from compactor.added import new_columns, with_added
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.columns_seen import ColumnsSeen, Seen, still_watched
 from compactor.epochs import EpochKeeper, closed_children
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
 from compactor.lake.catalog import open_catalog
-from compactor.lake.commit import CommitConflict
 from compactor.lake.faults import reaching
+from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.lake.status_table import StatusTable
 from compactor.merge import Merged, fold_anew, markers
@@ -34,6 +36,7 @@ from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
 from compactor.progress import Progress, ShardEvidence, advanced, with_epochs, with_known
 from compactor.quarantine import Record, quarantine
+from compactor.refill import Refill, ready_and_waiting
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
 from compactor.statement import Statement, statement
@@ -44,6 +47,9 @@ RECORDS_MAX = 100_000
 BYTES_MAX = 64 * 1024 * 1024
 """About how many compressed bytes one merge takes."""
 BACK_OFF_SECONDS_MAX = 30.0
+ROWS_LOOKED_AT_ALWAYS = 10_000
+LOOKS_EVERY_SECONDS = 60.0
+"""How often a table with more rows is looked at for whether a waiting column can be shown."""
 
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
@@ -55,6 +61,9 @@ _VALID_THROUGH = Gauge(
 )
 _ROWS = Gauge("compactor_rows", "Rows of the table.", ["table"])
 _HELD_SHARDS = Gauge("compactor_held_shards", "Shards held back by a change that cannot be resolved yet.", ["table"])
+_WAITING_COLUMNS = Gauge(
+    "compactor_waiting_columns", "Columns that the contract names and the lake does not show yet.", ["table"]
+)
 _HELD_COLUMNS = Gauge("compactor_held_columns", "Columns that arrive but stand in no contract.", ["table"])
 
 
@@ -76,13 +85,14 @@ class TableCompactor:
         self._pair = pair
         self._raw = raw
         self._quarantine = quarantined
-        self._reader = ChangeReader(contract, pii_key, self._avro_schema)
+        self._pii_key = pii_key
         self._index = pair.empty_index()
-        plain = PlainReader(contract, pair.history.arrow_schema, pii_key)
-        self._rounds = RoundReader(contract, self._reader, plain)
-        self._keeper = EpochKeeper(contract, raw)
+        self._shown = pair.shown
+        self._reader, self._rounds = self._readers({})
         self._progress = Progress()
         self._new_columns: set[str] = set()
+        self._looks_again = 0.0
+        self._keeper = EpochKeeper(contract, raw)
         self._counted_epoch = 0
         self._is_loaded = False
 
@@ -90,9 +100,9 @@ class TableCompactor:
         """Merge some of what is new."""
         try:
             with reaching(self._contract.name), _COMMIT.labels(self._contract.name).time():
+                self._keeper.refresh()
                 if not self._is_loaded:
                     self._load()
-                self._keeper.refresh()
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
@@ -103,6 +113,8 @@ class TableCompactor:
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
                 has_moved = bool(admitted) and self._merge(admitted, known)
+                if has_moved and self._has_new_columns() and self._is_time_to_look():
+                    self._show_new_columns()
                 has_deleted = self._delete_vanished(known)
                 return Step(has_moved or has_deleted, is_behind or has_deleted)
         except CommitConflict as conflict:
@@ -117,24 +129,91 @@ class TableCompactor:
         """What can be said of the table now; None while it is not loaded."""
         if not self._is_loaded:
             return None
-        seen, properties = self._reader.new_columns, self._pair.table.properties
-        return statement(self._contract, self._progress, len(self._index), seen, properties, now)
+        properties = self._pair.table.properties
+        return statement(self._contract, self._progress, len(self._index), self._held_columns(), properties, now)
+
+    def _readers(self, seen: Mapping[str, Seen]) -> tuple[ChangeReader, RoundReader]:
+        changes = ChangeReader(self._shown, self._pii_key, self._avro_schema, seen)
+        plain = PlainReader(self._shown, self._pair.history.arrow_schema, self._pii_key)
+        return changes, RoundReader(self._shown, changes, plain)
+
+    def _held_columns(self) -> set[str]:
+        """Columns that arrive and that the contract neither names nor leaves out on purpose, by their source names."""
+        named = {source for c in self._contract.columns for source in (c.source_name, *c.former_names)}
+        named |= {*self._contract.left_out, *self._progress.columns.added}
+        return {source for source, seen in self._progress.columns.seen.items() if seen.offsets} - named
 
     def _load(self) -> None:
         self._pair.refresh()
+        self._follow_contract()
         if self._pair.is_cut_off():
             self._finish_cut_off_merge()
         self._progress = self._pair.table_progress()
         self._index = self._pair.build_index()
+        self._show_new_columns()
         self._is_loaded = True
         _LOG.info("loaded", table=self._contract.name, rows=len(self._index))
+
+    def _follow_contract(self) -> None:
+        for place, its in zip(("table", "history"), self._pair.follow_contract(), strict=True):
+            for column in its.widened:
+                _LOG.info("a column was widened", table=self._contract.name, place=place, column=column)
+            for column in its.dropped:
+                _LOG.warning(
+                    "a column was taken out of the lake, for the contract no longer names it",
+                    table=self._contract.name,
+                    place=place,
+                    column=column,
+                    hint="older snapshots and raw still have it; name it again to have it filled from raw",
+                )
+        self._shown = self._pair.shown
+
+    def _has_new_columns(self) -> bool:
+        columns = self._progress.columns
+        return bool(columns.waiting) or bool(new_columns(self._contract, columns)[0])
+
+    def _is_time_to_look(self) -> bool:
+        """Whether to look again if waiting columns can be shown: reading raw again for a large table takes its time."""
+        return len(self._index) <= ROWS_LOOKED_AT_ALWAYS or time.monotonic() >= self._looks_again
+
+    def _show_new_columns(self) -> None:
+        """Show the columns that the contract names and the lake does not have, as far as all their values are known."""
+        name, shown = self._contract.name, {column.name for column in self._shown.columns}
+        new, clashing = new_columns(self._contract, self._progress.columns)
+        added = {**self._progress.columns.added, **new}
+        wanted = with_added(self._contract, added)
+        reader = ChangeReader(wanted, self._pii_key, self._avro_schema)
+        refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows, self._keeper.epochs.of)
+        outcomes = [refill.values(column, self._progress) for column in wanted.columns if column.name not in shown]
+        ready, waiting = ready_and_waiting(outcomes)
+        names = shown | {one.column.name for one in ready}
+        seen = still_watched(self._progress.columns.seen, [c for c in wanted.columns if c.name in names], added)
+        columns = ColumnsSeen(seen, {one.column.name: one.why for one in waiting}, added)
+        progress = replace(self._progress, columns=columns)
+        if ready:
+            self._pair.show(ready, progress)
+            self._shown = self._pair.shown
+            self._index = self._pair.build_index()
+        elif progress != self._progress:
+            self._pair.commit_progress(progress)
+        self._progress = progress
+        self._reader, self._rounds = self._readers(seen)
+        self._looks_again = time.monotonic() + LOOKS_EVERY_SECONDS
+        for source in clashing:
+            hint = "its name in the lake is taken: name it in the contract with another name, or under leftOut"
+            _LOG.warning("a new column cannot be added", table=name, column=source, hint=hint)
+        for values in ready:
+            _LOG.info("a new column is shown", table=name, column=values.column.name)
+        for one in waiting:
+            _LOG.warning("a new column waits", table=name, column=one.column.name, hint=one.why)
+        _WAITING_COLUMNS.labels(name).set(len(waiting))
 
     def _finish_cut_off_merge(self) -> None:
         """History has changes that the table has not: bring their keys to what history says."""
         index, progress = self._pair.build_index(), self._pair.history_progress()
         keys = self._pair.keys_ahead()
         _LOG.info("finishing a merge that was cut off between its commits", table=self._contract.name, keys=len(keys))
-        self._commit_table(fold_anew(keys, index, self._pair, self._contract, progress.floor), None, index, progress)
+        self._commit_table(fold_anew(keys, index, self._pair, self._shown, progress.floor), None, index, progress)
 
     def _follow_epochs(self) -> bool:
         """Take account of epochs recorded since; whether there were any."""
@@ -165,7 +244,7 @@ class TableCompactor:
         if not self._has_all_reads(end):
             return False
         plain = deletes(
-            self._contract, self._pair.history.arrow_schema, self._index, self._pair.table.read, end, VANISHED_ROWS_MAX
+            self._shown, self._pair.history.arrow_schema, self._index, self._pair.table.read, end, VANISHED_ROWS_MAX
         )
         if plain is not None:
             self._pair.commit_history([], plain.history, before)
@@ -211,7 +290,8 @@ class TableCompactor:
         aside = _set_aside(merged, [record for record in done.rejected if not is_held(record.origin, holds)])
         # Quarantine before the commit: the offsets must not pass a record that is nowhere.
         quarantine(self._quarantine, self._contract.name, aside)
-        columns = {column.name for column in self._contract.columns}
+        columns = {column.name for column in self._shown.columns}
+        progress = replace(progress, columns=replace(progress.columns, seen=self._reader.seen))
         progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), columns))
         if merged.history or len(plain.history):
             self._pair.commit_history(merged.history, plain.history, progress)
@@ -263,9 +343,10 @@ class TableCompactor:
         _HELD_SHARDS.labels(name).set(len(holds))
         valid_through = self._progress.valid_through
         _VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
-        for column in sorted(self._reader.new_columns - self._new_columns):
+        held = self._held_columns()
+        for column in sorted(held - self._new_columns):
             _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")
-        self._new_columns = set(self._reader.new_columns)
+        self._new_columns = held
         _HELD_COLUMNS.labels(name).set(len(self._new_columns))
         if holds:
             _LOG.warning("held back", table=name, shards=sorted(holds), hint="a change waits for one of another shard")

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from cdc.debezium.forms import form_of_mode
 from cdc.form import Form, Kind
 from cdc.postgres_type import PostgresType
@@ -52,6 +54,8 @@ def _publishers(type_: PostgresType) -> Form:
 
 
 def _converter(type_: PostgresType, form: Form) -> Converter:
+    if type_.is_as_sent:
+        return _as_sent
     if type_.is_array:
         found = _array(type_, form)
     elif type_.name in _OWN_CONVERTERS:
@@ -71,6 +75,15 @@ def _no_null(convert: Converter, default: Any) -> Converter:
         return convert(value)
 
     return checked
+
+
+def _as_sent(value: Any) -> str:
+    """A value of a type that nobody stated: a text as it is, all else as its JSON text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and abs(value) >= _EXACT_IN_DOUBLE:
+        raise not_held("a number that has lost digits on its way, in a column whose type nobody has stated")
+    return msgspec.json.encode(value).decode()
 
 
 def _plain(type_: PostgresType, kind: Kind) -> Converter | None:

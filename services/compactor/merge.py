@@ -64,7 +64,7 @@ def merge(
     known = {_identity(change) for change in told}
     fresh = [change for change in new if _identity(change) not in known]
     corrected = late & {change.key for change in fresh}
-    anew, told = _family(corrected | _donors_in_history(fresh, lake, contract), lake, contract)
+    anew, told = family_of(corrected | _donors_in_history(fresh, lake, contract), lake, contract)
     # What comes late for a key may change what another key took over from it.
     touched = {change.key for change in fresh} | (anew if corrected else set())
     outcome = fold([*fresh, *told], _bases(fresh, anew, index, lake), floor, continued)
@@ -73,7 +73,7 @@ def merge(
 
 def fold_anew(keys: set[Key], index: RowIndex, lake: Lake, contract: TableContract, floor: Position | None) -> Merged:
     """The state of some keys from their history alone, as after a crash between the commits of history and table."""
-    anew, told = _family(keys, lake, contract)
+    anew, told = family_of(keys, lake, contract)
     outcome = fold(told, {}, floor)
     return _planned(outcome, anew, anew, index, None, 0)
 
@@ -119,14 +119,14 @@ def _donors_in_history(changes: list[Change], lake: Lake, contract: TableContrac
     return {change.key for change in deletes if change.position in missing}
 
 
-def _family(keys: set[Key], lake: Lake, contract: TableContract) -> tuple[set[Key], list[Change]]:
+def family_of(keys: set[Key], lake: Lake, contract: TableContract) -> tuple[set[Key], list[Change]]:
     """Keys with all keys that they took values from or gave values to by key changes, and all their changes."""
-    family: set[Key] = set()
+    members: set[Key] = set()
     told: list[Change] = []
     looked_up: set[Position] = set()
-    while keys - family:
-        told += _from_history(keys - family, lake, contract)
-        family |= keys
+    while keys - members:
+        told += _from_history(keys - members, lake, contract)
+        members |= keys
         moves = {change.position for change in told if change.op == DELETE} | _moves(told)
         unseen = moves - looked_up
         looked_up |= moves
@@ -135,7 +135,7 @@ def _family(keys: set[Key], lake: Lake, contract: TableContract) -> tuple[set[Ke
             there = [change for change in (recorded(row, contract) for row in rows) if change.position in unseen]
             moved = _moves(there)
             keys = keys | {change.key for change in there if change.position in moved}
-    return family, told
+    return members, told
 
 
 def _from_history(keys: set[Key], lake: Lake, contract: TableContract) -> list[Change]:

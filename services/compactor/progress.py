@@ -13,6 +13,7 @@ from cdc.epoch import FIRST_EPOCH, Epochs
 from cdc.errors import FatalFault
 from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.chain import Batch
+from compactor.columns_seen import COLUMNS_SEEN, ColumnsSeen, encode_columns, parse_columns
 from compactor.counts import Counts, parse_counts
 
 OFFSETS, EVIDENCE, FLOOR = "cdc.offsets", "cdc.evidence", "cdc.truncated-below"
@@ -49,6 +50,7 @@ class Progress:
 
     `stated` is the most that was ever proven: it stays true when a shard appears that proves nothing yet. `counts` are
     of what was set aside up to the offsets. `holds` are the sequence numbers before which shards are held back.
+    `columns` is what was seen of columns that the lake does not show.
 
     `epoch` is the newest epoch that the offsets take account of, `snapshot_epoch` the newest of these that a snapshot
     began. While that is not known to be complete, nothing more is proven. `waits` are the sequence numbers, by shard,
@@ -61,6 +63,7 @@ class Progress:
     stated: ShardEvidence = field(default_factory=ShardEvidence)
     counts: Counts = field(default_factory=Counts)
     holds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    columns: ColumnsSeen = field(default_factory=ColumnsSeen)
     epoch: int = FIRST_EPOCH
     snapshot_epoch: int = FIRST_EPOCH
     waits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -96,6 +99,7 @@ class Progress:
             EVIDENCE: msgspec.json.encode(dict(self.evidence), order="sorted"),
             VALID_THROUGH: valid_through.isoformat().encode() if valid_through else b"",
             SOURCE_LSN: str(self.proven.lsn).encode() if valid_through else b"",
+            COLUMNS_SEEN: encode_columns(self.columns),
             EPOCH: str(self.epoch).encode(),
             SNAPSHOT_EPOCH: str(self.snapshot_epoch).encode(),
             WAITS: _encode_numbers(self.waits),
@@ -133,6 +137,7 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
             epoch=int(properties.get(EPOCH) or FIRST_EPOCH),
             snapshot_epoch=int(properties.get(SNAPSHOT_EPOCH) or FIRST_EPOCH),
             waits=_decode_numbers(properties.get(WAITS)),
+            columns=parse_columns(properties),
         )
     except (msgspec.DecodeError, ValueError, TypeError):
         raise FatalFault(

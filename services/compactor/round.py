@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from cdc.contract import TableContract
-from cdc.position import Position
+from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.change import Change, ChangeReader, Rejected
-from compactor.fold import TRUNCATE, UPDATE
+from compactor.fold import DELETE, TRUNCATE, UPDATE
 from compactor.holds import resolve
 from compactor.index import Fingerprints, RowIndex
 from compactor.merge import Lake, Merged, merge
@@ -54,11 +55,19 @@ class RoundReader:
         the epochs before which nothing was lost.
         """
         plain, others = self._plain.read(lines)
+        # They carry all columns that are shown and no others, which must be known before the others are read.
+        lsns, ops = plain.rows["cdc_lsn"], plain.rows["cdc_op"]
+        carrying = pc.and_(pc.greater(lsns, LSN_OF_BACKFILL), pc.not_equal(ops, DELETE))
+        for epoch in pc.unique(plain.rows["cdc_epoch"]).to_pylist():
+            span = pc.min_max(pc.filter(lsns, pc.and_(carrying, pc.equal(plain.rows["cdc_epoch"], epoch)))).as_py()
+            if span["min"] is not None:
+                self._changes.note_plain(Position(epoch, span["min"]), Position(epoch, span["max"]))
         changes, rejected = self._one_by_one(lines, others)
         while True:
             prints = index.prints_of([plain.rows[name] for name in self._contract.key])
             moved = _not_plain(plain, prints, changes, index, floor)
             if not moved.any():
+                changes = self._changes.confirmed(changes)
                 resolved = resolve(
                     changes, lambda some: merge(some, index, lake, self._contract, floor, continued), evidence
                 )

@@ -39,14 +39,6 @@ class CompactorSettings(Settings):
         description="how often is committed; unset: half of the freshness that the strictest contract promises",
     )
 
-    @field_validator("tables")
-    @classmethod
-    def _only_what_is_built(cls, tables: tuple[TableContract, ...]) -> tuple[TableContract, ...]:
-        adding = [table.name for table in tables if table.on_new_column != "hold"]
-        if adding:
-            raise ValueError(tuple(f"{name}: onNewColumn add is not built yet; use hold" for name in adding))
-        return tables
-
     @field_validator("pii_key")
     @classmethod
     def _key_where_tokens_need_it(cls, pii_key: SecretStr, info: ValidationInfo) -> SecretStr:

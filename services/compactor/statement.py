@@ -75,7 +75,9 @@ def held_columns(properties: Mapping[str, str], contract: TableContract) -> tupl
     seen = _decoded(properties.get(_COLUMNS_SEEN))
     followed = seen.get("seen") if isinstance(seen, dict) else None
     names = {*(stated or ()), *(followed if isinstance(followed, dict) else ())}
-    return tuple(sorted(names - {column.source_name for column in contract.columns}))
+    added = seen.get("added") if isinstance(seen, dict) else None
+    named = {*contract.current_names, *contract.left_out, *(added if isinstance(added, dict) else ())}
+    return tuple(sorted(names - named - {column.source_name for column in contract.columns}))
 
 
 def _decoded(text: str | None) -> dict[str, Any] | list[Any] | None:

@@ -12,7 +12,7 @@ from pyiceberg.catalog import Catalog
 
 from cdc.contract import parse_contract
 from compactor.lake.catalog import open_catalog
-from compactor.lake.commit import CommitConflict
+from compactor.lake.landing import CommitConflict
 from compactor.lake.status_table import KEPT, StatusTable
 from compactor.progress import Progress
 from compactor.statement import Statement, statement

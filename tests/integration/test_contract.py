@@ -17,6 +17,7 @@ from psycopg import sql
 
 from cdc.contract import TableContract, parse_contract
 from cdc_ops.cli import main
+from compactor.change import values_before
 from sandbox.postgres import Postgres
 from sandbox.usuarios import CREATE_TABLE
 from tests.conftest import ROOT
@@ -150,6 +151,47 @@ def test_a_strange_table_gets_a_contract_that_has_no_drift(operator: Operator, t
     assert "description: 'Tabela: \"tudo\" # 1'" in text
     assert "enum public.humor;" in text
     assert operator.contract("--check", str(file)).code == 0
+
+
+def test_what_add_column_gave_to_old_rows_is_taken_from_the_catalogs(operator: Operator) -> None:
+    operator.sql(
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); "
+        "ALTER TABLE t ADD texto text DEFAULT 'é: \"sim\"', ADD n numeric(8,2) DEFAULT 1.5, ADD b bool DEFAULT true, "
+        "ADD quando timestamptz DEFAULT '2024-02-29 12:00+00', ADD lista int[] DEFAULT '{1,NULL,3}', ADD nada text, "
+        "ADD sorte float DEFAULT random(), ADD dia date DEFAULT '2024-02-29', ADD hora timetz DEFAULT '12:00+01'"
+    )
+    contract = operator.contract("--table", "public.t").contract
+    known = {c.name: c.value_before.value for c in contract.columns if c.value_before is not None}
+    # A volatile default wrote the table anew, after which the catalogs know no value from before any more.
+    assert known == {}
+    operator.sql("DROP TABLE t")
+    operator.sql(
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); "
+        "ALTER TABLE t ADD texto text DEFAULT 'é: \"sim\"', ADD n numeric(8,2) DEFAULT 1.5, ADD b bool DEFAULT true, "
+        "ADD quando timestamptz DEFAULT '2024-02-29 12:00+00', ADD lista int[] DEFAULT '{1,NULL,3}', ADD nada text, "
+        "ADD dia date DEFAULT '2024-02-29', ADD hora timetz DEFAULT '12:00+01'"
+    )
+    answer = operator.contract("--table", "public.t")
+    columns = {c.name: c for c in answer.contract.columns}
+    shown = values_before(answer.contract, b"")
+    assert {name: str(value) for name, value in shown.items()} == {
+        "texto": 'é: "sim"', "n": "1.50", "b": "True", "quando": "2024-02-29 12:00:00+00:00", "lista": "[1, None, 3]",
+        "dia": "2024-02-29",
+    }  # fmt: skip
+    assert columns["hora"].value_before is None
+    assert "cannot be stated here" in answer.out
+
+
+def test_drift_tells_what_a_new_column_is_in_old_rows(operator: Operator, tmp_path: Path) -> None:
+    operator.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    (tmp_path / "t.odcs.yaml").write_text(operator.contract("--table", "public.t").out, encoding="utf-8")
+    operator.sql("ALTER TABLE t ADD a int DEFAULT 7, ADD b text")
+    told = operator.contract("--check", str(tmp_path)).out
+    assert "the catalogs say 7" in told
+    assert "the catalogs say null" in told
+    operator.sql("ALTER TABLE t ADD c float DEFAULT random()")
+    told = operator.contract("--check", str(tmp_path)).out
+    assert told.count("the catalogs do not know it") == 3
 
 
 def test_no_row_is_read_and_no_lock_waited_for(operator: Operator, server: Postgres) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.contract import TableContract
+from cdc.contract import TableContract, ValueBefore
 from cdc.producer import UNSTATED, ProducerModes
 from compactor.change import Change
 from compactor.fold import fold
@@ -94,6 +94,26 @@ def run_sql(postgres: Postgres, name: str, statements: Sequence[str]) -> psycopg
     return connection
 
 
+CHANGED_COLUMNS = (
+    insert(50, "antes", cpf=cpf(50, 0)),
+    'ALTER TABLE "Usuários" ADD COLUMN apelido text',
+    insert(51, "depois add", cpf=cpf(51, 1)),
+    """UPDATE "Usuários" SET apelido = 'Zé' WHERE id = 51""",
+    """UPDATE "Usuários" SET apelido = 'Velho' WHERE id = 1""",
+    'ALTER TABLE "Usuários" ADD COLUMN nivel int NOT NULL DEFAULT 7',
+    """UPDATE "Usuários" SET nome = 'n1' WHERE id = 1""",
+    'ALTER TABLE "Usuários" ALTER COLUMN cpf TYPE text',
+    """UPDATE "Usuários" SET cpf = '123.456.789-00 (texto longo agora)' WHERE id = 1""",
+    'ALTER TABLE "Usuários" ALTER COLUMN nivel TYPE bigint',
+    'UPDATE "Usuários" SET nivel = 9000000000 WHERE id = 1',
+    """UPDATE "Usuários" SET nome = 'sem email' WHERE id = 1""",
+    'DELETE FROM "Usuários" WHERE id = 2',
+    'ALTER TABLE "Usuários" RENAME COLUMN apelido TO alcunha',
+    """UPDATE "Usuários" SET alcunha = 'Ze2' WHERE id = 1""",
+    """UPDATE "Usuários" SET nome = 'pos' WHERE id = 1""",
+    """INSERT INTO "Usuários" (id, nome) VALUES (60, 'sem pk')""",
+)
+"""The SQL of recording 04, without the columns that changed in kind."""
 NOT_HELD = {(4, "value-not-held", "data_nascimento"): 2}
 """infinity; the row came twice. Its timestamps are infinite too."""
 SNAPSHOT_FALSE = {(MAX, "data_nascimento")}
@@ -174,6 +194,25 @@ def test_columns_that_change(postgres: Postgres) -> None:
     merged = [change for change in changes if not change.fault]
     assert Counter(change.op for change in merged) == {"d": 1, "u": 1, "c": 1}
     assert {change.key[0] for change in merged} == {1, 2, 60}
+
+
+def test_columns_that_come_go_and_are_renamed_end_as_at_the_source(postgres: Postgres) -> None:
+    """The contract is that of the end, without the columns that changed in kind, which get new names in the lake."""
+    kept = (
+        "id bigint, nome text, cpf text, data_nascimento date, endereco jsonb, ativo boolean, criado_em timestamptz, "
+    )
+    contract = contract_of("Usuários", kept + "tags text[], uuid_externo uuid, bio text, alcunha text, nivel bigint")
+    *columns, alcunha, nivel = contract.columns
+    alcunha = replace(alcunha, former_names=("apelido",), value_before=ValueBefore(None))
+    nivel = replace(nivel, value_before=ValueBefore(7))
+    contract = replace(contract, columns=(*columns, alcunha, nivel))
+    changes = session("04", contract)
+    assert set_aside(changes) == {(4, "value-not-held", "data_nascimento"): 1}
+    assert Counter(change.op for change in changes) == {"r": 4, "q": 1, "c": 3, "u": 12, "d": 1}
+    ours, doubtful = folded(changes)
+    assert doubtful == {4}
+    with run_sql(postgres, "columns_04", [CREATE_TABLE, *BEFORE, *CHANGED_COLUMNS]) as connection:
+        assert differences(contract, ours, true_rows(connection, contract)) == {(4, "row"), *SNAPSHOT_FALSE}
 
 
 @pytest.mark.parametrize(("name", "modes"), [("09", PRECISE), ("10", UNSTATED), ("11", UNSTATED)])

@@ -10,9 +10,11 @@ import pytest
 
 from cdc.errors import TransientFault
 from cdc_consumer.avro import AvroReader
-from cdc_consumer.shard import Outcome, Tools
+from cdc_consumer.shard import Outcome
+from cdc_consumer.tools import Tools
+from tests import shard_world as shards
 from tests.golden_avro import ENVELOPE, MemoryRegistry
-from tests.unit import test_consumer_shard as shards
+from tests.kpl import aggregate
 from tests.unit.test_avro_reader import EVENT, framed
 
 World = shards.World
@@ -39,6 +41,16 @@ def test_values_in_avro_and_json_stand_in_one_chain(world: World) -> None:
     lines = [json.loads(line) for line in gzip.decompress(world.raw.objects[ref["path"]]).splitlines()]
     assert [line.get("schema_id") for line in lines] == [1, None, 1]
     assert lines[0]["event"] == EVENT
+
+
+def test_values_in_avro_stand_in_an_aggregate_too(world: World) -> None:
+    world.streams.add(aggregate([framed(EVENT), shards.event(2), b"\0\0\0\0\1\xff\xff", framed(EVENT)]))
+    assert world.work() is Outcome.CAUGHT_UP
+    (ref,) = world.chain()[0]["objects"]
+    lines = [json.loads(line) for line in gzip.decompress(world.raw.objects[ref["path"]]).splitlines()]
+    assert [(line["sub"], line.get("schema_id")) for line in lines] == [(0, 1), (1, None), (3, 1)]
+    assert lines[2]["event"] == EVENT
+    assert [path.split("/")[0] for path in world.quarantine.objects] == ["not-avro"]
 
 
 def test_a_registry_that_is_away_holds_the_shard_and_loses_nothing(world: World, registry: MemoryRegistry) -> None:

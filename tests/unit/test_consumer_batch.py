@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.raw import decode_object
-from cdc_consumer.batch import Batch, Closing, Place, build, file_record
-from cdc_consumer.kinesis import Record
+from cdc_consumer.batch import Batch, Closing, OpenBatch, Place, build
+from cdc_consumer.filing import file_record
 from cdc_consumer.resume import reached
+from cdc_consumer.stream import Record
 
 STREAM, SHARD = "usuarios-20261121T120000Z", "shardId-000000000000"
 TABLES = {("public", "Usuários"): "usuarios", ("public", "pedidos"): "pedidos"}
@@ -31,9 +32,10 @@ def record(number: int, data: bytes) -> Record:
 
 
 def build_batch(after: int, records: Sequence[Record], closing: Closing | None = None) -> Batch:
-    return build(
-        Place(STREAM, SHARD, str(after)), [file_record(SHARD, one, TABLES) for one in records], TABLES.values(), closing
-    )
+    open_batch = OpenBatch()
+    for one in records:
+        open_batch.add(file_record(SHARD, one, TABLES))
+    return build(Place(STREAM, SHARD, str(after)), open_batch, TABLES.values(), closing)
 
 
 def mixed() -> list[Record]:

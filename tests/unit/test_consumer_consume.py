@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,11 +16,12 @@ from structlog.testing import capture_logs
 from cdc.errors import FatalFault
 from cdc_consumer.clock import SYSTEM_CLOCK, Clock
 from cdc_consumer.consumer import consume
+from cdc_consumer.coverage import HASH_KEY_LAST
 from cdc_consumer.crew import Crew
-from cdc_consumer.kinesis import Record, Reply, Shard, ShardGone, Stream
-from cdc_consumer.lease import SHARD_END, Lease, taken
+from cdc_consumer.lease import SHARD_END, Lease, renewed, taken
 from cdc_consumer.outlook import Outlook
-from cdc_consumer.shard import Tools
+from cdc_consumer.stream import Record, Reply, Shard, ShardGone, Stream
+from cdc_consumer.tools import Tools
 from sandbox.process import wait_until
 from tests.raw_zone import MemoryObjects
 
@@ -40,6 +44,11 @@ class MemoryTable:
     def create(self, lease: Lease) -> None:
         self.rows.setdefault(lease.key, lease)
 
+    def delete(self, lease: Lease) -> None:
+        with self.lock:
+            if self.rows.get(lease.key) == lease:
+                del self.rows[lease.key]
+
     def replace(self, old: Lease, new: Lease) -> Lease | None:
         with self.lock:
             stored = self.rows.get(old.key)
@@ -56,6 +65,7 @@ class MemoryStreams:
     data: dict[str, list[Record]] = field(default_factory=dict)
     parents: dict[str, tuple[str, ...]] = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
+    hash_keys: tuple[int, int] | None = (0, HASH_KEY_LAST)
 
     def add(self, shard: str, count: int, *parents: str) -> None:
         self.data[shard] = [Record(str(n), NOON, b'{"ts_ms":1}') for n in range(1, count + 1)]
@@ -70,7 +80,8 @@ class MemoryStreams:
         return self.stream
 
     def shards(self, stream: Stream) -> tuple[Shard, ...]:
-        return tuple(Shard(shard, self.parents[shard], "99" if self.children(shard) else None) for shard in self.data)
+        ends = {shard: "99" if self.children(shard) else None for shard in self.data}
+        return tuple(Shard(shard, self.parents[shard], end, self.hash_keys) for shard, end in ends.items())
 
     def iterator(self, stream: Stream, shard: str, after: str | None) -> str:
         self.opened.append(shard)
@@ -91,7 +102,7 @@ def run(streams: MemoryStreams, table: MemoryTable, raw: MemoryObjects, names: t
 
 
 def outlook(streams: MemoryStreams, table: MemoryTable, worker: str = "me") -> Outlook:
-    seen = Outlook(worker, streams, table, 30, SYSTEM_CLOCK, lambda _stream, _shard: None)
+    seen = Outlook(worker, streams, table, 30, SYSTEM_CLOCK, lambda: 0.5, lambda _stream, _shard: None)
     seen.start(["s"])
     seen.look(all_anew=True)
     return seen
@@ -131,23 +142,23 @@ def test_a_child_is_not_taken_while_its_parent_is_not_ended() -> None:
     streams, table = MemoryStreams(), MemoryTable()
     streams.add("a", 5)
     streams.add("b", 5, "a")
-    assert [one.shard.id for one in outlook(streams, table).take(besides=())] == ["a"]
+    assert [one.shard.id for one in outlook(streams, table).take((), ())] == ["a"]
     seen = outlook(streams, table, "another")
-    assert list(seen.take(besides=())) == []
+    assert list(seen.take((), ())) == []
 
 
 def test_new_shards_are_noticed() -> None:
     streams, table = MemoryStreams(), MemoryTable()
     streams.add("a", 5)
     seen = outlook(streams, table)
-    assert [one.shard.id for one in seen.take(besides=())] == ["a"]
+    assert [one.shard.id for one in seen.take((), ())] == ["a"]
     assert not seen.look(all_anew=True)
     key = f"{STREAM.identity}/a"
     table.rows[key] = replace(table.rows[key], checkpoint=SHARD_END, owner=None)
     streams.add("b", 5, "a")
     seen.hurry()
     assert seen.look(all_anew=False)
-    assert [one.shard.id for one in seen.take(besides=())] == ["b"]
+    assert [one.shard.id for one in seen.take((), ())] == ["b"]
 
 
 def test_a_lease_in_our_name_that_we_do_not_hold_is_taken_again() -> None:
@@ -156,7 +167,7 @@ def test_a_lease_in_our_name_that_we_do_not_hold_is_taken_again() -> None:
     streams.add("a", 5)
     key = f"{STREAM.identity}/a"
     table.rows[key] = taken(Lease(key), "me")
-    assert [one.lease.counter for one in outlook(streams, table).take(besides=())] == [2]
+    assert [one.lease.counter for one in outlook(streams, table).take((), ())] == [2]
 
 
 def test_a_stream_made_anew_ends_the_program() -> None:
@@ -169,7 +180,8 @@ def test_a_stream_made_anew_ends_the_program() -> None:
         seen.look(all_anew=True)
 
 
-def test_a_shard_dropped_before_its_end_was_read_is_reported_once() -> None:
+def test_a_shard_dropped_before_its_end_was_written_is_taken_before_its_children() -> None:
+    """Its reader says in raw whether anything is lost; the warning comes once, and not for another stream's shard."""
     streams, table = MemoryStreams(), MemoryTable()
     streams.add("b", 5, "a")
     key = f"{STREAM.identity}/a"
@@ -180,7 +192,92 @@ def test_a_shard_dropped_before_its_end_was_read_is_reported_once() -> None:
         seen.hurry()
         seen.look(all_anew=True)
     assert [line["lease"] for line in log if "dropped a shard" in line["event"]] == [key]
-    assert [one.shard.id for one in seen.take(besides=())] == ["b"]
+    assert [one.shard.id for one in seen.take((), ())] == ["a"]
+    assert not seen.all_done([f"{STREAM.identity}/b"])
+    table.rows[key] = Lease(key, checkpoint=SHARD_END)
+    seen.hurry()
+    seen.look(all_anew=False)
+    assert [one.shard.id for one in seen.take((), ())] == ["b"]
+
+
+def test_the_lease_of_a_dropped_shard_that_was_written_to_its_end_is_removed() -> None:
+    streams, table = MemoryStreams(), MemoryTable()
+    streams.add("b", 5, "a")
+    streams.add("c", 5, "b")
+    other = "other-stream-20200101T000000Z/a"
+    for key in (f"{STREAM.identity}/a", f"{STREAM.identity}/b", other):
+        table.rows[key] = Lease(key, checkpoint=SHARD_END)
+    now = 0.0
+    seen = Outlook("me", streams, table, 30, replace(SYSTEM_CLOCK, monotonic=lambda: now), lambda: 0.5, lambda *_: None)
+    seen.start(["s"])
+    for now, rows in ((0.0, 3), (299.0, 3), (330.0, 2)):  # noqa: B007
+        assert seen.look(all_anew=False)
+        assert len(table.rows) == rows
+    assert set(table.rows) == {f"{STREAM.identity}/b", other}
+    assert [one.shard.id for one in seen.take((), ())] == ["c"]
+
+
+def test_a_hole_in_the_hash_keys_is_told_when_it_stays() -> None:
+    streams, table = MemoryStreams(), MemoryTable()
+    streams.add("a", 5)
+    seen = outlook(streams, table)
+    with capture_logs() as log:
+        for hash_keys, told in ((None, 0), (None, 1), ((0, HASH_KEY_LAST), 1), (None, 1), (None, 2)):
+            streams.hash_keys = hash_keys
+            seen.hurry()
+            seen.look(all_anew=False)
+            assert len([line for line in log if "do not take every hash key" in line["event"]]) == told
+
+
+def test_a_worker_that_is_to_end_soon_leaves_the_others_what_they_hold() -> None:
+    streams, table = MemoryStreams(), MemoryTable()
+    for shard in "abcd":
+        streams.add(shard, 5)
+    assert len(list(outlook(streams, table, "other").take((), ()))) == 4
+    newcomer = outlook(streams, table)
+    assert list(newcomer.take_free((), ())) == []
+    assert len(list(newcomer.take((), ()))) == 1
+
+
+def test_a_newcomer_is_balanced_in_within_seconds_and_what_a_dead_one_held_is_taken_in_time() -> None:
+    """Simulated seconds; whoever is robbed learns of it by its own look."""
+    streams, table = MemoryStreams(), MemoryTable()
+    for shard in "abcdefgh":
+        streams.add(shard, 5)
+    now = 0.0
+    clock = replace(SYSTEM_CLOCK, monotonic=lambda: now)
+    workers: dict[str, Outlook] = {}
+
+    def join(name: str) -> None:
+        workers[name] = Outlook(name, streams, table, 30, clock, Random(len(workers)).random, lambda *_: None)
+        workers[name].start(["s"])
+
+    def pass_until(done: Callable[[], bool]) -> float:
+        nonlocal now
+        began = now
+        while not done():
+            for name, seen in workers.items():
+                if seen.look(all_anew=False):
+                    held = {key for key, lease in table.rows.items() if lease.owner == name}
+                    list(seen.take(held, ()))
+            if int(now) != int(now + 0.25):  # renewed each second, for what matters is who does
+                table.rows.update({k: renewed(one) for k, one in table.rows.items() if one.owner in workers})
+            now += 0.25
+            assert now - began < 100
+        return now - began
+
+    def holding(*numbers: int) -> bool:
+        burdens = Counter(lease.owner for lease in table.rows.values())
+        return sorted(burdens[name] for name in workers) == sorted(numbers)
+
+    join("one")
+    assert pass_until(lambda: holding(8)) <= 0.25
+    join("two")
+    assert pass_until(lambda: holding(4, 4)) <= 5
+    join("three")
+    assert pass_until(lambda: holding(3, 3, 2)) <= 5
+    del workers["two"]
+    assert pass_until(lambda: holding(4, 4)) <= 40
 
 
 def test_a_fault_of_one_shard_ends_the_program_after_the_others_wrote() -> None:
@@ -236,12 +333,12 @@ def test_threads_learn_how_long_their_stream_keeps_records_now() -> None:
     streams, table = MemoryStreams(), MemoryTable()
     streams.add("a", 5)
     seen, crew = outlook(streams, table), Crew(table, tools(streams, MemoryObjects()), until_caught_up=False)
-    for one in seen.take(besides=()):
+    for one in seen.take((), ()):
         crew.start(one)
     streams.stream = replace(STREAM, retention=timedelta(hours=1))
     seen.hurry()
     seen.look(all_anew=False)
-    crew.heed(seen.streams)
+    crew.heed(seen.streams, seen.leases)
     (member,) = crew._members.values()
     assert member.reader.retention == timedelta(hours=1)
     crew.end()
@@ -266,11 +363,11 @@ def test_shards_are_listed_now_and_then_or_at_each_look(all_anew: bool, noticed_
     streams, table = MemoryStreams(), MemoryTable()
     streams.add("a", 5)
     now = 0.0
-    seen = Outlook("me", streams, table, 30, replace(SYSTEM_CLOCK, monotonic=lambda: now), lambda _stream, _shard: None)
+    seen = Outlook("me", streams, table, 30, replace(SYSTEM_CLOCK, monotonic=lambda: now), lambda: 0.5, lambda *_: None)
     seen.start(["s"])
     assert seen.look(all_anew=True)
     streams.add("b", 5)
-    while "b" not in [one.shard.id for one in seen.take(besides=())]:
+    while "b" not in [one.shard.id for one in seen.take((), ())]:
         now += 5.0
         assert seen.look(all_anew=all_anew)
     assert now == noticed_after

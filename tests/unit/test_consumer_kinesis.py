@@ -11,7 +11,8 @@ from botocore.stub import Stubber
 from mypy_boto3_kinesis import KinesisClient
 
 from cdc.errors import FatalFault, TransientFault
-from cdc_consumer.kinesis import IteratorExpired, KinesisStreams, Record, Reply, Shard, ShardGone, Stream
+from cdc_consumer.kinesis import KinesisStreams
+from cdc_consumer.stream import IteratorExpired, Record, Reply, Shard, ShardGone, Stream
 
 STREAM = Stream("s", "s-20261121T120000Z", timedelta(hours=24))
 
@@ -72,7 +73,7 @@ def test_records(stub: Stubber, streams: KinesisStreams) -> None:
             "NextShardIterator": "next",
             "MillisBehindLatest": 17,
         },
-        {"ShardIterator": "iterator"},
+        {"ShardIterator": "iterator", "Limit": 10_000},
     )
     assert streams.records(STREAM, "0", "iterator") == Reply((Record("9" * 56, arrived, b""),), "next", 17)
 
@@ -109,4 +110,4 @@ def test_shards_of_all_pages(stub: Stubber, streams: KinesisStreams) -> None:
         "SequenceNumberRange": {"StartingSequenceNumber": "6"},
     }
     stub.add_response("list_shards", {"Shards": [merged]}, {"NextToken": "t"})
-    assert streams.shards(STREAM) == (Shard("0", (), "5"), Shard("2", ("0", "1"), None))
+    assert streams.shards(STREAM) == (Shard("0", (), "5", (0, 1)), Shard("2", ("0", "1"), None, (0, 1)))

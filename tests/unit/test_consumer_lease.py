@@ -14,21 +14,18 @@ from cdc.errors import LeaseLost, TransientFault
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.halt import Halt
 from cdc_consumer.held_lease import HeldLease, renewing
-from cdc_consumer.kinesis import Shard
 from cdc_consumer.lease import (
     SHARD_END,
     TRIM_HORIZON,
     Lease,
-    Sighting,
     checkpointed,
     ended,
-    is_free,
     parents_ended,
     released,
     renewed,
     taken,
-    watch,
 )
+from cdc_consumer.stream import Shard
 from sandbox.process import wait_until
 
 ARRIVED = datetime(2026, 11, 21, tzinfo=UTC)
@@ -50,6 +47,10 @@ class MemoryTable:
     def create(self, lease: Lease) -> None:
         self.rows.setdefault(lease.key, lease)
 
+    def delete(self, lease: Lease) -> None:
+        if self.rows.get(lease.key) == lease:
+            del self.rows[lease.key]
+
     def replace(self, old: Lease, new: Lease) -> Lease | None:
         stored = self.rows.get(old.key)
         if stored is not None and (stored.counter, stored.owner) == (old.counter, old.owner):
@@ -67,46 +68,21 @@ def hold(table: MemoryTable, key: str = "s/0", owner: str = "me") -> tuple[HeldL
     return HeldLease(table, mine, halt), halt
 
 
-def test_a_lease_of_nobody_is_free_at_once() -> None:
-    assert is_free(Lease("s/0"), Sighting(0, 100.0), "me", 100.0, 30)
-
-
-def test_a_lease_is_free_when_its_counter_stood_still_for_the_whole_time() -> None:
-    lease = Lease("s/0", owner="other", counter=5)
-    seen = watch({}, [lease], 0.0)
-    for now, free in ((0.0, False), (29.9, False), (30.0, True)):
-        seen = watch(seen, [lease], now)
-        assert is_free(lease, seen["s/0"], "me", now, 30) is free
-
-
-def test_a_sign_of_life_begins_the_time_anew() -> None:
-    lease = Lease("s/0", owner="other", counter=5)
-    seen = watch({}, [lease], 0.0)
-    lease = renewed(lease)
-    seen = watch(seen, [lease], 29.0)
-    assert not is_free(lease, seen["s/0"], "me", 58.9, 30)
-    assert is_free(lease, seen["s/0"], "me", 59.0, 30)
-
-
-def test_a_worker_just_started_waits_the_whole_time() -> None:
-    """However old the lease is by any other clock: what was not watched standing still does not count."""
-    lease = Lease("s/0", owner="dead", counter=5)
-    seen = watch({}, [lease], 1_000_000.0)
-    assert not is_free(lease, seen["s/0"], "me", 1_000_000.0, 30)
-
-
-def test_a_shard_read_to_its_end_is_never_taken() -> None:
-    assert not is_free(Lease("s/0", checkpoint=SHARD_END), Sighting(0, 0.0), "me", 1e9, 30)
-
-
 def test_children_wait_for_every_parent_that_is_still_listed() -> None:
     child = Shard("2", parents=("0", "1"))
     done, open_ = Lease("s/0", checkpoint=SHARD_END), Lease("s/1", checkpoint="77")
     assert not parents_ended(child, {"0", "1", "2"}, {"s/0": done, "s/1": open_}, "s")
     assert not parents_ended(child, {"0", "1", "2"}, {"s/0": done}, "s")
     assert parents_ended(child, {"0", "1", "2"}, {"s/0": done, "s/1": replace(open_, checkpoint=SHARD_END)}, "s")
+
+
+def test_a_parent_past_retention_is_waited_for_only_while_its_lease_is_not_ended() -> None:
+    child = Shard("2", parents=("0", "1"))
+    done, open_ = Lease("s/0", checkpoint=SHARD_END), Lease("s/1", checkpoint="77")
     assert parents_ended(child, {"0", "2"}, {"s/0": done}, "s")
     assert parents_ended(child, {"2"}, {}, "s")
+    assert parents_ended(child, {"2"}, {"s/0": done}, "s")
+    assert not parents_ended(child, {"2"}, {"s/0": done, "s/1": open_}, "s")
 
 
 def test_every_step_raises_the_counter() -> None:
@@ -127,6 +103,7 @@ def test_who_lost_the_lease_checkpoints_nothing_and_learns_of_it() -> None:
     table = MemoryTable(Lease("s/0"))
     held, halt = hold(table)
     held.checkpoint("5", ARRIVED)
+    held.renew()  # needs no write of its own
     hold(table, owner="other")
     before = table.rows["s/0"]
     for step in (held.renew, lambda: held.checkpoint("9", ARRIVED), lambda: held.end(["1"])):
@@ -177,6 +154,27 @@ def test_a_vanished_row_is_a_lost_lease() -> None:
 
 def test_a_new_lease_begins_at_the_trim_horizon() -> None:
     assert Lease("s/0").checkpoint == TRIM_HORIZON
+
+
+def test_what_was_written_to_since_the_last_renewal_needs_none() -> None:
+    table = MemoryTable(Lease("s/0"))
+    held, _ = hold(table)
+    counters = []
+    for step in (held.renew, lambda: held.checkpoint("5", ARRIVED), held.renew, held.renew, held.renew):
+        step()
+        counters.append(table.rows["s/0"].counter)
+    assert counters == [2, 3, 3, 4, 5]
+
+
+def test_a_listing_tells_that_the_lease_was_stolen() -> None:
+    table = MemoryTable(Lease("s/0"))
+    held, halt = hold(table)
+    mine = table.rows["s/0"]
+    for harmless in (None, mine, renewed(mine), released(mine), replace(mine, owner="other", counter=mine.counter)):
+        held.heed(harmless)
+        assert not halt.lost
+    held.heed(taken(mine, "other"))
+    assert halt.lost
 
 
 class HangingTable(MemoryTable):

@@ -124,3 +124,14 @@ def test_the_producers_modes_are_stated_as_custom_properties() -> None:
         "custom property debezium.decimal.handling.mode",
         "custom property debezium.unavailable.value.placeholder",
     ]
+
+
+def test_former_names_are_a_list_and_stand_for_one_column_only() -> None:
+    plain = "mask, value: clear }]\n      - name: email"
+    assert plain in TEXT
+    good = TEXT.replace(plain, plain.replace(" }]", " }, { property: formerNames, value: [nome_completo] }]"))
+    assert parse_contract(good).current_names == {"nome_completo": "nome"}
+    for bad, problem in (("nome_completo", "must be a list"), ("[email]", "stands twice")):
+        with pytest.raises(ContractFault) as raised:
+            parse_contract(good.replace("[nome_completo]", bad))
+        assert problem in raised.value.problems[0]

@@ -72,7 +72,7 @@ def test_an_added_column_is_drift_unless_it_is_left_out_or_generated() -> None:
     added = with_column(LiveColumn("apelido", "text", TEXT))
     drift = only(drifts(CONTRACT, added))
     assert (drift.kind, drift.column, drift.database_says) == ("column-added", "apelido", "text")
-    assert drifts(CONTRACT, added, {"apelido"}) == ()
+    assert drifts(replace(CONTRACT, left_out=("apelido",)), added) == ()
     assert drifts(CONTRACT, with_column(LiveColumn("g", "integer", None, generated=True))) == ()
     assert "leftOut" in only(drifts(CONTRACT, with_column(LiveColumn("rede", "inet", None)))).hint
 

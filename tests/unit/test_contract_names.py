@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.contract import LAKE_NAME, parse_source_table
-from cdc_ops.lake_name import lake_name, lake_names, shown, source_table
+from cdc.lake_name import lake_name, lake_names, shown, source_table
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=63)
 

@@ -49,6 +49,8 @@ def test_held_columns_are_those_that_the_contract_does_not_name() -> None:
     assert held_columns({"cdc.held-columns": '["b", "nome", "a"]'}, TABLE) == ("a", "b")
     assert held_columns({"cdc.held-columns": '{"a": {}, "b": 2}'}, TABLE) == ("a", "b")
     assert held_columns({"cdc.columns-seen": '{"seen": {"cor": {}, "bio": {}}, "waiting": {}}'}, TABLE) == ("cor",)
+    shown = '{"seen": {"cor": {}, "x": {}, "y": {}}, "added": {"x": "x"}}'
+    assert held_columns({"cdc.columns-seen": shown}, replace(TABLE, left_out=("y",))) == ("cor",)
 
 
 def test_news_is_written_after_a_minute_and_mere_time_after_ten() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import boto3
 from pyiceberg.catalog import Catalog, load_catalog
@@ -14,9 +15,11 @@ from pyiceberg.utils.config import Config
 
 from cdc.contract import SENSITIVE, Column, TableContract
 from cdc.errors import FatalFault, SettingsFault
+from compactor.added import with_added
+from compactor.columns_seen import parse_columns
+from compactor.lake.evolve import Evolution, evolution, identity
 from compactor.lake.schema import history_partitions, history_schema, table_schema
 from compactor.lake.table import LakeTable
-from compactor.mask import masker
 
 _SERVICE_COLUMNS = ("cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at", "cdc_op")
 
@@ -52,7 +55,11 @@ def _s3_properties() -> dict[str, str]:
 def open_tables(
     catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes
 ) -> tuple[LakeTable, LakeTable]:
-    """The table of a contract and its history, made if they are missing."""
+    """The table of a contract and its history, made if they are missing.
+
+    Raises:
+        FatalFault: when a table that is there was made for another contract and cannot follow.
+    """
     catalog.create_namespace_if_not_exists(namespace)
     schema, history = table_schema(contract), history_schema(contract)
     opened = []
@@ -62,7 +69,48 @@ def open_tables(
     ):
         identifier = (namespace, contract.name + suffix)
         opened.append(LakeTable(catalog, identifier, _open(catalog, identifier, its_schema, spec, contract, pii_key)))
-    return opened[0], opened[1]
+    table, its_history = opened
+    columns = parse_columns(table.properties)
+    named_now = frozenset(name for name in columns.added.values() if contract.has(name))
+    evolutions(table, its_history, with_added(contract, columns.added), pii_key, named_now)
+    return table, its_history
+
+
+def shown_of(contract: TableContract, table: LakeTable, history: LakeTable) -> TableContract:
+    """The contract without the columns that a table or its history does not show yet."""
+    names = [{field.name for field in lake.table.schema().fields} for lake in (table, history)]
+    return replace(contract, columns=tuple(column for column in contract.columns if column.name in names[0] & names[1]))
+
+
+def evolutions(
+    table: LakeTable,
+    history: LakeTable,
+    contract: TableContract,
+    pii_key: bytes,
+    made_anew: frozenset[str] = frozenset(),
+) -> tuple[Evolution, Evolution]:
+    """How a table and its history follow the contract; a column that only one of them has is taken out of that, and so
+    are those to be `made_anew`.
+
+    Raises:
+        FatalFault: when one of them cannot; nothing was touched.
+    """
+    found = []
+    shown = shown_of(contract, table, history)
+    shown = replace(shown, columns=tuple(column for column in shown.columns if column.name not in made_anew))
+    for lake, made in ((table, table_schema), (history, history_schema)):
+        if not set(contract.key) <= {column.name for column in shown.columns}:
+            shown = contract  # another key: said as a problem
+        planned = evolution(lake.table.schema(), made(shown), lake.properties, shown, pii_key)
+        if planned.problems:
+            raise FatalFault(
+                f"the lake table was made for another contract: {'; '.join(planned.problems)}",
+                where=lake.name,
+                hint="check CDC_TABLES, CDC_CATALOG and CDC_PII_KEY; give a changed column another name in the lake, "
+                "or rebuild the table: start a new lake table under another name",
+            )
+        found.append(planned)
+    return found[0], found[1]
 
 
 def _open(
@@ -74,36 +122,10 @@ def _open(
     pii_key: bytes,
 ) -> Table:
     try:
-        table = catalog.load_table(identifier)
+        return catalog.load_table(identifier)
     except NoSuchTableError:
-        properties = {**_properties(contract), **_identity(contract, pii_key)}
+        properties = {**_properties(contract), **identity(contract, pii_key)}
         return catalog.create_table_if_not_exists(identifier, schema, partition_spec=spec, properties=properties)
-    stated = {field.name: str(field.field_type) for field in schema.fields} | _identity(contract, pii_key)
-    actual = {field.name: str(field.field_type) for field in table.schema().fields} | {
-        name: value for name, value in table.properties.items() if name in _identity(contract, pii_key)
-    }
-    differing = sorted(name for name in stated.keys() | actual.keys() if stated.get(name) != actual.get(name))
-    if differing:
-        raise FatalFault(
-            f"the lake table was made for another contract: {', '.join(differing)}",
-            where=".".join(identifier),
-            hint="check CDC_TABLES, CDC_CATALOG and CDC_PII_KEY; changing what a table is made of is not built yet: "
-            "start a new lake table under another name",
-        )
-    return table
-
-
-def _identity(contract: TableContract, pii_key: bytes) -> dict[str, str]:
-    """What must stay as it was when the table was made, else old and new rows would not fit together."""
-    masks = {column.name: column.mask for column in contract.columns if column.mask != "clear"}
-    token = masker("token", pii_key) if "token" in masks.values() else None
-    return {
-        "cdc.source-table": contract.source_name,
-        "cdc.key": ",".join(contract.key),
-        "cdc.masks": ",".join(f"{name}={mask}" for name, mask in sorted(masks.items())),
-        # The token of a constant tells one masking key from another and nothing else.
-        "cdc.pii-key-check": token("usuarios-cdc")[:16] if token else "",
-    }
 
 
 def _properties(contract: TableContract) -> dict[str, str]:

@@ -29,13 +29,13 @@ from pyiceberg.manifest import (
     write_manifest_list,
 )
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+from pyiceberg.schema import Schema
 from pyiceberg.table import WriteTask
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
-    AssertRefSnapshotId,
-    AssertTableUUID,
     RemoveSnapshotsUpdate,
     SetPropertiesUpdate,
     SetSnapshotRefUpdate,
@@ -43,13 +43,11 @@ from pyiceberg.table.update import (
 )
 from pyiceberg.typedef import Record
 
-from cdc.errors import CdcError, TransientFault
 from compactor.index import Positions
-from compactor.lake.faults import raise_if_denied
+from compactor.lake.landing import requirements, until_landed, with_schema
 from compactor.lake.table import FILE_PATH_ID, LakeTable, data_file_of
 
 _CODEC: Final = "deflate"
-_TRIES_MAX = 5
 _POS_ID = 2147483545
 """The field id that the Iceberg spec reserves for the position in position delete files."""
 _DELETE_SCHEMA = pa.schema(
@@ -60,20 +58,21 @@ _DELETE_SCHEMA = pa.schema(
 )
 
 
-class CommitConflict(CdcError):
-    """Another writer committed first; what was planned against the old head must be planned anew."""
-
-
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What one commit does: rows to add, dead positions by data file (all of them, sorted), data files without a live
     row to drop, properties to set, and old snapshots that are no longer to be known.
+
+    `schema` is what the rows are written in where that is not the table's own, and what the table has from then on;
+    unless `is_hidden`: then readers see nothing of columns that the table's own does not have.
     """
 
     rows: pa.Table | None = None
     dead: Mapping[str, Positions] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     properties: Mapping[str, str] = field(default_factory=dict)
+    schema: Schema | None = None
+    is_hidden: bool = False
     expired: Sequence[Snapshot] = ()
 
 
@@ -106,15 +105,14 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
     table = lake.table
     snapshot_id = table.metadata.new_snapshot_id()
     parent = table.metadata.current_snapshot()
-    build = _Build(lake, snapshot_id)
+    metadata, schema_updates = with_schema(table.metadata, changes.schema, is_hidden=changes.is_hidden)
+    build = _Build(lake, metadata, snapshot_id)
     added = build.add_rows(changes.rows)
     manifests = build.manifests(added, changes)
-    requirements = (
-        AssertTableUUID(uuid=table.metadata.table_uuid),
-        AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=parent.snapshot_id if parent else None),
-    )
+    seen = table.metadata if changes.is_hidden else metadata
     updates: tuple[TableUpdate, ...] = (
-        AddSnapshotUpdate(snapshot=build.snapshot(parent, manifests)),
+        *schema_updates,
+        AddSnapshotUpdate(snapshot=build.snapshot(parent, manifests, seen.current_schema_id)),
         SetSnapshotRefUpdate(
             ref_name=MAIN_BRANCH,
             type=SnapshotRefType.BRANCH,
@@ -127,9 +125,9 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
     )
     if changes.expired:
         updates += (RemoveSnapshotsUpdate(snapshot_ids=[snapshot.snapshot_id for snapshot in changes.expired]),)
-    _until_landed(
+    until_landed(
         lake,
-        lambda: lake.catalog.commit_table(table, requirements, updates),
+        lambda: lake.catalog.commit_table(table, requirements(table.metadata), updates),
         lambda: any(snapshot.snapshot_id == snapshot_id for snapshot in lake.table.metadata.snapshots),
         snapshot_id,
         sleep,
@@ -137,75 +135,48 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
     return Committed(snapshot_id, tuple((file.file_path, file.record_count) for file in added))
 
 
+def commit_schema(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Change the schema, with a snapshot of no change where there is one: some readers take a snapshot's own schema.
+
+    Raises as `commit` does.
+    """
+    if lake.snapshot_id is not None:
+        commit(lake, changes, sleep)
+        return
+    table = lake.table
+    metadata, schema_updates = with_schema(table.metadata, changes.schema, is_hidden=changes.is_hidden)
+    updates = (*schema_updates, SetPropertiesUpdate(updates=dict(changes.properties)))
+    schema = metadata.schema()
+    until_landed(
+        lake,
+        lambda: lake.catalog.commit_table(table, requirements(table.metadata), updates),
+        lambda: schema in (lake.table.metadata.schemas if changes.is_hidden else [lake.table.schema()]),
+        None,
+        sleep,
+    )
+
+
 def commit_properties(
     lake: LakeTable, properties: Mapping[str, str], sleep: Callable[[float], None] = time.sleep
 ) -> None:
     """Set properties where no row changes: no snapshot, one metadata file. Raises as `commit` does."""
     table = lake.table
-    requirements = (
-        AssertTableUUID(uuid=table.metadata.table_uuid),
-        AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=lake.snapshot_id),
-    )
     updates = (SetPropertiesUpdate(updates=dict(properties)),)
-    _until_landed(
+    until_landed(
         lake,
-        lambda: lake.catalog.commit_table(table, requirements, updates),
+        lambda: lake.catalog.commit_table(table, requirements(table.metadata), updates),
         lambda: properties.items() <= lake.properties.items(),
         lake.snapshot_id,
         sleep,
     )
 
 
-def _until_landed(
-    lake: LakeTable,
-    attempt: Callable[[], object],
-    has_landed: Callable[[], bool],
-    head: int | None,
-    sleep: Callable[[float], None],
-) -> None:
-    """Try a commit until it is in the table, whatever the answers say; `head` is the snapshot then.
-
-    Raises:
-        CommitConflict: the head is another writer's.
-        TransientFault: the outcome is unknown, or nothing landed in several tries.
-    """
-    base = lake.snapshot_id
-    failure: Exception | None = None
-    for number in range(_TRIES_MAX):
-        try:
-            attempt()
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, only the table can say whether it landed
-            failure = error
-        try:
-            lake.refresh()
-        except Exception as error:
-            raise TransientFault(
-                f"the table cannot be loaded after a commit: {type(error).__name__}",
-                where=lake.name,
-                hint="whether the commit landed shows when it can be loaded again",
-            ) from error
-        if has_landed():
-            if lake.snapshot_id != head:
-                raise CommitConflict("our commit landed, and another writer's behind it", where=lake.name)
-            return
-        if lake.snapshot_id != base:
-            raise CommitConflict("another writer committed first", where=lake.name)
-        sleep(0.1 * 2**number)
-    if failure is not None:
-        raise_if_denied(failure, lake.name)
-    raise TransientFault(
-        f"the commit did not land in {_TRIES_MAX} tries: {type(failure).__name__}",
-        where=lake.name,
-        hint="load the table and look before trying again; a late answer may still land",
-    ) from failure
-
-
 class _Build:
     """One snapshot in the making: writes its data files, delete files, manifests and manifest list."""
 
-    def __init__(self, lake: LakeTable, snapshot_id: int) -> None:
+    def __init__(self, lake: LakeTable, metadata: TableMetadata, snapshot_id: int) -> None:
         self._lake = lake
-        self._metadata = lake.table.metadata
+        self._metadata = metadata
         self._io = lake.table.io
         self._snapshot_id = snapshot_id
         self._uuid = uuid.uuid4()
@@ -241,7 +212,7 @@ class _Build:
             return [*new, *kept, *(manifest for manifest in present if manifest.content == ManifestContent.DELETES)]
         return [*new, *kept, *self._deletes(changes)]
 
-    def snapshot(self, parent: Snapshot | None, manifests: list[ManifestFile]) -> Snapshot:
+    def snapshot(self, parent: Snapshot | None, manifests: list[ManifestFile], schema_id: int) -> Snapshot:
         """Write the manifest list and describe the snapshot."""
         sequence_number = self._metadata.next_sequence_number()
         path = self._path(f"snap-{self._snapshot_id}-0-{self._uuid}.avro")
@@ -270,7 +241,7 @@ class _Build:
             timestamp_ms=max(int(time.time() * 1000), self._metadata.last_updated_ms + 1),
             manifest_list=path,
             summary=summary,
-            schema_id=self._metadata.current_schema_id,
+            schema_id=schema_id,
         )
 
     def _without_dropped(self, manifests: list[ManifestFile], dropped: frozenset[str]) -> list[ManifestFile]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,17 @@ from pyiceberg.catalog import Catalog
 from cdc.contract import TableContract
 from cdc.errors import FatalFault
 from cdc.position import LSN_OF_BACKFILL, Position
+from compactor.added import with_added
 from compactor.change import SET_ASIDE, Change, Key
+from compactor.columns_seen import ColumnsSeen, parse_columns, taken_out
 from compactor.fold import DELETE, State
 from compactor.index import Entries, Located, Mark, Positions, RowIndex, entries_of
-from compactor.lake.catalog import open_tables
-from compactor.lake.commit import Changes, Committed, commit, commit_properties
+from compactor.lake.catalog import evolutions, open_tables, shown_of
+from compactor.lake.commit import Changes, Committed, commit, commit_properties, commit_schema
+from compactor.lake.evolve import Evolution, identity, source_names
+from compactor.lake.fill import fill
 from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
+from compactor.refill import Place, Values
 
 _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 
@@ -27,12 +33,66 @@ class TablePair:
 
     def __init__(self, catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes) -> None:
         self._contract = contract
+        self._pii_key = pii_key
         self.table, self.history = open_tables(catalog, namespace, contract, pii_key)
+
+    @property
+    def shown(self) -> TableContract:
+        """The contract without the columns that the lake does not show yet."""
+        return shown_of(self.wanted(parse_columns(self.table.properties)), self.table, self.history)
+
+    def wanted(self, columns: ColumnsSeen) -> TableContract:
+        """The contract with the columns that were added beside it."""
+        return with_added(self._contract, columns.added)
 
     def refresh(self) -> None:
         """Load both tables anew."""
         self.table.refresh()
         self.history.refresh()
+
+    def follow_contract(self) -> tuple[Evolution, Evolution]:
+        """Bring both schemas to the contract's, columns that are to be filled first left out; what that did by table.
+
+        Each table follows in one commit, history first. A crash between the two leaves the rest to the next load; of
+        two compactors one has the other's commit for a conflict and loads anew.
+
+        Raises:
+            FatalFault: when a table cannot follow; nothing was touched.
+        """
+        present = self.table_progress().columns
+        planned = evolutions(self.table, self.history, self.wanted(present), self._pii_key, self._named_now(present))
+        was_cut_off = self.is_cut_off()
+        progress = None if was_cut_off else self.table_progress()
+        gone = source_names(self.table.properties, planned[0].dropped)
+        for lake, its in ((self.history, planned[1]), (self.table, planned[0])):
+            stated = progress or parse_progress(lake.properties, lake.name)
+            stated = replace(stated, columns=taken_out(stated.columns, gone))
+            properties = {**its.properties, **(stated.properties() if its.schema != lake.table.schema() else {})}
+            if lake is self.table and not was_cut_off and self.history.snapshot_id is not None:
+                # History has a new snapshot and no new change.
+                properties[HISTORY_SNAPSHOT] = str(self.history.snapshot_id)
+            if its.schema != lake.table.schema():
+                commit_schema(lake, Changes(schema=its.schema, properties=properties))
+            elif not properties.items() <= lake.properties.items():
+                commit_properties(lake, properties)
+        return planned
+
+    def _named_now(self, columns: ColumnsSeen) -> frozenset[str]:
+        """Columns that were added and that the contract now names: they are taken out, to be made anew."""
+        return frozenset(name for name in columns.added.values() if self._contract.has(name))
+
+    def show(self, values: Sequence[Values], progress: Progress) -> None:
+        """Show new columns, their values in every row: history first, then the table, each at once.
+
+        Until both are done neither's is taken for shown: a crash between the two starts again.
+        """
+        names = {column.name for column in self.shown.columns} | {one.column.name for one in values}
+        wanted = self.wanted(progress.columns)
+        columns = tuple(column for column in wanted.columns if column.name in names)
+        made_of = identity(replace(wanted, columns=columns), self._pii_key)
+        stated = progress.properties()
+        fill(self.history, values, self._contract.key, stated, stated | made_of, is_history=True)
+        fill(self.table, values, self._contract.key, {}, self._properties(progress) | made_of, is_history=False)
 
     def table_progress(self) -> Progress:
         """How far the table is merged."""
@@ -83,12 +143,22 @@ class TablePair:
         index.mark(index.prints_of([marked[name] for name in self._contract.key]), _marked(marked))
         return index
 
+    def live_rows(self) -> Iterator[Place]:
+        """The key and position of every live row, read from the files."""
+        for file in self.table.live_files():
+            rows = self.table.read(file.path, [*self._contract.key, *_POSITION])
+            if len(file.deleted):
+                rows = rows.take(pa.array(np.delete(np.arange(file.records), file.deleted)))
+            keys = zip(*(rows[name].to_pylist() for name in self._contract.key), strict=True)
+            positions = zip(*(rows[name].to_pylist() for name in _POSITION), strict=True)
+            yield from ((key, Position(*position)) for key, position in zip(keys, positions, strict=True))
+
     def rows_at(self, located: Mapping[Key, Located]) -> dict[Key, dict[str, Any]]:
         """Rows of the table by their places, as the fold wants them."""
         by_file: dict[str, list[tuple[int, Key]]] = {}
         for key, place in located.items():
             by_file.setdefault(place.path, []).append((place.row, key))
-        columns = [*(column.name for column in self._contract.columns), "cdc_committed_at"]
+        columns = [*(column.name for column in self.shown.columns), "cdc_committed_at"]
         rows: dict[Key, dict[str, Any]] = {}
         for path, places in by_file.items():
             places.sort()

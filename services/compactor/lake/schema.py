@@ -76,7 +76,7 @@ def _schema(contract: TableContract, service: Sequence[tuple[str, IcebergType, s
     fields: list[NestedField] = []
     next_id = 1
     for column in contract.columns:
-        kind, ids = _iceberg_type(column.type, next_id + 1)
+        kind, ids = iceberg_type(column.type, next_id + 1)
         required = keys_required and column.name in contract.key
         fields.append(NestedField(next_id, column.name, kind, required=required))
         next_id += 1 + ids
@@ -86,10 +86,10 @@ def _schema(contract: TableContract, service: Sequence[tuple[str, IcebergType, s
     return Schema(*fields)
 
 
-def _iceberg_type(kind: PostgresType, element_id: int) -> tuple[IcebergType, int]:
+def iceberg_type(kind: PostgresType, element_id: int) -> tuple[IcebergType, int]:
     """The type in Iceberg, and how many field ids it takes beside its own."""
     if kind.is_array:
-        element, _ = _iceberg_type(kind.element, element_id)
+        element, _ = iceberg_type(kind.element, element_id)
         return ListType(element_id, element, element_required=False), 1
     if kind.is_decimal:
         precision, scale = kind.arguments

@@ -96,7 +96,7 @@ class LakeTable:
                     hint="rewrite the table with that engine; two writers are one too many",
                 )
             _assert_one_data_file(entry.data_file, self.name)
-            rows = self.read(entry.data_file.file_path, ["file_path", "pos"])
+            rows = self.read_deletes(entry.data_file.file_path)
             paths = rows["file_path"].combine_chunks().dictionary_encode()
             positions, codes = rows["pos"].to_numpy(), paths.indices.to_numpy()
             for code, path in enumerate(paths.dictionary.to_pylist()):
@@ -111,18 +111,32 @@ class LakeTable:
         ]
 
     def read(self, path: str, columns: Sequence[str], positions: Positions | None = None) -> pa.Table:
-        """Columns of one file: all rows, or those at some positions (sorted), out of the row groups that hold them."""
+        """Columns of one data file as the table has them now: all rows, or those at some positions (sorted).
+
+        They are found by their field ids, for a name may have been another column's when the file was written.
+        """
         with self.table.io.new_input(path).open() as stream, pq.ParquetFile(stream) as file:
-            if positions is None:
-                return file.read(columns=list(columns))
-            starts = np.cumsum([0, *(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))])
-            groups = np.unique(np.searchsorted(starts, positions, side="right") - 1)
-            # Positions count rows of the file; in the rows read they are moved by the row groups left out.
-            sizes = np.diff(starts)[groups]
-            moved = starts[groups] - np.cumsum([0, *sizes[:-1]])
-            which = np.searchsorted(groups, np.searchsorted(starts, positions, side="right") - 1)
-            rows = file.read_row_groups(groups.tolist(), columns=list(columns))
-            return rows.take(pa.array(positions - moved[which]))
+            present = {
+                int(field.metadata[b"PARQUET:field_id"]): field.name for field in file.schema_arrow if field.metadata
+            }
+            schema, types = self.table.schema(), self.arrow_schema
+            ids = {name: schema.find_field(name).field_id for name in columns}
+            names = {name: present[ids[name]] for name in columns if ids[name] in present}
+            rows = _read_rows(file, list(names.values()), positions)
+            count = len(positions) if positions is not None else file.metadata.num_rows
+            return pa.table(
+                {
+                    name: rows[names[name]].cast(types.field(name).type)
+                    if name in names
+                    else pa.nulls(count, types.field(name).type)
+                    for name in columns
+                }
+            )
+
+    def read_deletes(self, path: str) -> pa.Table:
+        """The rows of a position delete file."""
+        with self.table.io.new_input(path).open() as stream, pq.ParquetFile(stream) as file:
+            return file.read(columns=["file_path", "pos"])
 
     def find(self, column: str, values: Sequence[Any], columns: Sequence[str] = ("*",)) -> list[dict[str, Any]]:
         """The live rows whose column has one of some values, one by one."""
@@ -162,6 +176,20 @@ class LakeTable:
         fields = self.arrow_schema
         empty = pa.schema([fields.field(column) for column in columns]).empty_table()
         return pa.concat_tables([empty, *tables], promote_options="permissive")
+
+
+def _read_rows(file: pq.ParquetFile, columns: list[str], positions: Positions | None) -> pa.Table:
+    """Rows of a file out of the row groups that hold them."""
+    if positions is None:
+        return file.read(columns=columns)
+    starts = np.cumsum([0, *(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))])
+    groups = np.unique(np.searchsorted(starts, positions, side="right") - 1)
+    # Positions count rows of the file; in the rows read they are moved by the row groups left out.
+    sizes = np.diff(starts)[groups]
+    moved = starts[groups] - np.cumsum([0, *sizes[:-1]])
+    which = np.searchsorted(groups, np.searchsorted(starts, positions, side="right") - 1)
+    rows = file.read_row_groups(groups.tolist(), columns=columns)
+    return rows.take(pa.array(positions - moved[which]))
 
 
 def data_file_of(delete_file: DataFile) -> str | None:
