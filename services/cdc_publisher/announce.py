@@ -77,9 +77,7 @@ class KinesisAnnouncer:
         return True
 
     def _warn(self, code: str) -> None:
-        _log.warning(
-            "shards are not told yet", stream=self._stream, code=code, hint="tried again; nothing is sent before"
-        )
+        _log.warning("shards are not told yet", stream=self._stream, code=code, hint="tried again; reads wait")
 
 
 def shards_open(client: KinesisClient, stream: str) -> dict[str, str]:

@@ -34,7 +34,7 @@ _log = get_log(__name__)
 MARK: Final = "usuarios-cdc: backfill complete"
 """The publication's comment once the backfill is complete."""
 BACKFILL_SUFFIX: Final = "_backfill"
-_NEW_EPOCH: Final = "changes may have been lost: drop what is left of the slots, then start again: it makes a new backfill in a new epoch"
+_NEW_EPOCH: Final = "drop what is left of the slots and start again, for a new backfill in a new epoch"
 
 
 class Begin(Enum):

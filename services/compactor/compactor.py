@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from cdc import aws
 from cdc.contract import TableContract
-from cdc.epoch import EpochEnd
+from cdc.epoch import OPERATOR, EpochEnd, record_end
 from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
 from cdc.raw import schema_path
@@ -22,7 +22,7 @@ from compactor.added import new_columns, with_added
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
 from compactor.columns_seen import ColumnsSeen, Seen, still_watched
-from compactor.epochs import EpochKeeper, closed_children
+from compactor.epochs import EpochKeeper, closed_children, proven_ends
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
@@ -34,13 +34,14 @@ from compactor.lake.status_table import StatusTable
 from compactor.merge import Merged, fold_anew, markers
 from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
-from compactor.progress import Progress, ShardEvidence, advanced, with_epochs, with_known
+from compactor.progress import Progress, ShardEvidence, advanced, restarted, with_epochs, with_known
 from compactor.quarantine import Record, quarantine
 from compactor.refill import Refill, ready_and_waiting
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
 from compactor.statement import Statement, statement
 from compactor.vanished import VANISHED_ROWS_MAX, deletes, is_merged, settled
+from compactor.watch import watch
 
 RECORDS_MAX = 100_000
 """About how many records one merge takes; what is more waits for the next, so that memory stays bounded."""
@@ -54,6 +55,7 @@ LOOKS_EVERY_SECONDS = 60.0
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
 _DUPLICATES = Counter("compactor_duplicate_changes", "Changes that were in the lake already.", ["table"])
+_WAITING = Gauge("compactor_waits_for_epoch", "Shards in which an unrecorded epoch seems to begin.", ["table"])
 _VANISHED = Counter("compactor_vanished_rows", "Rows deleted since a new snapshot did not find them.", ["table"])
 _COMMIT = Histogram("compactor_merge_seconds", "Time of a merge from listing to commit.", ["table"])
 _VALID_THROUGH = Gauge(
@@ -105,6 +107,8 @@ class TableCompactor:
                     self._load()
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
+                if self._is_waiting():
+                    return Step(has_moved=False, is_behind=False)
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
                 batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
@@ -115,6 +119,7 @@ class TableCompactor:
                 has_moved = bool(admitted) and self._merge(admitted, known)
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
                     self._show_new_columns()
+                self._record_end(known)
                 has_deleted = self._delete_vanished(known)
                 return Step(has_moved or has_deleted, is_behind or has_deleted)
         except CommitConflict as conflict:
@@ -260,6 +265,34 @@ class TableCompactor:
         _LOG.info("the snapshot is settled", table=self._contract.name, epoch=end.epoch)
         return True
 
+    def _wait_for_epoch(self, begun: dict[str, int]) -> bool:
+        """Merge nothing more before an operator has recorded the epoch that seems to begin."""
+        self._progress = replace(self._progress, waits=begun)
+        self._pair.commit_progress(self._progress)
+        self._is_waiting()
+        return False
+
+    def _is_waiting(self) -> bool:
+        name, waits = self._contract.name, self._progress.waits
+        _WAITING.labels(name).set(len(waits))
+        if waits:
+            hint = f"`cdc epoch {name}` shows where it begins and records it; see docs/epochs.md"
+            what = "a snapshot begins after streamed changes, or LSNs began anew: the table waits for its epoch"
+            _LOG.error(what, table=name, shards=sorted(waits), hint=hint)
+        return bool(waits)
+
+    def _record_end(self, known: set[str]) -> None:
+        """Record that the snapshot of an operator's epoch is complete, once that is proven for all shards."""
+        epochs, progress = self._keeper.epochs, self._progress
+        start = epochs.start(progress.snapshot_epoch)
+        if start is None or start.origin != OPERATOR or start.epoch in epochs.ends or not progress.watched.lasts:
+            return
+        ends = proven_ends(self._raw, progress, start, known)
+        if ends is not None:
+            taken_at = max(last.taken_at for last in progress.watched.lasts.values())
+            record_end(self._raw, EpochEnd(self._contract.name, start.epoch, ends, taken_at))
+            self._keeper.refresh()
+
     def _has_all_reads(self, end: EpochEnd) -> bool:
         """Whether as many rows were read of a snapshot as it had: what none could be made of must not count as gone."""
         if end.reads is None or end.epoch == self._counted_epoch:
@@ -282,11 +315,16 @@ class TableCompactor:
             for batch in batches
             for line in read_lines(self._raw, batch, self._contract.name)
         ]
+        watched, begun = watch(lines, before.watched, before.epoch)
+        begun |= restarted(batches, before.evidence, self._keeper.epochs)
+        if begun:
+            return self._wait_for_epoch(begun)
+        before = replace(before, watched=watched)
         floor = self._progress.floor
-        evidence = advanced(before, batches, self._contract.name, {}, floor).evidence
+        evidence = advanced(before, batches, self._contract.name, {}, floor, self._keeper.epochs).evidence
         done = self._rounds.read(lines, self._index, self._pair, floor, evidence, self._keeper.epochs.continued)
         merged, plain, holds = done.merged, done.plain, done.holds
-        progress = advanced(before, batches, self._contract.name, holds, merged.floor)
+        progress = advanced(before, batches, self._contract.name, holds, merged.floor, self._keeper.epochs)
         aside = _set_aside(merged, [record for record in done.rejected if not is_held(record.origin, holds)])
         # Quarantine before the commit: the offsets must not pass a record that is nowhere.
         quarantine(self._quarantine, self._contract.name, aside)

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import timedelta
+
+import msgspec
 
 from cdc import raw
 from cdc.contract import TableContract
@@ -21,6 +24,8 @@ from compactor.chain import Batch, Shard, new_links, read_lines, read_record, sh
 from compactor.progress import Progress
 
 _LOG = get_log(__name__)
+RESENT_WITHIN = timedelta(minutes=1)
+"""A producer that sends refused records again has done so, or given up, after this time."""
 
 
 @dataclass(slots=True)
@@ -219,3 +224,29 @@ def closed_children(store: ObjectStore, ends: Mapping[str, str]) -> dict[str, tu
             children[shard_id] = tuple(f"{stream}/{child}" for child in record.children)
             left += [(child, raw.START) for child in children[shard_id]]
     return children
+
+
+def proven_ends(
+    store: ObjectStore, progress: Progress, start: EpochStart, known: AbstractSet[str]
+) -> dict[str, str] | None:
+    """Up to where each shard was read after the last read of a snapshot had come; None while one may still lack reads.
+
+    A producer that had to send part of a call again does so within seconds: what a shard has a minute after the last
+    read is all that there is of the snapshot.
+    """
+    lasts = progress.watched.lasts
+    streams = {shard.partition("/")[0] for shard in lasts}
+    settled_at = max(last.arrived_at for last in lasts.values()) + RESENT_WITHIN
+    ends: dict[str, str] = {}
+    for shard in sorted(known | progress.evidence.keys()):
+        stream, _, name = shard.partition("/")
+        if stream not in streams or shard in start.ended:
+            continue
+        evidence = progress.evidence.get(shard)
+        if evidence is not None and evidence.closed:
+            continue
+        tip = msgspec.json.decode(store.get(raw.tip_path(stream, name)), type=raw.Tip)
+        if tip.read_to_tip_at is None or tip.read_to_tip_at < settled_at:
+            return None
+        ends[shard] = tip.upto
+    return ends

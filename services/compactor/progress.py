@@ -9,17 +9,19 @@ from types import MappingProxyType
 
 import msgspec
 
-from cdc.epoch import FIRST_EPOCH, Epochs
+from cdc.epoch import FIRST_EPOCH, NO_EPOCHS, Epochs
 from cdc.errors import FatalFault
 from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.chain import Batch
 from compactor.columns_seen import COLUMNS_SEEN, ColumnsSeen, encode_columns, parse_columns
 from compactor.counts import Counts, parse_counts
+from compactor.watch import LastRead, Watched
 
 OFFSETS, EVIDENCE, FLOOR = "cdc.offsets", "cdc.evidence", "cdc.truncated-below"
 VALID_THROUGH, SOURCE_LSN, HISTORY_SNAPSHOT = "cdc.valid-through", "cdc.source-lsn", "cdc.history-snapshot"
 HOLDS = "cdc.holds"
 EPOCH, SNAPSHOT_EPOCH, WAITS = "cdc.epoch", "cdc.snapshot-epoch", "cdc.waits-for-epoch"
+STREAMED, LAST_READS = "cdc.streamed-up-to", "cdc.last-reads"
 
 
 COMMIT_SKEW = timedelta(seconds=1)
@@ -54,7 +56,8 @@ class Progress:
 
     `epoch` is the newest epoch that the offsets take account of, `snapshot_epoch` the newest of these that a snapshot
     began. While that is not known to be complete, nothing more is proven. `waits` are the sequence numbers, by shard,
-    at which a new epoch seems to begin that nobody recorded: nothing is merged until somebody does.
+    at which a new epoch seems to begin that nobody recorded: nothing is merged until somebody does. `watched` is by
+    what that is noticed.
     """
 
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -67,6 +70,7 @@ class Progress:
     epoch: int = FIRST_EPOCH
     snapshot_epoch: int = FIRST_EPOCH
     waits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    watched: Watched = field(default_factory=Watched)
 
     @property
     def is_snapshot_settled(self) -> bool:
@@ -103,6 +107,8 @@ class Progress:
             EPOCH: str(self.epoch).encode(),
             SNAPSHOT_EPOCH: str(self.snapshot_epoch).encode(),
             WAITS: _encode_numbers(self.waits),
+            STREAMED: msgspec.json.encode(dict(self.watched.streamed), order="sorted"),
+            LAST_READS: msgspec.json.encode(dict(self.watched.lasts), order="sorted"),
         }
         if self.floor is not None:
             stated[FLOOR] = msgspec.json.encode(self.floor)
@@ -137,6 +143,10 @@ def parse_progress(properties: Mapping[str, str], where: str) -> Progress:
             epoch=int(properties.get(EPOCH) or FIRST_EPOCH),
             snapshot_epoch=int(properties.get(SNAPSHOT_EPOCH) or FIRST_EPOCH),
             waits=_decode_numbers(properties.get(WAITS)),
+            watched=Watched(
+                msgspec.json.decode(properties.get(STREAMED) or "{}", type=dict[str, int]),
+                msgspec.json.decode(properties.get(LAST_READS) or "{}", type=dict[str, LastRead]),
+            ),
             columns=parse_columns(properties),
         )
     except (msgspec.DecodeError, ValueError, TypeError):
@@ -163,7 +173,12 @@ def with_known(progress: Progress, shards: Iterable[str]) -> Progress:
 
 
 def advanced(
-    progress: Progress, batches: Iterable[Batch], table: str, holds: Mapping[str, int], floor: Position | None
+    progress: Progress,
+    batches: Iterable[Batch],
+    table: str,
+    holds: Mapping[str, int],
+    floor: Position | None,
+    epochs: Epochs = NO_EPOCHS,
 ) -> Progress:
     """The progress of a table after some batches, but no further than before where a shard is held back.
 
@@ -176,6 +191,8 @@ def advanced(
         evidence.setdefault(shard, ShardEvidence())
         if hold is not None and hold <= batch.upto:
             continue  # what a batch proves holds only when all of it is merged
+        if begins_epoch(batch, epochs):
+            evidence[shard] = msgspec.structs.replace(evidence[shard], lsn=0)  # it is not compared across epochs
         evidence[shard] = _after_batch(evidence[shard], batch, table)
         for child in batch.record.children:
             # Everything that a child could hold comes after its parent's end.
@@ -211,7 +228,33 @@ def with_epochs(progress: Progress, epochs: Epochs) -> Progress:
         epoch=epochs.newest,
         snapshot_epoch=epochs.with_snapshot,
         waits={},
+        watched=Watched(),
     )
+
+
+def begins_epoch(batch: Batch, epochs: Epochs) -> bool:
+    """Whether the first record of an epoch is in a batch."""
+    return epochs.of(batch.shard.id, batch.after) != epochs.of(batch.shard.id, batch.upto)
+
+
+def restarted(batches: Iterable[Batch], evidence: Mapping[str, ShardEvidence], epochs: Epochs) -> dict[str, int]:
+    """Shards in which the source's LSNs begin anew, and the first sequence number of the batch that shows it.
+
+    A heartbeat that was committed later than another has a higher LSN, unless the database was restored or upgraded.
+    """
+    found: dict[str, int] = {}
+    known = dict(evidence)
+    for batch in batches:
+        shard, stated = batch.shard.id, batch.record.evidence
+        before = known.get(shard, ShardEvidence())
+        if begins_epoch(batch, epochs):
+            before = known[shard] = ShardEvidence()
+        if stated is None or shard in found:
+            continue
+        if before.committed_at is not None and stated.committed_at > before.committed_at and stated.lsn < before.lsn:
+            found[shard] = batch.after + 1
+        known[shard] = ShardEvidence(stated.committed_at, stated.lsn)
+    return found
 
 
 def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:

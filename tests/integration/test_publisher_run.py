@@ -271,9 +271,9 @@ def test_a_slot_lost_after_the_backfill_begins_a_new_epoch_of_which_every_shard_
     found = records(aws, name)
     shards = sorted({record.shard for record in found})
     assert len(shards) == 2
-    snapshots = []
+    snapshots: list[list[tuple[Any, ...]]] = []
     for shard in shards:
-        told = []
+        told: list[tuple[Any, ...]] = []
         for record in found:
             message = (record.value or {}).get("message") if record.shard == shard else None
             if message and message["prefix"] == SNAPSHOT_PREFIX:
@@ -281,11 +281,10 @@ def test_a_slot_lost_after_the_backfill_begins_a_new_epoch_of_which_every_shard_
                 assert word["shards"] == shards
                 told.append((word["snapshot"], word.get("is_complete", False), word["tables"]))
             elif record.shard == shard and record.value and record.value["op"] == "r":
-                assert told, "no read comes before the mark"
-                told.append("read") if told[-1] != "read" else None
-        snapshots.append([entry for entry in told if entry != "read"])
-        first, second = told[0][0], next(entry for entry in reversed(told) if entry != "read")[0]
-        assert first != second
+                assert told
+                assert not told[-1][1], "no read comes before the mark, nor after the snapshot is complete"
+        assert len({entry[0] for entry in told}) == 2
+        snapshots.append(told)
     assert snapshots[0] == snapshots[1]
     assert [entry[1:] for entry in snapshots[0]] == [
         (False, [["public", "Usuários", 0]]), (True, [["public", "Usuários", 10]]),
