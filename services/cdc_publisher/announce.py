@@ -16,7 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cdc.errors import TransientFault
 from cdc.telemetry import get_log
 from cdc_publisher.envelope import Event
-from cdc_publisher.sink import FATAL_CODES, KinesisPutter, backoff_seconds
+from cdc_publisher.outbox import Record
+from cdc_publisher.sink import FATAL_CODES, KinesisPutter, backoff_seconds, entry
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -51,7 +52,6 @@ class KinesisAnnouncer:
             try:
                 if self._tell(event_of):
                     return True
-                _log.info("the stream is being resharded, its shards are told again", stream=self._stream)
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "unknown")
                 if code in FATAL_CODES:
@@ -69,10 +69,14 @@ class KinesisAnnouncer:
             raise TransientFault("the stream has no open shard", where=f"stream {self._stream}")
         event = event_of(tuple(sorted(shards)))
         for shard, hash_key in shards.items():
-            answer = self._client.put_record(
-                StreamName=self._stream, Data=event.data, PartitionKey=event.partition_key, ExplicitHashKey=hash_key
-            )
-            if answer["ShardId"] != shard:
+            # PutRecords, so that the role needs no other right than for the events.
+            record = Record(event.partition_key, event.data, None, hash_key)
+            (result,) = self._client.put_records(StreamName=self._stream, Records=[entry(record)])["Records"]
+            if result.get("ErrorCode"):
+                self._warn(result["ErrorCode"])
+                return False
+            if result["ShardId"] != shard:
+                _log.info("the stream is being resharded, its shards are told again", stream=self._stream)
                 return False
         return True
 

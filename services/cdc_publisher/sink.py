@@ -86,7 +86,7 @@ class KinesisPutter:
         """Put the records in one call."""
         try:
             with metrics.PUT_SECONDS.time():
-                answer = self.client.put_records(StreamName=self.stream, Records=[_entry(record) for record in records])
+                answer = self.client.put_records(StreamName=self.stream, Records=[entry(record) for record in records])
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "unknown")
             if code in FATAL_CODES:
@@ -254,8 +254,9 @@ def backoff_seconds(attempt: int, random: Random) -> float:
     return random.uniform(longest / 2, longest)
 
 
-def _entry(record: Record) -> PutRecordsRequestEntryTypeDef:
-    entry: PutRecordsRequestEntryTypeDef = {"Data": record.data, "PartitionKey": record.partition_key}
+def entry(record: Record) -> PutRecordsRequestEntryTypeDef:
+    """A record as PutRecords takes it."""
+    made: PutRecordsRequestEntryTypeDef = {"Data": record.data, "PartitionKey": record.partition_key}
     if record.explicit_hash_key is not None:
-        entry["ExplicitHashKey"] = record.explicit_hash_key
-    return entry
+        made["ExplicitHashKey"] = record.explicit_hash_key
+    return made

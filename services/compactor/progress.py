@@ -29,6 +29,10 @@ COMMIT_SKEW = timedelta(seconds=1)
 right behind a heartbeat can have an earlier time. So much is taken off what a heartbeat proves."""
 
 
+RESTORED_AFTER = timedelta(minutes=1)
+"""Commits at the same time may stand in the log in another order than their times; no database is restored so fast."""
+
+
 class ShardEvidence(msgspec.Struct, frozen=True):
     """How far the source is known to have come in a shard: everything committed before has passed through it.
 
@@ -251,7 +255,8 @@ def restarted(batches: Iterable[Batch], evidence: Mapping[str, ShardEvidence], e
             before = known[shard] = ShardEvidence()
         if stated is None or shard in found:
             continue
-        if before.committed_at is not None and stated.committed_at > before.committed_at and stated.lsn < before.lsn:
+        is_later = before.committed_at is not None and stated.committed_at > before.committed_at + RESTORED_AFTER
+        if is_later and stated.lsn < before.lsn:
             found[shard] = batch.after + 1
         known[shard] = ShardEvidence(stated.committed_at, stated.lsn)
     return found

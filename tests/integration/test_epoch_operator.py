@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,9 @@ from cdc import raw
 from cdc.epoch import read_epochs
 from cdc_ops.epoch_run import Asked, tell_and_record
 from compactor.progress import parse_progress
-from tests.compactor_world import World, change, proven, put
+from tests.compactor_world import NAMES, World, change, proven, put
+from tests.golden_debezium import contract_of, recorded
+from tests.integration.test_debezium_golden import USUARIOS
 from tests.raw_zone import START, ShardWriter, at, event
 
 pytestmark = pytest.mark.slow
@@ -194,3 +197,33 @@ def test_lsns_that_begin_anew_without_an_epoch_stop_the_table(world: World) -> N
     beat(400, 20)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(400)
+
+
+def test_debezium_as_it_was_recorded_that_takes_a_second_snapshot(world: World) -> None:
+    contract = replace(contract_of("Usuários", USUARIOS), name=next(NAMES))
+    world = World(world.catalog, contract, world.environment)
+    left, right = world.shard(0), world.shard(1)
+    events = [json.loads(record["value"]) for record in recorded("13") if record["value"]]
+    for told in events:
+        row = told["after"] or told["before"]
+        put((left, right)[row["id"] % 2], contract, json.dumps(told).encode())
+    world.merge()
+    first = world.rows()
+    assert len(first) > 5
+    # The connector lost its offsets and reads anew, an hour later, what the recording began with; half of it is gone.
+    reads = [told for told in events if told["op"] == "r" and told["after"]["id"] % 4 > 1]
+    assert {told["after"]["id"] for told in reads} < {told["after"]["id"] for told in events if told["op"] == "r"}
+    for number, told in enumerate(reads):
+        marker = "last" if told is reads[-1] else "true" if number else "first"
+        source = {**told["source"], "snapshot": marker, "lsn": 500, "ts_us": told["source"]["ts_us"] + 3_600_000_000}
+        again = {**told, "after": {**told["after"], "nome": f"de novo {number}"}, "source": source}
+        put((left, right)[told["after"]["id"] % 2], contract, json.dumps(again).encode())
+    world.merge()
+    assert world.rows() == first
+    assert asked(world)[0] == 0
+    world.merge()
+    read_to_tip(left, right)
+    world.merge()
+    assert {key: row[0] for key, row in world.rows().items()} == {
+        told["after"]["id"]: f"de novo {number}" for number, told in enumerate(reads)
+    }
