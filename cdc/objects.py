@@ -96,6 +96,13 @@ class S3Objects:
         except (BotoCoreError, ClientError) as error:
             raise self._fault("read", path, error) from error
 
+    def delete(self, path: str) -> None:
+        """Remove; one that is not there is a success."""
+        try:
+            self._client.delete_object(Bucket=self._location.bucket, Key=self._location.key(path))
+        except (BotoCoreError, ClientError) as error:
+            raise self._fault("delete", path, error) from error
+
     def list_after(self, prefix: str, after: str = "") -> Iterator[str]:
         """List with StartAfter, page by page."""
         yield from (path for path, _ in self.sizes(prefix, after))

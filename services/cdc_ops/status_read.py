@@ -234,7 +234,9 @@ def _shard_status(shard: Shard, read: _Read, *, was_closed: bool) -> ShardStatus
 
 
 def _piles(store: SizedStore) -> dict[str, Pile]:
-    return {reason: _pile(store.sizes(f"{reason}/")) for reason in sorted(store.list_folders(""))}
+    # What begins with an underscore is no reason: `_replayed` holds what was put back and resolved.
+    reasons = sorted(name for name in store.list_folders("") if not name.startswith("_"))
+    return {reason: _pile(store.sizes(f"{reason}/")) for reason in reasons}
 
 
 def _pile(sizes: Iterable[tuple[str, int]]) -> Pile:

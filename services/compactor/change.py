@@ -22,6 +22,12 @@ from compactor.mask import masker
 
 Key = tuple[Any, ...]
 Row = Mapping[str, Any]
+Identity = tuple[Key, Position, bool]
+"""What tells a change from all others: one position has one change of a key, or a delete and a create.
+
+Debezium sends these two for an update of its own key where that is not the table's (`message.key.columns`). The third
+part says whether it is the delete.
+"""
 
 SET_ASIDE = "q"
 """The `cdc_op` of a change in history whose values could not be merged: later changes must not be filled across it."""
@@ -74,6 +80,11 @@ class Change:
     origin: Origin | None = None
     faults: tuple[RecordFault, ...] = ()
     assumed: frozenset[str] = frozenset()
+
+    @property
+    def identity(self) -> Identity:
+        """What makes it the same change, however often and by whatever way it comes; its mark has the same."""
+        return self.key, self.position, self.op == Op.DELETE.value
 
     @property
     def fault(self) -> RecordFault | None:

@@ -57,6 +57,7 @@ _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", 
 _DUPLICATES = Counter("compactor_duplicate_changes", "Changes that were in the lake already.", ["table"])
 _WAITING = Gauge("compactor_waits_for_epoch", "Shards in which an unrecorded epoch seems to begin.", ["table"])
 _VANISHED = Counter("compactor_vanished_rows", "Rows deleted since a new snapshot did not find them.", ["table"])
+_HEALED = Counter("compactor_healed_changes", "Changes that were set aside and could be merged later.", ["table"])
 _COMMIT = Histogram("compactor_merge_seconds", "Time of a merge from listing to commit.", ["table"])
 _VALID_THROUGH = Gauge(
     "compactor_valid_through_timestamp_seconds", "valid-through as Unix time; 0 while nothing is proven.", ["table"]
@@ -261,7 +262,7 @@ class TableCompactor:
         swept = Merged([], {}, {}, [], 0, progress.floor, is_truncated=progress.floor != before.floor)
         self._commit_table(swept, None, self._index, progress)
         self._progress = progress
-        self._report(0, 0, progress.holds)
+        self._report(0, 0, 0, progress.holds)
         _LOG.info("the snapshot is settled", table=self._contract.name, epoch=end.epoch)
         return True
 
@@ -339,7 +340,9 @@ class TableCompactor:
             self._pair.commit_progress(progress)
         moved = progress.offsets != self._progress.offsets
         self._progress = progress
-        self._report(len(merged.history) + len(plain.history), merged.duplicates + plain.duplicates, holds)
+        self._report(
+            len(merged.history) + len(plain.history), merged.duplicates + plain.duplicates, merged.healed, holds
+        )
         return moved
 
     def _avro_schema(self, stream: str, schema_id: int) -> str:
@@ -373,10 +376,11 @@ class TableCompactor:
             index.remove(plain.deleted)
             index.mark(plain.deleted, marks([(position, Mark.DELETED) for position in plain.deleted_at]))
 
-    def _report(self, changes: int, duplicates: int, holds: Mapping[str, int]) -> None:
+    def _report(self, changes: int, duplicates: int, healed: int, holds: Mapping[str, int]) -> None:
         name = self._contract.name
         _CHANGES.labels(name).inc(changes)
         _DUPLICATES.labels(name).inc(duplicates)
+        _HEALED.labels(name).inc(healed)
         _ROWS.labels(name).set(len(self._index))
         _HELD_SHARDS.labels(name).set(len(holds))
         valid_through = self._progress.valid_through
@@ -393,6 +397,7 @@ class TableCompactor:
             table=name,
             changes=changes,
             duplicates=duplicates,
+            healed=healed,
             rows=len(self._index),
             held_shards=sorted(holds),
             valid_through=valid_through.isoformat() if valid_through else None,

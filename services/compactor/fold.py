@@ -56,12 +56,13 @@ def fold(
 
     `bases` holds the state before the first of the changes for every key that had one. `floor` is the position of the
     newest truncate, or of a complete snapshot: rows below it are gone, whenever their changes arrive. `continued` are
-    the epochs before which nothing was lost: only across these may a value that came unchanged be filled.
+    the epochs before which nothing was lost: only across these may a value that came unchanged be filled. A mark
+    counts for nothing once the change that was set aside has been merged after all.
     """
     outcome = Fold(floor=floor)
     donors: dict[Position, State] = {}
     # At one position the delete of a key change comes before its create.
-    for change in sorted(changes, key=lambda change: (change.position, change.op != DELETE)):
+    for change in sorted(_without_replaced_marks(changes), key=lambda change: (change.position, change.op != DELETE)):
         if change.op == TRUNCATE:
             outcome.floor = max(outcome.floor or change.position, change.position)
             outcome.applied.append(change)
@@ -80,6 +81,15 @@ def fold(
             if state.position is not None and state.position < outcome.floor:
                 outcome.states[key] = State(None, state.position, state.committed_at)
     return outcome
+
+
+def _without_replaced_marks(changes: Iterable[Change]) -> list[Change]:
+    changes = list(changes)
+    marks = {change.identity for change in changes if change.op == SET_ASIDE}
+    if not marks:
+        return changes
+    replaced = {change.identity for change in changes if change.op != SET_ASIDE and change.identity in marks}
+    return [change for change in changes if change.op != SET_ASIDE or change.identity not in replaced]
 
 
 def given_up(change: Change) -> Change:

@@ -1,18 +1,19 @@
 """Merge: new changes + what the lake has → what to append to history, which rows to replace, which to delete.
 
 A change newer than its key's newest is applied at once. One that is not is looked up in history: there already, it is a
-duplicate; else the key is folded anew from its history, so that the table is always the fold of every change.
+duplicate; else the key is folded anew from its history, so that the table is always the fold of every change. Where
+history has only the mark of a change that was set aside, the change that comes again and can be merged now replaces it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cdc.contract import TableContract
 from cdc.position import Position
-from compactor.change import SET_ASIDE, Change, Key, Row, recorded
+from compactor.change import SET_ASIDE, Change, Identity, Key, Row, recorded
 from compactor.fold import DELETE, TRUNCATE, UPDATE, Fold, State, fold
 from compactor.index import Located, RowIndex
 
@@ -33,7 +34,8 @@ class Merged:
 
     `history` is to be appended (values filled); `gone` are rows of the table that are dead now, `rows` new ones;
     `unresolved` could not be merged and is in none of the others. `touched` are the keys whose state was found anew:
-    where `is_truncated`, all other rows below `floor` are gone too.
+    where `is_truncated`, all other rows below `floor` are gone too. `healed` counts the changes of `history` that were
+    set aside before and replace their marks.
     """
 
     history: list[Change]
@@ -44,6 +46,7 @@ class Merged:
     floor: Position | None
     touched: frozenset[Key] = frozenset()
     is_truncated: bool = False
+    healed: int = 0
 
 
 def merge(
@@ -61,14 +64,28 @@ def merge(
     told = _from_history(late, lake, contract)
     if any(change.op == TRUNCATE and _is_below(change, floor) for change in new):
         told += [recorded(row, contract) for row in lake.history_of("cdc_op", [TRUNCATE])]
-    known = {_identity(change) for change in told}
-    fresh = [change for change in new if _identity(change) not in known]
+    known = {change.identity for change in told if change.op != SET_ASIDE}
+    marked = {change.identity for change in told if change.op == SET_ASIDE} - known
+    fresh = [
+        change
+        for change in new
+        if change.identity not in known and not (change.op == SET_ASIDE and change.identity in marked)
+    ]
     corrected = late & {change.key for change in fresh}
     anew, told = family_of(corrected | _donors_in_history(fresh, lake, contract), lake, contract)
     # What comes late for a key may change what another key took over from it.
     touched = {change.key for change in fresh} | (anew if corrected else set())
     outcome = fold([*fresh, *told], _bases(fresh, anew, index, lake), floor, continued)
-    return _planned(outcome, touched, anew, index, floor, doubled + len(new) - len(fresh))
+    planned = _planned(outcome, touched, anew, index, floor, doubled + len(new) - len(fresh))
+    return _replacing(planned, marked) if marked else planned
+
+
+def _replacing(merged: Merged, marked: set[Identity]) -> Merged:
+    """The same merge, without the changes that had to be set aside again: their marks are in history already."""
+    history = [change for change in merged.history if change.op != SET_ASIDE or change.identity not in marked]
+    again = len(merged.history) - len(history)
+    healed = sum(change.identity in marked for change in history)
+    return replace(merged, history=history, duplicates=merged.duplicates + again, healed=healed)
 
 
 def fold_anew(keys: set[Key], index: RowIndex, lake: Lake, contract: TableContract, floor: Position | None) -> Merged:
@@ -79,20 +96,13 @@ def fold_anew(keys: set[Key], index: RowIndex, lake: Lake, contract: TableContra
 
 
 def _without_doubles(changes: Iterable[Change]) -> tuple[list[Change], int]:
-    unique: dict[tuple[Key, Position, bool], Change] = {}
+    unique: dict[Identity, Change] = {}
     count = 0
     for change in changes:
         count += 1
-        unique.setdefault(_identity(change), change)
+        if unique.setdefault(change.identity, change).op == SET_ASIDE != change.op:
+            unique[change.identity] = change
     return list(unique.values()), count - len(unique)
-
-
-def _identity(change: Change) -> tuple[Key, Position, bool]:
-    """What tells a change from all others: one position has one change of a key, or a delete and a create.
-
-    Debezium sends these two for an update of its own key where that is not the table's (`message.key.columns`).
-    """
-    return change.key, change.position, change.op == DELETE
 
 
 def _is_late(change: Change, index: RowIndex, floor: Position | None) -> bool:

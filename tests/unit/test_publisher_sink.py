@@ -41,8 +41,12 @@ class Kinesis:
         return self.answer
 
     def list_shards(self, **arguments: Any) -> Any:
-        first = {"HashKeyRange": {"StartingHashKey": "0"}, "SequenceNumberRange": {"EndingSequenceNumber": "9"}}
-        second = {"HashKeyRange": {"StartingHashKey": "7"}, "SequenceNumberRange": {}}
+        first = {
+            "ShardId": "0",
+            "HashKeyRange": {"StartingHashKey": "0"},
+            "SequenceNumberRange": {"EndingSequenceNumber": "9"},
+        }
+        second = {"ShardId": "1", "HashKeyRange": {"StartingHashKey": "7"}, "SequenceNumberRange": {}}
         return {"Shards": [second]} if "NextToken" in arguments else {"Shards": [first, second], "NextToken": "x"}
 
 
