@@ -13,7 +13,6 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from cdc import aws
 from cdc.contract import TableContract
-from cdc.epoch import OPERATOR, EpochEnd, record_end
 from cdc.errors import FatalFault, TransientFault
 from cdc.objects import ObjectStore, S3Objects
 from cdc.raw import schema_path
@@ -22,7 +21,7 @@ from compactor.added import new_columns, with_added
 from compactor.chain import Batch, known_shards, new_batches, read_lines
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
 from compactor.columns_seen import ColumnsSeen, Seen, still_watched
-from compactor.epochs import EpochKeeper, closed_children, proven_ends
+from compactor.epochs import EpochKeeper
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
@@ -34,13 +33,14 @@ from compactor.lake.status_table import StatusTable
 from compactor.merge import Merged, fold_anew, markers
 from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
-from compactor.progress import Progress, ShardEvidence, advanced, restarted, with_epochs, with_known
+from compactor.progress import Progress, advanced, restarted, with_known
 from compactor.quarantine import Record, quarantine
 from compactor.refill import Refill, ready_and_waiting
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
+from compactor.snapshot_end import SnapshotEnd
 from compactor.statement import Statement, statement
-from compactor.vanished import VANISHED_ROWS_MAX, deletes, is_merged, settled
+from compactor.vanished import VANISHED_ROWS_MAX, deletes, settled
 from compactor.watch import watch
 
 RECORDS_MAX = 100_000
@@ -55,7 +55,6 @@ LOOKS_EVERY_SECONDS = 60.0
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
 _DUPLICATES = Counter("compactor_duplicate_changes", "Changes that were in the lake already.", ["table"])
-_WAITING = Gauge("compactor_waits_for_epoch", "Shards in which an unrecorded epoch seems to begin.", ["table"])
 _VANISHED = Counter("compactor_vanished_rows", "Rows deleted since a new snapshot did not find them.", ["table"])
 _HEALED = Counter("compactor_healed_changes", "Changes that were set aside and could be merged later.", ["table"])
 _COMMIT = Histogram("compactor_merge_seconds", "Time of a merge from listing to commit.", ["table"])
@@ -96,7 +95,7 @@ class TableCompactor:
         self._new_columns: set[str] = set()
         self._looks_again = 0.0
         self._keeper = EpochKeeper(contract, raw)
-        self._counted_epoch = 0
+        self._snapshot_end = SnapshotEnd(contract.name, raw, self._keeper, pair)
         self._is_loaded = False
 
     def step(self) -> Step:
@@ -108,7 +107,7 @@ class TableCompactor:
                     self._load()
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
-                if self._is_waiting():
+                if self._keeper.is_waiting(self._progress):
                     return Step(has_moved=False, is_behind=False)
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
@@ -120,7 +119,6 @@ class TableCompactor:
                 has_moved = bool(admitted) and self._merge(admitted, known)
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
                     self._show_new_columns()
-                self._record_end(known)
                 has_deleted = self._delete_vanished(known)
                 return Step(has_moved or has_deleted, is_behind or has_deleted)
         except CommitConflict as conflict:
@@ -223,90 +221,40 @@ class TableCompactor:
 
     def _follow_epochs(self) -> bool:
         """Take account of epochs recorded since; whether there were any."""
-        if self._keeper.epochs.newest == self._progress.epoch:
+        followed = self._keeper.followed(self._progress)
+        if followed is None:
             return False
-        progress = with_epochs(self._progress, self._keeper.epochs)
-        retired = [
-            shard
-            for shard, evidence in progress.evidence.items()
-            if evidence.closed and not self._progress.evidence.get(shard, ShardEvidence()).closed
-        ]
-        hint = "rows of older epochs are deleted once its snapshot is complete; see docs/epochs.md"
-        _LOG.warning(
-            "an epoch is followed", table=self._contract.name, epoch=progress.epoch, retired=retired, hint=hint
-        )
-        self._pair.commit_progress(progress)
-        self._progress = progress
+        self._pair.commit_progress(followed)
+        self._progress = followed
         return True
 
     def _delete_vanished(self, known: set[str]) -> bool:
         """Delete some of the rows that the newest snapshot did not find, once it is merged whole; whether it did."""
-        before, epochs = self._progress, self._keeper.epochs
-        start, end = epochs.start(before.snapshot_epoch), epochs.ends.get(before.snapshot_epoch)
-        if before.is_snapshot_settled or start is None or end is None:
+        before, name = self._progress, self._contract.name
+        end = self._snapshot_end.due(before, known)
+        if end is None:
             return False
-        if not is_merged(start, end, before, known, closed_children(self._raw, end.ends)):
-            return False
-        if not self._has_all_reads(end):
-            return False
-        plain = deletes(
-            self._shown, self._pair.history.arrow_schema, self._index, self._pair.table.read, end, VANISHED_ROWS_MAX
-        )
+        schema, read = self._pair.history.arrow_schema, self._pair.table.read
+        plain = deletes(self._shown, schema, self._index, read, end, VANISHED_ROWS_MAX)
         if plain is not None:
             self._pair.commit_history([], plain.history, before)
             self._commit_table(Merged([], {}, {}, [], 0, before.floor), plain, self._index, before)
-            _LOG.info("vanished rows deleted", table=self._contract.name, epoch=end.epoch, rows=len(plain.history))
-            _VANISHED.labels(self._contract.name).inc(len(plain.history))
+            _LOG.info("vanished rows deleted", table=name, epoch=end.epoch, rows=len(plain.history))
+            _VANISHED.labels(name).inc(len(plain.history))
             return True
         progress = settled(before)
         swept = Merged([], {}, {}, [], 0, progress.floor, is_truncated=progress.floor != before.floor)
         self._commit_table(swept, None, self._index, progress)
         self._progress = progress
         self._report(0, 0, 0, progress.holds)
-        _LOG.info("the snapshot is settled", table=self._contract.name, epoch=end.epoch)
+        _LOG.info("the snapshot is settled", table=name, epoch=end.epoch)
         return True
 
     def _wait_for_epoch(self, begun: dict[str, int]) -> bool:
         """Merge nothing more before an operator has recorded the epoch that seems to begin."""
         self._progress = replace(self._progress, waits=begun)
         self._pair.commit_progress(self._progress)
-        self._is_waiting()
-        return False
-
-    def _is_waiting(self) -> bool:
-        name, waits = self._contract.name, self._progress.waits
-        _WAITING.labels(name).set(len(waits))
-        if waits:
-            hint = f"`cdc epoch {name}` shows where it begins and records it; see docs/epochs.md"
-            what = "a snapshot begins after streamed changes, or LSNs began anew: the table waits for its epoch"
-            _LOG.error(what, table=name, shards=sorted(waits), hint=hint)
-        return bool(waits)
-
-    def _record_end(self, known: set[str]) -> None:
-        """Record that the snapshot of an operator's epoch is complete, once that is proven for all shards."""
-        epochs, progress = self._keeper.epochs, self._progress
-        start = epochs.start(progress.snapshot_epoch)
-        if start is None or start.origin != OPERATOR or start.epoch in epochs.ends or not progress.watched.lasts:
-            return
-        ends = proven_ends(self._raw, progress, start, known)
-        if ends is not None:
-            taken_at = max(last.taken_at for last in progress.watched.lasts.values())
-            record_end(self._raw, EpochEnd(self._contract.name, start.epoch, ends, taken_at))
-            self._keeper.refresh()
-
-    def _has_all_reads(self, end: EpochEnd) -> bool:
-        """Whether as many rows were read of a snapshot as it had: what none could be made of must not count as gone."""
-        if end.reads is None or end.epoch == self._counted_epoch:
-            return True
-        reads = self._pair.count_reads(end.epoch)
-        if reads >= end.reads:
-            self._counted_epoch = end.epoch
-            return True
-        hint = "look into the quarantine: a row that was read, but not merged, must not be taken for deleted"
-        _LOG.warning(
-            "reads of a snapshot are missing", table=self._contract.name, epoch=end.epoch, missing=end.reads - reads,
-            hint=hint,
-        )  # fmt: skip
+        self._keeper.is_waiting(self._progress)
         return False
 
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import msgspec
+from prometheus_client import Gauge
 
 from cdc import raw
 from cdc.contract import TableContract
@@ -21,9 +22,10 @@ from cdc.objects import ObjectStore
 from cdc.raw import SnapshotMark, SnapshotWord
 from cdc.telemetry import get_log
 from compactor.chain import Batch, Shard, new_links, read_lines, read_record, shards
-from compactor.progress import Progress
+from compactor.progress import Progress, ShardEvidence, with_epochs
 
 _LOG = get_log(__name__)
+_WAITING = Gauge("compactor_waits_for_epoch", "Shards in which an unrecorded epoch seems to begin.", ["table"])
 RESENT_WITHIN = timedelta(minutes=1)
 """A producer that sends refused records again has done so, or given up, after this time."""
 
@@ -50,6 +52,30 @@ class EpochKeeper:
     def refresh(self) -> None:
         """Learn of epochs that were recorded meanwhile, by an operator or another compactor."""
         self.epochs = read_epochs(self._store, self._contract.name, self.epochs)
+
+    def followed(self, progress: Progress) -> Progress | None:
+        """The progress with account taken of epochs recorded since; None when there are none."""
+        if self.epochs.newest == progress.epoch:
+            return None
+        new = with_epochs(progress, self.epochs)
+        retired = [
+            shard
+            for shard, evidence in sorted(new.evidence.items())
+            if evidence.closed and not progress.evidence.get(shard, ShardEvidence()).closed
+        ]
+        hint = "rows of older epochs are deleted once its snapshot is complete; see docs/epochs.md"
+        _LOG.warning("an epoch is followed", table=self._contract.name, epoch=new.epoch, retired=retired, hint=hint)
+        return new
+
+    def is_waiting(self, progress: Progress) -> bool:
+        """Whether the table waits for an operator; said as loudly as can be, each time."""
+        name, waits = self._contract.name, progress.waits
+        _WAITING.labels(name).set(len(waits))
+        if waits:
+            hint = f"`cdc epoch {name}` shows where it begins and records it; see docs/epochs.md"
+            what = "a snapshot begins after streamed changes, or LSNs began anew: the table waits for its epoch"
+            _LOG.error(what, table=name, shards=sorted(waits), hint=hint)
+        return bool(waits)
 
     def admitted(
         self, batches: Sequence[Batch], progress: Progress, known: AbstractSet[str], *, is_new: bool
