@@ -47,7 +47,8 @@ class Kinesis:
             "SequenceNumberRange": {"EndingSequenceNumber": "9"},
         }
         second = {"ShardId": "1", "HashKeyRange": {"StartingHashKey": "7"}, "SequenceNumberRange": {}}
-        return {"Shards": [second]} if "NextToken" in arguments else {"Shards": [first, second], "NextToken": "x"}
+        third = {**second, "ShardId": "2"}
+        return {"Shards": [third]} if "NextToken" in arguments else {"Shards": [first, second], "NextToken": "x"}
 
 
 def put(answer: Any) -> Outcome:
