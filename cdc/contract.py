@@ -109,7 +109,7 @@ class ContractFault(FatalFault):
 def under_current_names(row: Mapping[str, Any], current_names: Mapping[str, str]) -> Mapping[str, Any]:
     """A row of the source in which a column that was renamed later has the name that it has now.
 
-    A row that has both names keeps them: the former one is another column's then.
+    A row that has both names keeps them: `faults_of_names` says so.
     """
     if current_names.keys().isdisjoint(row):
         return row
@@ -117,6 +117,29 @@ def under_current_names(row: Mapping[str, Any], current_names: Mapping[str, str]
         current_names[name] if name in current_names and current_names[name] not in row else name: value
         for name, value in row.items()
     }
+
+
+def faults_of_names(row: Mapping[str, Any], contract: TableContract) -> tuple[RecordFault, ...]:
+    """A fault for each column that a row of the source has under its present name and a former one: one of the two is
+    another column, of before or after the rename, and nothing tells which.
+
+    Raises:
+        RecordFault: when it is a column of the key.
+    """
+    found = tuple(
+        RecordFault(
+            "ambiguous-name",
+            "the event has the column's present name and a former one",
+            where=column.name,
+            hint="merge what is older than the rename by the contract of then, and take formerNames out afterwards",
+        )
+        for column in contract.columns
+        if column.former_names and column.source_name in row and not row.keys().isdisjoint(column.former_names)
+    )
+    for fault in found:
+        if fault.where in contract.key:
+            raise fault
+    return found
 
 
 def load_folder(folder: Path) -> tuple[TableContract, ...]:

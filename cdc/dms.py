@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import Column, TableContract, under_current_names
+from cdc.contract import Column, TableContract, faults_of_names, under_current_names
 from cdc.dms_lob import may_be_cut
 from cdc.dms_number import number
 from cdc.dms_value import normaliser
@@ -93,6 +93,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     data = record.get("data")
     if data is None:
         raise RecordFault("no-row", "the record carries no data")
+    ambiguous = faults_of_names(data, contract)
     row = under_current_names(data, contract.current_names)
     key = _key(row, contract)
     position, committed_at = _position(op, metadata, epoch), _committed_at(op, metadata)
@@ -126,6 +127,7 @@ def decode(payload: bytes | memoryview, contract: TableContract, epoch: int) -> 
     except RecordFault as raised:
         return (event(op, None, {**_unknown(row, contract), **key}, (raised,)),)
     after, faults = _image(row, key, contract, images_are_full=images_are_full)
+    faults = (*ambiguous, *faults)
     if old_key is None:
         return (event(op, None, after, faults),)
     return event(Op.DELETE, old_key, None), event(Op.CREATE, None, after, faults)

@@ -147,7 +147,11 @@ def describe(model: type[Settings]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return "default none" if field.default_factory else f"default {field.default if field.default != '' else 'empty'}"
+    return (
+        "default none"
+        if field.default_factory or field.default is None
+        else f"default {field.default if field.default != '' else 'empty'}"
+    )
 
 
 def _described(model: type[Settings], alias: str) -> str:

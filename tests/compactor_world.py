@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -10,6 +11,7 @@ from pyiceberg.catalog import Catalog
 from cdc.contract import TableContract
 from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
+from compactor.maintenance import Limits
 from sandbox.reports import open_lake
 from tests.raw_zone import PLACEHOLDER, MemoryObjects, ShardWriter, at, event
 
@@ -40,13 +42,14 @@ class World:
     environment: dict[str, str]
     raw: MemoryObjects = field(default_factory=MemoryObjects)
     quarantine: MemoryObjects = field(default_factory=MemoryObjects)
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         self.compactor = self.restart()
 
     def restart(self) -> TableCompactor:
         pair = TablePair(self.catalog, "lake", self.contract, b"k" * 32)
-        self.compactor = TableCompactor(self.contract, pair, self.raw, self.quarantine, b"k" * 32)
+        self.compactor = TableCompactor(self.contract, pair, self.raw, self.quarantine, b"k" * 32, self.limits)
         return self.compactor
 
     def shard(self, number: int = 0) -> ShardWriter:
@@ -55,6 +58,14 @@ class World:
     def merge(self) -> None:
         while self.compactor.step().has_moved:
             pass
+
+    def maintain(self, now: datetime | None = None) -> int:
+        """Take every step of maintenance that is due; how many rounds that took."""
+        rounds = 0
+        while self.compactor.maintain(now or datetime.now(UTC)):
+            rounds += 1
+            assert rounds < 1000, "maintenance finds no end"
+        return rounds
 
     def pair(self) -> TablePair:
         return TablePair(self.catalog, "lake", self.contract, b"k" * 32)

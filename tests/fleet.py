@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from sandbox.aws import Aws
-from sandbox.process import Command, Process, wait_until
+from sandbox.process import Command, Process, SandboxFault, tail, wait_until
 from tests.emulator import Service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,7 +158,14 @@ class Fleet:
                 assert worker.exit_status is None, worker.command.log.read_text(encoding="utf-8")
             return probe()
 
-        wait_until(holds_while_all_live, PATIENCE_SECONDS, what, log=self.workers[-1].command.log, poll_seconds=0.2)
+        try:
+            wait_until(holds_while_all_live, PATIENCE_SECONDS, what, poll_seconds=0.2)
+        except SandboxFault as fault:
+            # Any of them may be the one that is stuck; and what the log says is gone with the test's folder.
+            for log in self.logs:
+                fault.add_note(f"the last words of {log.name}:\n{tail(log)}")
+            fault.add_note(f"leases held: {dict(self.owners())}, batches: {self.batches()}, written: {self.written}")
+            raise
 
     def owners(self) -> dict[str, int]:
         """How many leases each worker has."""

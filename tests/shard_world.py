@@ -173,6 +173,7 @@ class World:
     retention: timedelta | None = STREAM.retention
     workers: int = 0
     pages: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))
+    fit: Callable[[Tools], Tools] = lambda tools: tools
 
     def __post_init__(self) -> None:
         self.streams = FakeStreams(self.time)
@@ -195,7 +196,7 @@ class World:
             chance=lambda: 0.5,
             pages=self.pages,
         )
-        reader = ShardReader(STREAM, SHARD, lease, self.halt, tools)
+        reader = ShardReader(STREAM, SHARD, lease, self.halt, self.fit(tools))
         reader.retention = self.retention
         return reader.run(until_caught_up=until_caught_up)
 

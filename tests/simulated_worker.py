@@ -203,7 +203,7 @@ class Worker:
         return False
 
     def _end(self, reader: Reader) -> bool:
-        reader.held.end(reader.shard.children)
+        reader.held.end(reader.shard.children, NOON)
         self._try(reader.held.release)
         return True
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cdc.debezium.avro_value import default_in_raw, default_of
 from cdc.debezium.forms import CONNECT_DECIMAL, VARIABLE_SCALE_DECIMAL, SchemaField
 from cdc.errors import RecordFault
 
@@ -58,10 +59,22 @@ def connect_schema(text: str | bytes) -> SchemaField:
 
 
 def as_in_raw(field: SchemaField) -> SchemaField:
-    """The schema of a column as raw has its values: decimals are text there."""
+    """The schema of a column as raw has its values: decimals are text there, in defaults too.
+
+    Raises:
+        RecordFault: `avro-schema`, when a default is no value of its type.
+    """
+    try:
+        default = default_in_raw(field, field.default)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _refused("has a default that is no value of its type") from None
+    return msgspec.structs.replace(_in_raw(field), default=default)
+
+
+def _in_raw(field: SchemaField) -> SchemaField:
     if field.name in _DECIMALS:
-        return SchemaField("string", field=field.field, parameters=field.parameters)
-    return msgspec.structs.replace(field, items=as_in_raw(field.items)) if field.items is not None else field
+        return msgspec.structs.replace(field, type="string", name=None, fields=None)
+    return msgspec.structs.replace(field, items=_in_raw(field.items)) if field.items is not None else field
 
 
 class _Read(NamedTuple):
@@ -104,7 +117,8 @@ class _Reader:
         types = [branch for branch in branches if branch not in ("null", {"type": "null"})]
         if len(types) != 1 or len(branches) > _OPTIONAL:
             raise _refused("has a union that is not of null and one type")
-        return self.read(types[0], namespace)
+        read = self.read(types[0], namespace)
+        return read._replace(field=msgspec.structs.replace(read.field, optional=len(branches) == _OPTIONAL))
 
     def _many(self, schema: Mapping[str, Any], kind: str, namespace: str) -> _Read:
         if kind == "map":
@@ -133,12 +147,15 @@ class _Reader:
         return found
 
     def _record(self, schema: Mapping[str, Any], namespace: str) -> _Read:
-        members = [(member["name"], self.read(member["type"], namespace)) for member in schema["fields"]]
-        names = {name for name, _ in members if isinstance(name, str)}
+        members = [(member, self.read(member["type"], namespace)) for member in schema["fields"]]
+        names = {member["name"] for member, _ in members if isinstance(member["name"], str)}
         if not members or len(names) != len(members):
             raise _refused("has a record without fields, or with two of one name")
-        fields = [msgspec.structs.replace(member.field, field=name) for name, member in members]
-        return _above(_connect("struct", schema, fields=fields), *(member for _, member in members))
+        fields = [
+            msgspec.structs.replace(read.field, field=member["name"], default=default_of(member))
+            for member, read in members
+        ]
+        return _above(_connect("struct", schema, fields=fields), *(read for _, read in members))
 
 
 def _above(field: SchemaField, *inner: _Read) -> _Read:

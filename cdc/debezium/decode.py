@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from cdc.contract import TableContract, under_current_names
+from cdc.contract import TableContract, faults_of_names, under_current_names
 from cdc.debezium.avro_names import source_names
 from cdc.debezium.avro_schema import as_in_raw, connect_schema
 from cdc.debezium.flat import Stated, read_flat
@@ -155,6 +155,7 @@ class Decoder:
             op = Op(stated.op)
         except ValueError:
             raise RecordFault("unknown-op", "the event has an op that is none of r, c, u, d, t") from None
+        faults = self._faults_of_names(stated.before if op is Op.DELETE else stated.after)
         before, after = self._renamed(stated.before), self._renamed(stated.after)
         if (before if op is Op.DELETE else after) is None and op is not Op.TRUNCATE:
             hint = "the table needs REPLICA IDENTITY DEFAULT or FULL and a primary key"
@@ -181,9 +182,13 @@ class Decoder:
             unchanged=unchanged,
             position=Position(epoch, _lsn(op, stated.lsn)),
             committed_at=committed_at(stated.ts_us, stated.ts_ms),
+            faults=faults,
             forms=forms,
             doubtful=doubtful,
         )
+
+    def _faults_of_names(self, row: Mapping[str, Any] | None) -> tuple[RecordFault, ...]:
+        return faults_of_names(row, self._contract) if row and self._current_names else ()
 
     def _renamed(self, row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         return under_current_names(row, self._current_names) if row and self._current_names else row

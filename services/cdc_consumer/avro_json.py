@@ -12,7 +12,6 @@ import json
 import math
 import struct
 from collections.abc import Callable
-from decimal import Context, Decimal
 from io import BytesIO
 from typing import Any
 
@@ -20,14 +19,11 @@ import fastavro
 import msgspec
 
 from cdc.debezium.avro_schema import connect_schema
+from cdc.debezium.avro_value import decimal_text
 from cdc.debezium.forms import CONNECT_DECIMAL, VARIABLE_SCALE_DECIMAL, SchemaField
 from cdc.errors import RecordFault
 
 Write = Callable[[Any], Any]
-_DIGITS_MAX = 131_072 + 16_383
-"""Postgres's limit for a numeric, before and after the point; so long is its text at most."""
-_UNSCALED_BYTES_MAX = _DIGITS_MAX * 5 // 12
-_EXACT = Context(prec=_DIGITS_MAX, Emax=999_999, Emin=-999_999)
 _FLOAT_DIGITS = range(6, 10)
 
 
@@ -59,7 +55,18 @@ class AvroToJson:
             raise _not_avro("the bytes are no value of their Avro schema") from None
         if stream.tell() != len(body):
             raise _not_avro("bytes are left over behind the value")
+        if not self._is_as_written(value, body):
+            raise _not_avro("the bytes are none that an encoder writes")
         return msgspec.json.encode(self._write(value))
+
+    def _is_as_written(self, value: Any, body: bytes) -> bool:
+        """Whether the value is written as it came: fastavro reads an index below 0, or a key that stands twice, too."""
+        again = BytesIO()
+        try:
+            fastavro.schemaless_writer(again, self._schema, value)
+        except Exception:  # noqa: BLE001 - as when it reads
+            return False
+        return again.getvalue() == body
 
 
 class _Writers:
@@ -149,11 +156,10 @@ def _variable_scale(value: dict[str, Any]) -> str:
 
 
 def _plain(octets: bytes, scale: int) -> str:
-    """A decimal as BigDecimal.toPlainString has it."""
-    if not octets or len(octets) > _UNSCALED_BYTES_MAX or not -_DIGITS_MAX <= scale <= _DIGITS_MAX:
-        raise _not_avro("a decimal has more digits than any of Postgres, or none")
-    number = Decimal(int.from_bytes(octets, "big", signed=True)).scaleb(-scale, _EXACT)
-    return f"{number:f}" if number or scale > 0 else "0"
+    try:
+        return decimal_text(octets, scale)
+    except ValueError as error:
+        raise _not_avro(str(error)) from None
 
 
 def _without_logic(schema: Any) -> Any:

@@ -16,7 +16,8 @@ from cdc_consumer.settings import ConsumerSettings
 _DESCRIPTION = """\
 Reads change events from the stream and writes them, as they came, to the raw zone in S3: micro-batches of gzip JSON
 Lines, each with a batch record that says which records of the shard it covers (docs/raw-format.md). Several workers
-share the shards by leases in DynamoDB; whatever happens to a worker, no record is lost."""
+share the shards, of Kinesis by leases in DynamoDB, of Kafka as a consumer group; whatever happens to one, no record is
+lost."""
 _EXIT_CODES = """
 exit codes: 0 done or stopped by SIGTERM; 1 a fault that needs an operator, named in the last log line; 2 wrong settings
 """

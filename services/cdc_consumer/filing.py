@@ -109,12 +109,15 @@ class _Piles:
         pile.payloads.append(payload)
 
 
-def file_record(shard: str, record: Record, tables: Tables, from_avro: FromAvro = without_registry) -> Filed:
+def file_record(
+    shard: str, record: Record, tables: Tables, from_avro: FromAvro = without_registry, *, splits: bool = True
+) -> Filed:
     """Decide where a record goes, or each of the payloads in it, and make the lines that they become there.
 
-    `from_avro` makes JSON of a value in Avro; what it raises is raised here.
+    `from_avro` makes JSON of a value in Avro; what it raises is raised here. Without `splits` a record is one payload,
+    though it may look like an aggregate.
     """
-    aggregate = split(record.data)
+    aggregate = split(record.data) if splits else None
     if aggregate is None:
         return _file_plain(shard, record, tables, from_avro)
     piles = _sorted_together(aggregate, tables, from_avro) or _sorted_singly(aggregate, tables, from_avro)

@@ -74,14 +74,14 @@ class HeldLease:
         """
         self._step(lambda lease: checkpointed(lease, sequence_number, arrived_at))
 
-    def end(self, children: Iterable[str]) -> None:
-        """Note that the shard is closed and all of it durable, if the lease is still ours.
+    def end(self, children: Iterable[str], read_until: datetime | None) -> None:
+        """Note that the shard is closed and all of it durable, read until some time, if the lease is still ours.
 
         Raises:
             LeaseLost: when it is not.
         """
         names = tuple(children)
-        self._step(lambda lease: ended(lease, names))
+        self._step(lambda lease: ended(lease, names, read_until))
 
     def release(self) -> None:
         """Give the lease back. One that was lost is another's; there is nothing to give."""

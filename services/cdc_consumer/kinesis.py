@@ -11,7 +11,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from cdc_consumer.aws_fault import AwsError, aws_fault, error_code
-from cdc_consumer.stream import IteratorExpired, Record, Reply, Shard, ShardGone, Stream
+from cdc_consumer.stream import IteratorExpired, Record, Reply, Shard, ShardGone, Stream, identity
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -31,10 +31,9 @@ class KinesisStreams:
         """A stream, with its creation time in its identity."""
         with _faults("describe the stream", name):
             summary = self._client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
-        created = summary["StreamCreationTimestamp"].astimezone(UTC)
         return Stream(
             name=name,
-            identity=f"{name}-{created:%Y%m%dT%H%M%SZ}",
+            identity=identity(name, summary["StreamCreationTimestamp"]),
             retention=timedelta(hours=summary["RetentionPeriodHours"]),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cdc_consumer.stream import Shard
+from cdc_consumer.stream import Shard, Stream, is_creation
 
 TRIM_HORIZON = "TRIM_HORIZON"
 """The checkpoint of a shard of which nothing was written yet."""
@@ -25,7 +25,8 @@ class Lease:
     """One shard's lease: who owns it (None: nobody), and how far the shard is written.
 
     `checkpoint` is a sequence number as the stream gave it, or one of the words above; `arrived_at` is when the record
-    of that number arrived in the stream.
+    of that number arrived in the stream. Of a shard written to its end it is until when that was read, and of one never
+    read until when its parents were: what may be lost since then is a gap of its own.
     """
 
     key: str
@@ -43,6 +44,21 @@ def lease_key(stream_identity: str, shard: str) -> str:
     return f"{stream_identity}/{shard}"
 
 
+def is_of_before(lease: Lease, stream: Stream) -> bool:
+    """Whether a lease is of a shard of another stream that had this one's name, and was deleted."""
+    identity = lease.key.partition("/")[0]
+    start = f"{stream.name}-"
+    return identity != stream.identity and identity.startswith(start) and is_creation(identity.removeprefix(start))
+
+
+def unwritten(shard: Shard, leases: Mapping[str, Lease], stream_identity: str) -> Lease:
+    """The lease of a shard that was never taken: what is to be read of it came after its parents were read."""
+    parents = (leases.get(lease_key(stream_identity, parent)) for parent in shard.parents)
+    read_until = (parent.arrived_at for parent in parents if parent is not None and parent.arrived_at is not None)
+    key = lease_key(stream_identity, shard.id)
+    return Lease(key, arrived_at=max(read_until, default=None), parents=tuple(sorted(shard.parents)))
+
+
 def taken(lease: Lease, owner: str) -> Lease:
     """The lease in a new owner's hands."""
     return replace(lease, owner=owner, counter=lease.counter + 1, owner_switches=lease.owner_switches + 1)
@@ -58,10 +74,15 @@ def checkpointed(lease: Lease, checkpoint: str, arrived_at: datetime) -> Lease:
     return replace(lease, counter=lease.counter + 1, owner_switches=0, checkpoint=checkpoint, arrived_at=arrived_at)
 
 
-def ended(lease: Lease, children: Iterable[str]) -> Lease:
+def ended(lease: Lease, children: Iterable[str], read_until: datetime | None) -> Lease:
     """The lease of a closed shard, all of which is durable."""
     return replace(
-        lease, counter=lease.counter + 1, owner_switches=0, checkpoint=SHARD_END, children=tuple(sorted(children))
+        lease,
+        counter=lease.counter + 1,
+        owner_switches=0,
+        checkpoint=SHARD_END,
+        arrived_at=read_until or lease.arrived_at,
+        children=tuple(sorted(children)),
     )
 
 

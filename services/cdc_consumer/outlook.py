@@ -11,7 +11,17 @@ from cdc_consumer import metrics
 from cdc_consumer.claims import Because, Claim, View, claims, next_free_at
 from cdc_consumer.clock import Clock
 from cdc_consumer.coverage import uncovered
-from cdc_consumer.lease import SHARD_END, Lease, Sighting, lease_key, parents_ended, taken, watch
+from cdc_consumer.lease import (
+    SHARD_END,
+    Lease,
+    Sighting,
+    is_of_before,
+    lease_key,
+    parents_ended,
+    taken,
+    unwritten,
+    watch,
+)
 from cdc_consumer.lease_table import LeaseTable
 from cdc_consumer.stream import Shard, Stream, Streams
 
@@ -187,8 +197,8 @@ class Outlook:
 
     def _with_new(self) -> dict[str, Lease]:
         """All leases, those included that nobody wrote down yet."""
-        new = {key: Lease(key, parents=tuple(sorted(shard.parents))) for key, (_, shard) in self._shards.items()}
-        return new | self.leases
+        known = self._shards.items()
+        return {key: unwritten(shard, self.leases, stream.identity) for key, (stream, shard) in known} | self.leases
 
     def _survey(self) -> None:
         shards: dict[str, tuple[Stream, Shard]] = {}
@@ -247,15 +257,31 @@ class Outlook:
     def _remove_past(self) -> None:
         """Remove the leases of shards that are written to their end and no longer listed: each look pays for them.
 
-        Not before all workers have listed the shards anew, since one that still knows the shard would lease it again.
+        So are those of a stream of before that had the same name. Not before all workers have listed the shards anew,
+        since one that still knows the shard would lease it again.
         """
         now = self._clock.monotonic()
         past = [lease for _, lease in self._unlisted() if lease.checkpoint == SHARD_END]
+        past += self._of_streams_before()
         self._past_since = {lease.key: self._past_since.get(lease.key, now) for lease in past}
         for lease in past:
             if now - self._past_since[lease.key] >= PAST_SECONDS:
                 self._table.delete(lease)
                 self.leases.pop(lease.key)
+
+    def _of_streams_before(self) -> list[Lease]:
+        """Leases of streams that were deleted and made anew under the same name; tells what was not read of them."""
+        before = [lease for lease in self.leases.values() if any(is_of_before(lease, one) for one in self.streams)]
+        for lease in before:
+            if lease.checkpoint != SHARD_END and lease.key not in self._mentioned:
+                self._mentioned.add(lease.key)
+                _log.warning(
+                    "the stream was made anew, and this shard of the old one was never written to an end",
+                    lease=lease.key,
+                    checkpoint=lease.checkpoint,
+                    hint="if the old one may have held records past the checkpoint, take a new snapshot of the source",
+                )
+        return before
 
     def _unlisted(self) -> Iterator[tuple[Stream, Lease]]:
         for stream in self.streams:

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple, TypeVar
 
 from cdc.errors import TransientFault
-from cdc.raw import START, Tip
+from cdc.raw import START, BatchRecord, Tip
 from cdc.telemetry import get_log
 from cdc_consumer import metrics
 from cdc_consumer.avro import JsonValue
@@ -76,6 +76,7 @@ class ShardReader:
         self._open_batch = OpenBatch()
         self._open_since = 0.0
         self._reached: str | None = None
+        self._closed_as: BatchRecord | None = None
         self._at_tip = False
         self._tip_due = 0.0
 
@@ -163,10 +164,11 @@ class ShardReader:
     @contextmanager
     def _leave(self) -> Iterator[None]:
         """Wait until there is room for a page; a shard at its tip gives a small one."""
-        if self._at_tip:
+        pages = self._tools.pages
+        if self._at_tip or pages is None:
             yield
             return
-        while not self._tools.pages.acquire(timeout=PAGE_WAIT_SECONDS):
+        while not pages.acquire(timeout=PAGE_WAIT_SECONDS):
             if self._halt.ending:
                 yield
                 return
@@ -175,7 +177,7 @@ class ShardReader:
         try:
             yield
         finally:
-            self._tools.pages.release()
+            pages.release()
 
     def _read(self) -> Reply | None:
         """The next records, or None when the stream does not answer for now."""
@@ -241,7 +243,8 @@ class ShardReader:
 
         def file_once() -> Filed:
             self._halt.check()
-            return file_record(self._shard, record, self._tools.tables, self._from_avro)
+            tools = self._tools
+            return file_record(self._shard, record, tools.tables, self._from_avro, splits=tools.has_aggregates)
 
         return self._persist("read a value in Avro", file_once)
 
@@ -331,14 +334,15 @@ class ShardReader:
         listed = {shard.id for shard in shards if self._shard in shard.parents}
         ending = next((shard.ending for shard in shards if shard.id == self._shard), None)
         closing = Closing(ending, tuple(sorted(listed | set(children))))
-        if self._lossy:
+        if self._lossy and self._closed_as is None:
             self._leave_gap(max(int(ending or START), int(self._after) + 2))
-        batch = self._writer.write(self._build(closing))
-        self._end(closing.children)
-        self._count(batch)
+        # Another worker may have closed the shard before us, or written what we read not knowing that it was the end.
+        while self._closed_as is None:
+            self._count(self._writer.write(self._build(closing)))
+        self._end(self._closed_as.children)
 
     def _end(self, children: tuple[str, ...]) -> None:
-        self._checkpoint(lambda: self._lease.end(children))
+        self._checkpoint(lambda: self._lease.end(children, self._read_until))
         self._log.info("shard end", children=list(children))
 
     def _note_tip(self, asked_at: datetime) -> None:
@@ -360,6 +364,8 @@ class ShardReader:
         """Begin the next batch after this one, which is durable."""
         record = batch.record
         self._after, self._open_batch = record.upto, OpenBatch()
+        if record.closed:
+            self._closed_as = record
         metrics.WRITTEN_BATCHES.inc()
         metrics.EMPTY_RECORDS.inc(record.empty)
         for item in record.objects:

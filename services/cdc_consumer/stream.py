@@ -5,11 +5,24 @@ Kinesis's words are used for all: a partition of Kafka is a shard without parent
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from cdc.errors import CdcError
+
+_CREATION = re.compile(r"\d{8}T\d{6}Z")
+
+
+def identity(name: str, created_at: datetime) -> str:
+    """The name in raw of a stream that has no id: its name and creation time, so that one made anew is another."""
+    return f"{name}-{created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def is_creation(text: str) -> bool:
+    """Whether this is how a creation time stands in an identity."""
+    return _CREATION.fullmatch(text) is not None
 
 
 class IteratorExpired(CdcError):

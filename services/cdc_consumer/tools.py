@@ -21,7 +21,8 @@ from cdc_consumer.stream import Shard, Stream, Streams
 class Tools:
     """What the threads of all shards share: the edges, the tables, the limits of a batch, time and chance.
 
-    `pages` is asked for leave before a page is read that may be large.
+    `pages` is asked for leave before a page is read that may be large (None: none is). `has_aggregates` tells whether
+    a record may be an aggregate of the KPL, which puts to Kinesis only.
     """
 
     streams: Streams
@@ -34,7 +35,8 @@ class Tools:
     chance: Callable[[], float]
     pace: Pace = seconds_between_reads
     from_avro: Callable[[bytes, str], JsonValue] = without_registry
-    pages: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(PAGES_AT_ONCE))
+    pages: threading.Semaphore | None = field(default_factory=lambda: threading.Semaphore(PAGES_AT_ONCE))
+    has_aggregates: bool = True
 
     def announce(self, stream: Stream, shard: Shard) -> None:
         """Let readers of raw know that a shard exists, by a tip without a time, unless it has one."""

@@ -67,6 +67,7 @@ class TableStatus(msgspec.Struct, frozen=True):
     last_proof_at: datetime | None = None
     is_cut_off: bool = False
     held_columns: tuple[str, ...] = ()
+    waiting_columns: Mapping[str, str] = {}
     set_aside: Mapping[str, Mapping[str, int]] = {}
     quarantined: Mapping[str, int] = {}
     table: Files | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from cdc.contract import ContractsSetting
-from cdc.settings import S3Setting, Settings, describe, load
+from cdc.settings import S3Setting, Settings, SourceSetting, describe, load
 
 _DESCRIPTION = """\
 Tells how complete and how sound the lake is: rows, freshness, what waits, what was set aside, files, and what is wrong.
@@ -37,6 +37,17 @@ class StatusSettings(Settings):
         pattern=r"^([a-zA-Z0-9_.-]{3,255})?$",
         description="the DynamoDB table of leases; where it is set, it is told who reads each shard",
     )
+    source: SourceSetting | None = Field(
+        default=None,
+        alias="CDC_SOURCE",
+        description="where the consumers read from; of Kafka no leases are told: CDC_LEASES is the group there",
+    )
+
+    @property
+    def lease_table(self) -> str | None:
+        """The table of leases, if there is one."""
+        is_kafka = self.source is not None and self.source.kind == "kafka"
+        return None if is_kafka else self.leases or None
 
 
 def add_parser(commands: Any) -> None:

@@ -82,6 +82,10 @@ def _table_notes(table: TableStatus) -> Iterator[Finding]:
         yield Finding(
             "held-column", table.name, f"{column} arrives, but the contract does not name it", "name it there"
         )
+    for column, why in sorted(table.waiting_columns.items()):
+        yield Finding(
+            "waiting-column", f"{table.name}.{column}", "the contract names it, the lake does not show it", why
+        )
     for column, reasons in sorted(table.set_aside.items()):
         counts = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
         yield Finding("set-aside", f"{table.name}.{column}", f"changes that it ever kept out: {counts}")

@@ -210,6 +210,7 @@ def _table(
         last_proof_at=last_proof(view.properties),
         is_cut_off=view.is_cut_off,
         held_columns=held_columns(view.properties, contract),
+        waiting_columns=progress.columns.waiting,
         set_aside=progress.counts.values,
         quarantined=progress.counts.records,
         table=Files(**asdict(view.table)),

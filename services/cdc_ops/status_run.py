@@ -33,11 +33,12 @@ def tell_status(settings: StatusSettings, level: Level | None, *, as_json: bool)
     """
     catalog = open_catalog_to_read(settings.catalog)
     client = aws.s3()
+    lease_table = settings.lease_table
     sources = Sources(
         look=lambda name: look(catalog, settings.catalog, name),
         raw=S3Objects(client, settings.raw),
         quarantine=S3Objects(client, settings.quarantine),
-        leases=(lambda: read_leases(settings.leases)) if settings.leases else None,
+        leases=(lambda: read_leases(lease_table)) if lease_table is not None else None,
     )
     with ThreadPoolExecutor(THREADS) as threads:
         tell = progress(sys.stderr, time.monotonic)

@@ -41,6 +41,7 @@ def _table(table: TableStatus, now: datetime) -> list[tuple[str, str]]:
         ("source LSN", table.source_lsn or "not proven yet"),
         ("last proof", _time(table.last_proof_at) if table.last_proof_at is not None else "never"),
         ("held columns", ", ".join(table.held_columns) or "none"),
+        ("waiting columns", ", ".join(sorted(table.waiting_columns)) or "none"),
         ("ever set aside", _counts(table.quarantined)),
         ("  by column", "; ".join(values) or "none"),
         ("table files", _files(table.table)),

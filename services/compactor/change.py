@@ -16,7 +16,7 @@ from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
 from cdc.position import LSN_OF_BACKFILL, Position
 from cdc.raw import RawLine
-from compactor.columns_seen import Seen, noted, noted_all, noted_lacking
+from compactor.columns_seen import Seen, noted, noted_all, noted_lacking, noted_read
 from compactor.convert import converter
 from compactor.mask import masker
 
@@ -209,8 +209,14 @@ class ChangeReader:
         ]
         return change.set_aside(*faults) if faults else replace(change, unchanged=unchanged, assumed=assumed)
 
-    def note_plain(self, first: Position, last: Position) -> None:
-        """Note streamed rows, read elsewhere, that have just the columns shown: the positions of first and last."""
+    def note_plain(self, first: Position | None, last: Position | None, *, has_reads: bool) -> None:
+        """Note rows, read elsewhere, that have just the columns shown: the positions of the first and the last that
+        were streamed, and whether there are reads.
+        """
+        if has_reads and self._watched:
+            self.seen = noted_read(self.seen, self._watched)
+        if first is None or last is None:
+            return
         if self._watched:
             self.seen = noted_all(self.seen, self._watched, first)
         if self.seen.keys() - self._known:
@@ -255,9 +261,14 @@ class ChangeReader:
         )
 
     def _is_before(self, name: str, position: Position) -> bool:
-        """Whether a change of this position comes before all that carried the column; a read has no place there."""
+        """Whether a change of this position comes before all that carried the column; a read has no place there.
+
+        Where only reads carried it, a streamed change without it may as well be newer: the column is gone then.
+        """
         seen = self.seen.get(self._contract.column(name).source_name)
-        return seen is None or seen.first is None or position.lsn == LSN_OF_BACKFILL or position < Position(*seen.first)
+        if seen is None or position.lsn == LSN_OF_BACKFILL:
+            return True
+        return position < Position(*seen.first) if seen.first is not None else not seen.was_read
 
     def _note(self, event: ChangeEvent, origin: Origin) -> None:
         row, known = event.row, self._known

@@ -27,12 +27,14 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     `first` is the smallest position of a streamed change that carried it, `lacking` the greatest of one that lacked it
     since it was first seen. `offsets` says for each shard before which sequence number no record carried it; a shard
     that is not named has no such record. `was_shown` says that the lake had the column once: all of raw may carry it.
+    `was_read` says that a read carried it, which has no place in the order.
     """
 
     first: tuple[int, int, int] | None = None
     lacking: tuple[int, int, int] | None = None
     offsets: dict[str, str] = {}
     was_shown: bool = False
+    was_read: bool = False
 
     @property
     def since(self) -> Position | None:
@@ -94,6 +96,8 @@ def noted(
         after = before or Seen()
         if streamed and _is_first(after, event.position):
             after = msgspec.structs.replace(after, first=tuple(event.position))
+        if event.op is Op.READ and not after.was_read:
+            after = msgspec.structs.replace(after, was_read=True)
         if shard not in after.offsets or number - 1 < int(after.offsets[shard]):
             after = msgspec.structs.replace(after, offsets={**after.offsets, shard: str(number - 1)})
         if after is not before:
@@ -112,6 +116,11 @@ def noted_all(seen: Mapping[str, Seen], names: Collection[str], position: Positi
         if _is_first(seen.get(name, Seen()), position)
     }
     return {**seen, **first}
+
+
+def noted_read(seen: Mapping[str, Seen], names: Collection[str]) -> dict[str, Seen]:
+    """What is known of columns after a read that carried them all."""
+    return {**seen, **{name: msgspec.structs.replace(seen.get(name, Seen()), was_read=True) for name in names}}
 
 
 def noted_lacking(seen: Mapping[str, Seen], names: Collection[str], position: Position) -> dict[str, Seen]:

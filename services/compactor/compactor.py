@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -25,19 +26,22 @@ from compactor.epochs import EpochKeeper
 from compactor.herald import Herald
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
+from compactor.keeper import Keeper
 from compactor.lake.catalog import open_catalog
 from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.lake.status_table import StatusTable
+from compactor.maintenance import Limits
 from compactor.merge import Merged, fold_anew, markers
 from compactor.pii_key import read_pii_key
 from compactor.plain import Line, PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, restarted, with_known
 from compactor.quarantine import Record, quarantine
-from compactor.refill import Refill, ready_and_waiting
+from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.settings import CompactorSettings
+from compactor.shift import Shift
 from compactor.snapshot_end import SnapshotEnd
 from compactor.statement import Statement, statement
 from compactor.vanished import VANISHED_ROWS_MAX, deletes, settled
@@ -48,9 +52,6 @@ RECORDS_MAX = 100_000
 BYTES_MAX = 64 * 1024 * 1024
 """About how many compressed bytes one merge takes."""
 BACK_OFF_SECONDS_MAX = 30.0
-ROWS_LOOKED_AT_ALWAYS = 10_000
-LOOKS_EVERY_SECONDS = 60.0
-"""How often a table with more rows is looked at for whether a waiting column can be shown."""
 
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
@@ -81,7 +82,13 @@ class TableCompactor:
     """Merges one table; knows of it only what the tables themselves say, so that it can start anew at any time."""
 
     def __init__(
-        self, contract: TableContract, pair: TablePair, raw: ObjectStore, quarantined: ObjectStore, pii_key: bytes
+        self,
+        contract: TableContract,
+        pair: TablePair,
+        raw: ObjectStore,
+        quarantined: ObjectStore,
+        pii_key: bytes,
+        limits: Limits | None = None,
     ) -> None:
         self._contract = contract
         self._pair = pair
@@ -94,26 +101,32 @@ class TableCompactor:
         self._progress = Progress()
         self._new_columns: set[str] = set()
         self._looks_again = 0.0
-        self._keeper = EpochKeeper(contract, raw)
-        self._snapshot_end = SnapshotEnd(contract.name, raw, self._keeper, pair)
+        self._epochs = EpochKeeper(contract, raw)
+        self._snapshot_end = SnapshotEnd(contract.name, raw, self._epochs, pair)
         self._is_loaded = False
+        self._keeper = Keeper(contract, pair, limits or Limits())
+
+    @property
+    def name(self) -> str:
+        """The table's name in the lake."""
+        return self._contract.name
 
     def step(self) -> Step:
         """Merge some of what is new."""
         try:
             with reaching(self._contract.name), _COMMIT.labels(self._contract.name).time():
-                self._keeper.refresh()
+                self._epochs.refresh()
                 if not self._is_loaded:
                     self._load()
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
-                if self._keeper.is_waiting(self._progress):
+                if self._epochs.is_waiting(self._progress):
                     return Step(has_moved=False, is_behind=False)
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
                 batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
                 is_new = self._pair.history.snapshot_id is None
-                admitted = self._keeper.admitted(batches, self._progress, known, is_new=is_new)
+                admitted = self._epochs.admitted(batches, self._progress, known, is_new=is_new)
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
                 has_moved = bool(admitted) and self._merge(admitted, known)
@@ -127,6 +140,21 @@ class TableCompactor:
             return Step(has_moved=True, is_behind=True)
         except BaseException:
             self._is_loaded = False  # whatever is in memory may not be what is in the lake
+            raise
+
+    def maintain(self, now: datetime) -> bool:
+        """Take one small step of maintenance; False when there is nothing to do. The tables' rows stay as they are."""
+        if not self._is_loaded:
+            return False
+        try:
+            with reaching(self._contract.name):
+                return self._keeper.step(self._index, now)
+        except CommitConflict as conflict:
+            _LOG.warning("conflict", where=conflict.where, what=conflict.what)
+            self._is_loaded = False
+            return False
+        except BaseException:
+            self._is_loaded = False  # whether the step landed shows when the tables are loaded anew
             raise
 
     def statement(self, now: datetime) -> Statement | None:
@@ -178,16 +206,17 @@ class TableCompactor:
 
     def _is_time_to_look(self) -> bool:
         """Whether to look again if waiting columns can be shown: reading raw again for a large table takes its time."""
-        return len(self._index) <= ROWS_LOOKED_AT_ALWAYS or time.monotonic() >= self._looks_again
+        return time.monotonic() >= self._looks_again
 
     def _show_new_columns(self) -> None:
         """Show the columns that the contract names and the lake does not have, as far as all their values are known."""
+        began = time.monotonic()
         name, shown = self._contract.name, {column.name for column in self._shown.columns}
         new, clashing = new_columns(self._contract, self._progress.columns)
         added = {**self._progress.columns.added, **new}
         wanted = with_added(self._contract, added)
         reader = ChangeReader(wanted, self._pii_key, self._avro_schema)
-        refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows, self._keeper.epochs.of)
+        refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows, self._epochs.epochs.of)
         outcomes = [refill.values(column, self._progress) for column in wanted.columns if column.name not in shown]
         ready, waiting = ready_and_waiting(outcomes)
         names = shown | {one.column.name for one in ready}
@@ -202,7 +231,8 @@ class TableCompactor:
             self._pair.commit_progress(progress)
         self._progress = progress
         self._reader, self._rounds = self._readers(seen)
-        self._looks_again = time.monotonic() + LOOKS_EVERY_SECONDS
+        ended = time.monotonic()
+        self._looks_again = ended + rest_seconds(ended - began, len(self._index))
         for source in clashing:
             hint = "its name in the lake is taken: name it in the contract with another name, or under leftOut"
             _LOG.warning("a new column cannot be added", table=name, column=source, hint=hint)
@@ -221,7 +251,7 @@ class TableCompactor:
 
     def _follow_epochs(self) -> bool:
         """Take account of epochs recorded since; whether there were any."""
-        followed = self._keeper.followed(self._progress)
+        followed = self._epochs.followed(self._progress)
         if followed is None:
             return False
         self._pair.commit_progress(followed)
@@ -254,26 +284,26 @@ class TableCompactor:
         """Merge nothing more before an operator has recorded the epoch that seems to begin."""
         self._progress = replace(self._progress, waits=begun)
         self._pair.commit_progress(self._progress)
-        self._keeper.is_waiting(self._progress)
+        self._epochs.is_waiting(self._progress)
         return False
 
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
         lines = [
-            Line(batch.shard.id, batch.name, line, self._keeper.epochs.of(batch.shard.id, int(line.seq)))
+            Line(batch.shard.id, batch.name, line, self._epochs.epochs.of(batch.shard.id, int(line.seq)))
             for batch in batches
             for line in read_lines(self._raw, batch, self._contract.name)
         ]
         watched, begun = watch(lines, before.watched, before.epoch)
-        begun |= restarted(batches, before.evidence, self._keeper.epochs)
+        begun |= restarted(batches, before.evidence, self._epochs.epochs)
         if begun:
             return self._wait_for_epoch(begun)
         before = replace(before, watched=watched)
         floor = self._progress.floor
-        evidence = advanced(before, batches, self._contract.name, {}, floor, self._keeper.epochs).evidence
-        done = self._rounds.read(lines, self._index, self._pair, floor, evidence, self._keeper.epochs.continued)
+        evidence = advanced(before, batches, self._contract.name, {}, floor, self._epochs.epochs).evidence
+        done = self._rounds.read(lines, self._index, self._pair, floor, evidence, self._epochs.epochs.continued)
         merged, plain, holds = done.merged, done.plain, done.holds
-        progress = advanced(before, batches, self._contract.name, holds, merged.floor, self._keeper.epochs)
+        progress = advanced(before, batches, self._contract.name, holds, merged.floor, self._epochs.epochs)
         aside = _set_aside(merged, [record for record in done.rejected if not is_held(record.origin, holds)])
         # Quarantine before the commit: the offsets must not pass a record that is nowhere.
         quarantine(self._quarantine, self._contract.name, aside)
@@ -377,6 +407,7 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
         for contract, pair in zip(settings.tables, pairs, strict=True)
     ]
     herald = Herald(lambda: StatusTable(catalog, settings.catalog))
+    shift = Shift(tables, lambda: datetime.now(UTC))
     backing_off = {table: BackOff() for table in tables}
     while not stop.is_set():
         began = time.monotonic()
@@ -392,10 +423,14 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
                     raise
                 backing_off[table] = _later(back_off, fault)
         now = datetime.now(UTC)
+        is_behind = any(step.has_moved and step.is_behind for step in steps)
+        if not once or not any(step.has_moved for step in steps):
+            next_round = math.inf if once else 0.0 if is_behind else began + settings.interval_seconds
+            shift.run(lambda until=next_round: stop.is_set() or time.monotonic() >= until)  # type: ignore[misc]
         herald.refresh([told for told in (table.statement(now) for table in tables) if told is not None], now)
         if once and not any(step.has_moved for step in steps):
             return
-        if not once and not any(step.has_moved and step.is_behind for step in steps):
+        if not once and not is_behind:
             wakes = [back_off.until for back_off in backing_off.values() if back_off.failures]
             next_round = min([began + settings.interval_seconds, *wakes])
             stop.wait(max(next_round - time.monotonic(), 0))

@@ -114,9 +114,13 @@ def _is_below(change: Change, floor: Position | None) -> bool:
     return floor is not None and change.position <= floor
 
 
-def _moves(changes: Iterable[Change]) -> set[Position]:
+def _moves(changes: Iterable[Change], taking: frozenset[tuple[Key, Position]] = frozenset()) -> set[Position]:
     """Positions of key changes whose new row came with placeholders, to be filled from the old key's row."""
-    return {change.position for change in changes if change.unchanged and change.op != UPDATE}
+    return {
+        change.position
+        for change in changes
+        if change.op not in {UPDATE, DELETE} and (change.unchanged or (change.key, change.position) in taking)
+    }
 
 
 def _donors_in_history(changes: list[Change], lake: Lake, contract: TableContract) -> set[Key]:
@@ -129,21 +133,26 @@ def _donors_in_history(changes: list[Change], lake: Lake, contract: TableContrac
     return {change.key for change in deletes if change.position in missing}
 
 
-def family_of(keys: set[Key], lake: Lake, contract: TableContract) -> tuple[set[Key], list[Change]]:
-    """Keys with all keys that they took values from or gave values to by key changes, and all their changes."""
+def family_of(
+    keys: set[Key], lake: Lake, contract: TableContract, taking: frozenset[tuple[Key, Position]] = frozenset()
+) -> tuple[set[Key], list[Change]]:
+    """Keys with all keys that they took values from or gave values to by key changes, and all their changes.
+
+    `taking` are changes that took a value over though history does not say so.
+    """
     members: set[Key] = set()
     told: list[Change] = []
     looked_up: set[Position] = set()
     while keys - members:
         told += _from_history(keys - members, lake, contract)
         members |= keys
-        moves = {change.position for change in told if change.op == DELETE} | _moves(told)
+        moves = {change.position for change in told if change.op == DELETE} | _moves(told, taking)
         unseen = moves - looked_up
         looked_up |= moves
         if unseen:
             rows = lake.history_of("cdc_lsn", sorted({position.lsn for position in unseen}))
             there = [change for change in (recorded(row, contract) for row in rows) if change.position in unseen]
-            moved = _moves(there)
+            moved = _moves(there, taking)
             keys = keys | {change.key for change in there if change.position in moved}
     return members, told
 

@@ -26,7 +26,12 @@ from compactor.merge import Lake, family_of
 from compactor.progress import Progress
 
 RECORDS_MAX = 5_000_000
-"""How many records of raw are read again at most, since one value of each is kept in memory."""
+"""How many records of raw are read again at most by one `Refill`, since one value of each is kept in memory."""
+ROWS_LOOKED_AT_ALWAYS = 10_000
+LOOK_SECONDS_QUICK = 10.0
+LOOKS_EVERY_SECONDS = 60.0
+LOOKS_SHARE = 20
+"""Merging rests while it is looked whether a waiting column can be shown: for a twentieth of the time at most."""
 Place = tuple[Key, Position]
 """A row of history, or the live row that it made."""
 
@@ -68,8 +73,15 @@ class Waits:
     why: str
 
 
+class _NotYetError(Exception):
+    """What other columns needed leaves too little room for this one."""
+
+
 class Refill:
-    """Tells the values of columns that `reader` knows and the lake, which shows those of `shown`, does not have."""
+    """Tells the values of columns that `reader` knows and the lake, which shows those of `shown`, does not have.
+
+    They are told one after the other; those for which too much was read again before have to wait for another one.
+    """
 
     def __init__(
         self,
@@ -86,6 +98,7 @@ class Refill:
         self._lake = lake
         self._live_rows = live_rows
         self._epoch_of = epoch_of
+        self._records = 0
 
     def values(self, column: Column, progress: Progress) -> Values | Waits:
         """The values of a column in all live rows and in what history says of them, or why it waits."""
@@ -98,10 +111,12 @@ class Refill:
                 return Waits(column, _unknown_before(older))
         try:
             told, lacking = self._told(column, seen, progress) if seen is not None else ({}, None)
+        except _NotYetError:
+            return Waits(column, "other columns are filled first, since raw is read again for some at a time")
         except FatalFault as fault:
             return Waits(
                 column,
-                f"raw does not have all of the column's values any more ({fault.what}): rebuild the table",
+                f"raw cannot tell all of the column's values ({fault.what}): rebuild the table",
             )
         lacking = max((known for known in (lacking, _lacking(column, progress)) if known is not None), default=None)
         values = self._resolved(_of_this_life(column, told, lacking, before), progress)
@@ -150,6 +165,8 @@ class Refill:
                 records += sum(ref.records for ref in batch.record.objects if ref.table == self._shown.name)
                 if records > RECORDS_MAX:
                     raise FatalFault(f"more than {RECORDS_MAX} records would have to be read again")
+                if self._records + records > RECORDS_MAX:
+                    raise _NotYetError
                 for line in read_lines(self._raw, batch, self._shown.name):
                     try:
                         events = self._reader.events(shard_id, line, self._epoch_of(shard_id, int(line.seq)))
@@ -158,12 +175,13 @@ class Refill:
                     except Exception:  # noqa: BLE001, S112 - it was set aside when it was merged, and said so then
                         continue
                     yield from (event for event in events if event.op not in {Op.DELETE, Op.TRUNCATE})
+        self._records += records
 
     def _resolved(self, values: Values, progress: Progress) -> Values:
         """Unchanged values, found in what came before by the fold over the history of their keys."""
         if not values.unchanged:
             return values
-        _, history = family_of({key for key, _ in values.unchanged}, self._lake, self._shown)
+        _, history = family_of({key for key, _ in values.unchanged}, self._lake, self._shown, values.unchanged)
         name = values.column.name
         outcome = fold([_of_one_column(change, values) for change in history], {}, progress.floor)
         found = {
@@ -228,3 +246,10 @@ def _unknown_before(rows: int) -> str:
 def ready_and_waiting(outcomes: Sequence[Values | Waits]) -> tuple[list[Values], list[Waits]]:
     """Columns that can be shown, and those that wait."""
     return [one for one in outcomes if isinstance(one, Values)], [one for one in outcomes if isinstance(one, Waits)]
+
+
+def rest_seconds(took_seconds: float, rows: int) -> float:
+    """How long to wait before it is looked again whether a column of a table with so many rows can be shown."""
+    if rows <= ROWS_LOOKED_AT_ALWAYS and took_seconds < LOOK_SECONDS_QUICK:
+        return 0.0
+    return max(LOOKS_EVERY_SECONDS, LOOKS_SHARE * took_seconds)

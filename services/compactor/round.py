@@ -58,10 +58,16 @@ class RoundReader:
         # They carry all columns that are shown and no others, which must be known before the others are read.
         lsns, ops = plain.rows["cdc_lsn"], plain.rows["cdc_op"]
         carrying = pc.and_(pc.greater(lsns, LSN_OF_BACKFILL), pc.not_equal(ops, DELETE))
-        for epoch in pc.unique(plain.rows["cdc_epoch"]).to_pylist():
-            span = pc.min_max(pc.filter(lsns, pc.and_(carrying, pc.equal(plain.rows["cdc_epoch"], epoch)))).as_py()
-            if span["min"] is not None:
-                self._changes.note_plain(Position(epoch, span["min"]), Position(epoch, span["max"]))
+        streamed, epochs = plain.rows.select(["cdc_lsn", "cdc_epoch"]).filter(carrying), []
+        if len(streamed):
+            epochs = sorted(pc.unique(streamed["cdc_epoch"]).to_pylist())
+        ends = [
+            Position(epoch, limit(pc.filter(streamed["cdc_lsn"], pc.equal(streamed["cdc_epoch"], epoch))).as_py())
+            for epoch, limit in (((epochs[0], pc.min), (epochs[-1], pc.max)) if epochs else ())
+        ]
+        has_reads = bool(pc.any(pc.equal(lsns, LSN_OF_BACKFILL)).as_py())
+        first, last = ends or (None, None)
+        self._changes.note_plain(first, last, has_reads=has_reads)
         changes, rejected = self._one_by_one(lines, others)
         while True:
             prints = index.prints_of([plain.rows[name] for name in self._contract.key])

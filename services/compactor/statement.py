@@ -74,7 +74,9 @@ def held_columns(properties: Mapping[str, str], contract: TableContract) -> tupl
     stated = _decoded(properties.get(_HELD_COLUMNS))
     seen = _decoded(properties.get(_COLUMNS_SEEN))
     followed = seen.get("seen") if isinstance(seen, dict) else None
-    names = {*(stated or ()), *(followed if isinstance(followed, dict) else ())}
+    # What has no offsets was taken out of the contract and does not arrive any more.
+    arriving = followed.items() if isinstance(followed, dict) else ()
+    names = {*(stated or ()), *(name for name, one in arriving if isinstance(one, dict) and one.get("offsets"))}
     added = seen.get("added") if isinstance(seen, dict) else None
     named = {*contract.current_names, *contract.left_out, *(added if isinstance(added, dict) else ())}
     return tuple(sorted(names - named - {column.source_name for column in contract.columns}))

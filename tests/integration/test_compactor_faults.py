@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.progress import Progress
 from tests.compactor_world import CONTRACT, NAMES, World, change, crash, proven, put, raising
+from tests.integration.test_maintenance import EAGER
 from tests.raw_zone import event
 
 pytestmark = pytest.mark.slow
@@ -194,6 +196,8 @@ def test_random_histories_end_equal_to_the_source(world: World, monkeypatch: pyt
     dice = random.Random(seed)
     truth, shards, done = _random_history(dice, changes=150)
     assert {"insert", "update", "unchanged", "delete", "move", "truncate"} <= done  # the workload did what it claims
+    world.limits = EAGER if seed % 2 else world.limits
+    world.restart()
     writers = [world.shard(number) for number in range(len(shards))]
     while any(shards):
         for writer, waiting in zip(writers, shards, strict=True):
@@ -212,6 +216,8 @@ def test_random_histories_end_equal_to_the_source(world: World, monkeypatch: pyt
                 world.compactor.step()
             except KeyboardInterrupt:
                 world.restart()
+        for _ in range(dice.choice([0, 0, 1, 4])):
+            world.compactor.maintain(datetime.now(UTC))
     world.merge()
     assert {key: row[:2] for key, row in world.rows().items()} == truth
     assert world.quarantine.objects == {}

@@ -11,7 +11,7 @@ import pytest
 from cdc import raw
 from compactor.columns_seen import parse_columns
 from compactor.lake import pair as pair_module
-from tests.compactor_world import World, crash, put
+from tests.compactor_world import NAMES, World, crash, put
 from tests.lake_columns import known_before, made, row, shown, with_columns
 from tests.raw_zone import PLACEHOLDER
 
@@ -166,11 +166,43 @@ def test_a_column_waits_when_raw_has_its_values_no_more(world: World) -> None:
     world.restart()
     world.merge()
     assert values(world) == {1: "hidden", 2: "hidden"}
-    assert "raw does not have all" in parse_columns(world.pair().table.properties).waiting["c"]
+    assert "raw cannot tell all of" in parse_columns(world.pair().table.properties).waiting["c"]
     world.raw.objects[lost] = body
     world.restart()
     world.merge()
     assert values(world) == {1: "one", 2: "two"}
+
+
+def test_a_column_waits_when_too_much_of_raw_would_have_to_be_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(world, a="text")
+    put(world.shard(), world.contract, row("c", 5, id=1, a="x", c="one"), row("c", 6, id=2, a="x", c="two"))
+    world.merge()
+    world.contract = with_columns(world.contract, a="text", c="text")
+    monkeypatch.setattr("compactor.refill.RECORDS_MAX", 1)
+    world.restart()
+    world.merge()
+    assert values(world) == {1: "hidden", 2: "hidden"}
+    assert "more than 1 records" in parse_columns(world.pair().table.properties).waiting["c"]
+
+
+def test_columns_are_filled_one_after_the_other_where_they_need_much_of_raw(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(world, a="text")
+    shard = world.shard()
+    put(shard, world.contract, row("c", 5, id=1, a="x", b="eins", c="one"), row("c", 6, id=2, a="x", b="zwei", c="two"))
+    world.merge()
+    world.contract = with_columns(world.contract, a="text", b="text", c="text")
+    monkeypatch.setattr("compactor.refill.RECORDS_MAX", 3)
+    world.restart()
+    world.merge()
+    assert values(world, "b") == {1: "eins", 2: "zwei"}
+    assert "other columns are filled first" in parse_columns(world.pair().table.properties).waiting["c"]
+    put(shard, world.contract, row("d", 7, id=1))
+    world.merge()
+    assert values(world) == {2: "two"}
 
 
 def test_a_value_that_the_lake_cannot_hold_keeps_its_column_waiting(world: World) -> None:
@@ -283,3 +315,35 @@ def test_a_column_that_gets_another_scale_gets_another_name_and_all_its_values(w
     world.merge()
     assert {key: str(value) for key, value in values(world, "saldo_novo").items()} == {1: "1234.5600", 2: "0.0123"}
     assert values(world, "saldo") == {1: "hidden", 2: "hidden"}
+
+
+def test_a_key_change_of_the_held_time_keeps_the_value_of_the_old_key(world: World) -> None:
+    """History knows nothing of the held column, so not that the new key's row took it over."""
+    made(world, a="text")
+    shard = world.shard()
+    put(
+        shard, world.contract,
+        row("c", 10, id=1, a="x", c="long"), row("d", 12, id=1), row("c", 12, id=2, a="y", c=PLACEHOLDER),
+        row("d", 14, id=2), row("c", 14, id=3, a="z", c=PLACEHOLDER),
+    )  # fmt: skip
+    world.merge()
+    world.contract = with_columns(world.contract, a="text", c="text")
+    world.restart()
+    world.merge()
+    assert values(world) == {3: "long"}
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_change_without_a_column_that_reads_had_is_not_from_before_the_column(world: World, is_plain: bool) -> None:  # noqa: FBT001 - a case
+    """It was dropped or renamed before anything of it was streamed; the stated value of older rows would be false."""
+    world.contract = known_before(with_columns(world.contract, a="text", c="text"), "c", "d")
+    world.contract = replace(world.contract, name=next(NAMES))
+    world.restart()
+    shard = world.shard()
+    extra = {} if is_plain else {"new": 1}
+    put(shard, world.contract, row("r", 0, id=1, a="x", c="read", **extra))
+    world.merge()
+    put(shard, world.contract, row("u", 10, id=1, a="y"))
+    world.merge()
+    assert values(world) == {1: "read"}
+    assert [path.split("/")[0] for path in world.quarantine.objects] == ["missing-column"]

@@ -140,3 +140,19 @@ def test_a_renamed_column_keeps_the_lakes_name_and_is_read_by_either_name(world:
     world.merge()
     assert [(found["id"], found["a"]) for found in shown(world)] == [(2, "before"), (1, "after")]
     assert world.quarantine.objects == {}
+
+
+def test_a_column_that_got_the_name_of_a_dropped_one_is_not_read_from_that(world: World) -> None:
+    """An event of before names both; the present name is another column's value there, the personal one perhaps."""
+    made(world, a="text", b="text")
+    shard = world.shard()
+    put(shard, world.contract, row("c", 5, id=1, a="x", b="other"))
+    world.merge()
+    (column, _) = world.contract.columns[1:]
+    renamed = replace(column, source_name="b", former_names=("a",))
+    world.contract = replace(world.contract, columns=(world.contract.columns[0], renamed))
+    put(shard, world.contract, row("c", 6, id=2, a="before", b="other"), row("u", 7, id=1, b="after"))
+    world.restart()
+    world.merge()
+    assert [(found["id"], found["a"]) for found in shown(world)] == [(1, "after")]
+    assert [path.split("/")[0] for path in world.quarantine.objects] == ["ambiguous-name"]

@@ -64,7 +64,7 @@ def test_a_step_is_taken_only_from_what_is_stored(table: DynamoLeaseTable) -> No
     written = checkpointed(mine, "0001", ARRIVED)
     assert table.replace(mine, written) == written
     assert table.replace(mine, renewed(mine)) == written  # a request that was late
-    step = ended(written, ["c", "d"])
+    step = ended(written, ["c", "d"], ARRIVED)
     assert table.replace(written, step) == step
     given = released(step)
     assert table.replace(step, given) == given

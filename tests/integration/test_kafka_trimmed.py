@@ -19,7 +19,7 @@ from cdc.raw import batch_path
 from cdc_consumer import metrics
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.kafka import group as group_module
-from cdc_consumer.kafka.consumer import consume, without_rest
+from cdc_consumer.kafka.consumer import consume, fit
 from cdc_consumer.kafka.fault import Complaints
 from cdc_consumer.kafka.group import Group
 from cdc_consumer.kafka.properties import ClientProperties, consumer_config
@@ -67,8 +67,9 @@ class MockScene:
         config = consumer_config((self.server,), ClientProperties(), group_id, 6)
         complaints = Complaints()
         group = Group(Consumer({**config, "log_level": 0}), complaints, SYSTEM_CLOCK)
+        streams = KafkaStreams(self.topics, group, SYSTEM_CLOCK)
         tools = Tools(
-            streams=KafkaStreams(self.topics, group, SYSTEM_CLOCK),
+            streams=streams,
             raw=self.raw,
             quarantine=self.quarantine,
             tables={("public", "Usuários"): "usuarios"},
@@ -76,9 +77,8 @@ class MockScene:
             batch_age_seconds=0.2,
             clock=SYSTEM_CLOCK,
             chance=random.random,
-            pace=without_rest,
         )
-        consume([TOPIC], self.topics, group, tools, threading.Event(), until_caught_up=True)
+        consume([TOPIC], self.topics, group, fit(tools, streams), threading.Event(), until_caught_up=True)
 
     def chain(self) -> list[tuple[int, int]]:
         """The batches of the partition that is written to, as (after, upto)."""

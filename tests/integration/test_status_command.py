@@ -124,6 +124,19 @@ def test_leases_are_told_where_their_table_is_set(
     assert told["leases"] == [{"shard": "s/shardId-0", "owner": "worker-1", "checkpoint": "42"}]
 
 
+def test_of_kafka_no_table_of_leases_is_looked_for(
+    environment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There the same setting names the consumers' group."""
+    fill(environment)
+    monkeypatch.setenv("CDC_LEASES", f"group-{environment}")
+    monkeypatch.setenv("CDC_SOURCE", "kafka://127.0.0.1:9092/t")
+    monkeypatch.setenv("CDC_KAFKA_SECURITY_PROTOCOL", "SSL")
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["leases"] is None
+
+
 def test_the_compactor_states_the_table_in_cdc_status(environment: str) -> None:
     fill(environment)
     said = StatusTable(open_catalog("lake"), "lake").read()[environment]

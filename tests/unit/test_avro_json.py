@@ -26,6 +26,21 @@ def record(*types: Any) -> dict[str, Any]:
     return {"type": "record", "name": "r", "fields": [{"name": f"f{n}", "type": each} for n, each in enumerate(types)]}
 
 
+def varint(number: int) -> bytes:
+    number = (number << 1) ^ (number >> 63)
+    octets = bytearray()
+    while number > 0x7F:
+        octets.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*octets, number])
+
+
+def reason(schema: Any, body: bytes = b"\0") -> str:
+    with pytest.raises(RecordFault) as caught:
+        AvroToJson(schema if isinstance(schema, str) else json.dumps(schema)).convert(body)
+    return caught.value.reason
+
+
 def written(type_: Any, value: Any) -> Any:
     schema = record(type_)
     return json.loads(AvroToJson(json.dumps(schema)).convert(framed({"f0": value}, 1, schema)[5:]))["f0"]
@@ -58,15 +73,21 @@ def test_a_value_is_written_as_connect_writes_it(type_: Any, value: Any, expecte
     assert repr(written(type_, value)) == repr(expected)
 
 
+@pytest.mark.parametrize(
+    ("type_", "body"),
+    [
+        (["null", "int"], varint(-1) + b"\x02"), (["null", "int"], varint(-2)), (["int", "null"], varint(-1)),
+        ({"type": "enum", "name": "e", "symbols": ["A", "B"]}, varint(-1)), ("boolean", b"\x02"),
+        ("long", b"\x80\0"), ({"type": "map", "values": "int"}, b"\x04\x02a\x02\x02a\x04\0"),
+    ],
+)  # fmt: skip
+def test_bytes_that_no_encoder_writes_are_refused_though_they_can_be_read(type_: Any, body: bytes) -> None:
+    assert reason(record(type_), body) == "not-avro"
+
+
 def test_a_decimal_without_connects_properties_has_its_scale() -> None:
     schema = record({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 1})
     assert json.loads(AvroToJson(json.dumps(schema)).convert(b"\x02\x0f")) == {"f0": "1.5"}
-
-
-def reason(schema: Any, body: bytes = b"\0") -> str:
-    with pytest.raises(RecordFault) as caught:
-        AvroToJson(schema if isinstance(schema, str) else json.dumps(schema)).convert(body)
-    return caught.value.reason
 
 
 def chain(length: int) -> Any:
@@ -114,15 +135,6 @@ def test_a_schema_within_the_limits_is_read_without_unfolding_it(schema: Any) ->
     assert connect_schema(json.dumps(schema)).type == "struct"
     AvroToJson(json.dumps(schema))
     assert time.process_time() - began < 5
-
-
-def varint(number: int) -> bytes:
-    number = (number << 1) ^ (number >> 63)
-    octets = bytearray()
-    while number > 0x7F:
-        octets.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*octets, number])
 
 
 @pytest.mark.parametrize(

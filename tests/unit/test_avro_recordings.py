@@ -101,3 +101,29 @@ def test_columns_whose_names_avro_cannot_have_are_found(name: str) -> None:
     assert [(change.op, change.key[0]) for change in changes] == [
         ("r", 1), ("r", 2), ("c", 3), ("u", 1), ("d", 3), ("c", 30), ("d", 2),
     ]  # fmt: skip
+
+
+DEFAULTS = (
+    "id bigint, ativo boolean, status text, valor numeric(10,2), saldo numeric(20,4), em timestamptz, dia date, peso real, "
+    "foto bytea, nota text, livre text"
+)
+
+
+def test_a_null_never_becomes_the_default_of_its_column() -> None:
+    """Confluent's converter writes the default for it, like Connect's of JSON; the recording shows that it does."""
+    values = recorded_avro("defaults")
+    with_defaults = {"ativo", "valor", "em", "dia", "peso", "nota"}  # Debezium knows none of `saldo` and `foto`
+    after_null = json.loads(AvroToJson(values[1].schema).convert(values[1].data[5:]))["after"]
+    assert all(after_null[column] is not None for column in with_defaults)
+    changes, rejected = read_avro(values, contract_of("Usuários", DEFAULTS, ProducerModes(binary="bytes")))
+    assert rejected == []
+    aside = {change.key[0]: {fault.where for fault in change.faults} for change in changes}
+    assert aside == {1: with_defaults - {"em"}, 2: with_defaults, 3: set()}  # of row 1 `em` is the time itself
+
+
+def test_a_default_is_a_value_where_the_contract_says_that_nulls_are_sent() -> None:
+    modes = ProducerModes(binary="bytes", is_null_replaced=False)
+    changes, _ = read_avro(recorded_avro("defaults"), contract_of("Usuários", DEFAULTS, modes))
+    assert [change.fault for change in changes] == [None] * 3
+    first = changes[0].values
+    assert (first["ativo"], str(first["valor"]), first["foto"]) == (True, "1.50", b"\xff\0A")

@@ -87,7 +87,13 @@ def test_a_parent_past_retention_is_waited_for_only_while_its_lease_is_not_ended
 
 def test_every_step_raises_the_counter() -> None:
     lease = Lease("s/0", counter=1)
-    steps = [taken(lease, "me"), renewed(lease), checkpointed(lease, "5", ARRIVED), ended(lease, "a"), released(lease)]
+    steps = [
+        taken(lease, "me"),
+        renewed(lease),
+        checkpointed(lease, "5", ARRIVED),
+        ended(lease, "a", ARRIVED),
+        released(lease),
+    ]
     assert {step.counter for step in steps} == {2}
 
 
@@ -106,7 +112,7 @@ def test_who_lost_the_lease_checkpoints_nothing_and_learns_of_it() -> None:
     held.renew()  # needs no write of its own
     hold(table, owner="other")
     before = table.rows["s/0"]
-    for step in (held.renew, lambda: held.checkpoint("9", ARRIVED), lambda: held.end(["1"])):
+    for step in (held.renew, lambda: held.checkpoint("9", ARRIVED), lambda: held.end(["1"], ARRIVED)):
         with pytest.raises(LeaseLost):
             step()
     held.release()

@@ -81,6 +81,35 @@ def test_it_is_full_until_half_is_taken() -> None:
     assert seen == [(True, False), (False, False), (False, True)]
 
 
+def test_an_end_is_told_once_after_the_records_before_it_and_is_no_end_once_more_came() -> None:
+    feed = opened()
+    feed.put(records(1))
+    feed.end(1)
+    told = [(len(one.records), one.at_end, one.has_just_ended) for one in (feed.take(9, 0) for _ in range(3))]
+    assert told == [(1, True, False), (0, True, True), (0, True, False)]
+    feed.end(1)
+    feed.put(records(2))
+    assert not feed.take(9, 0).has_just_ended
+    assert not feed.take(9, 0).at_end
+
+
+def test_whoever_waits_is_woken_by_the_end_of_what_was_taken_already() -> None:
+    feed = opened()
+    feed.put(records(1))
+    feed.take(9, 0)
+    thread = threading.Thread(target=lambda: feed.end(1))
+    thread.start()
+    assert feed.take(9, 60).has_just_ended
+    thread.join()
+
+
+def test_no_more_bytes_are_taken_than_asked_for_but_always_a_record() -> None:
+    feed = opened()
+    feed.put(records(1, 2, 3, 4, size=100))
+    feed.put(records(5, size=900))
+    assert [seqs(feed.take(9, 0, 250).records) for _ in range(3)] == [[1, 2], [3, 4], [5]]
+
+
 def test_whoever_waits_is_woken_by_a_record() -> None:
     feed = opened()
     thread = threading.Thread(target=lambda: feed.put(records(1)))

@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition
 from cdc.errors import FatalFault, LeaseLost
 from cdc_consumer.clock import SYSTEM_CLOCK
 from cdc_consumer.kafka.fault import Complaints
-from cdc_consumer.kafka.group import Group, Partition, Readers
+from cdc_consumer.kafka.group import FEEDS_BYTES_MAX, Group, Partition, Readers
 from cdc_consumer.kafka.message import arrived_at
 from cdc_consumer.kafka.streams import GroupLeases
 from cdc_consumer.kafka.watch import Watch
@@ -160,6 +160,15 @@ def test_a_partition_that_goes_is_checkpointed_while_the_rebalance_waits() -> No
         assert client.callers == {"poll"}
 
 
+def test_all_feeds_together_hold_as_much_whenever_their_partitions_came() -> None:
+    client = FakeClient()
+    group = group_of(client)
+    with group.joined(["t"], FakeReaders().as_readers()):
+        for number in range(4):
+            client.tell("on_assign", number)
+        assert sum(group.feed(one).bytes_max for one in group.ours()) == FEEDS_BYTES_MAX
+
+
 def test_a_partition_that_was_lost_is_dropped_at_once() -> None:
     client, readers = FakeClient(), FakeReaders()
     group = group_of(client)
@@ -181,6 +190,19 @@ def test_only_an_offset_committed_for_this_very_topic_is_a_checkpoint(
     group = group_of(client)
     with group.joined(["t"], FakeReaders().as_readers()):
         assert GroupLeases(group).take("t-id/0", STREAM, Shard("0"), "me").checkpoint == checkpoint
+
+
+@pytest.mark.parametrize(
+    ("noted", "has_passed"),
+    [((5, "t-id"), True), ((5, ""), True), ((6, "t-of-before"), False), ((4, "t-id"), False), (None, False)],
+)
+def test_an_offset_of_a_topic_of_before_does_not_tell_that_its_reader_is_done(
+    noted: tuple[int, str] | None, *, has_passed: bool
+) -> None:
+    group = group_of(client := FakeClient(committed_={} if noted is None else {1: noted}))
+    with group.joined(["t"], FakeReaders().as_readers()):
+        assert GroupLeases(group).passed([(ZERO, "t-id", 0), (ONE, "t-id", 5)]) is has_passed
+    assert client.closed
 
 
 def test_what_ends_the_polling_ends_the_program() -> None:

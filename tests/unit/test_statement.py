@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,9 +49,9 @@ def test_what_is_no_statement_of_held_columns_tells_none(stated: str) -> None:
 def test_held_columns_are_those_that_the_contract_does_not_name() -> None:
     assert held_columns({"cdc.held-columns": '["b", "nome", "a"]'}, TABLE) == ("a", "b")
     assert held_columns({"cdc.held-columns": '{"a": {}, "b": 2}'}, TABLE) == ("a", "b")
-    assert held_columns({"cdc.columns-seen": '{"seen": {"cor": {}, "bio": {}}, "waiting": {}}'}, TABLE) == ("cor",)
-    shown = '{"seen": {"cor": {}, "x": {}, "y": {}}, "added": {"x": "x"}}'
-    assert held_columns({"cdc.columns-seen": shown}, replace(TABLE, left_out=("y",))) == ("cor",)
+    seen = {name: {"offsets": {"s/0": "1"}} for name in ("cor", "bio", "x", "y")} | {"gone": {"was_shown": True}}
+    stated = json.dumps({"seen": seen, "waiting": {}, "added": {"x": "x"}})
+    assert held_columns({"cdc.columns-seen": stated}, replace(TABLE, left_out=("y",))) == ("cor",)
 
 
 def test_news_is_written_after_a_minute_and_mere_time_after_ten() -> None:

@@ -87,6 +87,7 @@ def test_what_is_on_its_way_is_no_problem(thing: TableStatus | ShardStatus) -> N
     [
         (table(valid_through=None, valid_through_age_seconds=None), "unproven"),
         (table(held_columns=("cor",)), "held-column"),
+        (table(waiting_columns={"cor": "2 row(s) are older"}), "waiting-column"),
         (table(set_aside={"saldo": {"value-not-held": 2}}), "set-aside"),
         (shard(upto=None, last_arrived_at=None, read_to_tip_at=None), "announced"),
         (shard(verification=Verification(1, 0, "5")), "begins-later"),
@@ -119,14 +120,14 @@ def report(**changes: Any) -> Report:
 def test_the_text_tells_people_what_they_ask_first() -> None:
     text = status_text(report())
     for line in (
-        "  rows            1,234,567",
-        "  valid through   2026-11-21 11:59:40 UTC, 20 s ago (promised: 60 s)",
-        "  held columns    cor",
-        "  ever set aside  value-not-held 2",
-        "    by column     saldo: value-not-held 2",
-        "  table files     3 data, 2 delete, 45.6 MB; 12 dead rows; 20 snapshots, metadata 34.0 kB",
-        "  commits         history and table agree",
-        "  last proof      never",
+        "  rows             1,234,567",
+        "  valid through    2026-11-21 11:59:40 UTC, 20 s ago (promised: 60 s)",
+        "  held columns     cor",
+        "  ever set aside   value-not-held 2",
+        "    by column      saldo: value-not-held 2",
+        "  table files      3 data, 2 delete, 45.6 MB; 12 dead rows; 20 snapshots, metadata 34.0 kB",
+        "  commits          history and table agree",
+        "  last proof       never",
         "    verified         4 batches, 1 overlap, 4 objects of 400 B with 40 records; 1 quarantined, 2 left out, 3 empty",
         "  not-json  3 objects, 12.3 kB",
         "  no-key    at least 1 object, 9 B",

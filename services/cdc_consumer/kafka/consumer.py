@@ -23,6 +23,7 @@ from cdc_consumer.kafka.topics import KafkaTopics, Topics
 from cdc_consumer.kafka.watch import Watch
 from cdc_consumer.outlook import Taken
 from cdc_consumer.settings import ConsumerSettings
+from cdc_consumer.stream import Streams
 from cdc_consumer.tools import Tools
 
 TICK_SECONDS = 0.1
@@ -35,6 +36,11 @@ DONE_SECONDS = 1.0
 def without_rest(*, behind: bool, read_bytes: int) -> float:  # noqa: ARG001 - neither matters to Kafka
     """The feed waits for records by itself."""
     return 0.0
+
+
+def fit(tools: Tools, streams: Streams) -> Tools:
+    """The tools for reading Kafka. A page is as small as its feed, so none has to wait for the pages of others."""
+    return replace(tools, streams=streams, pace=without_rest, pages=None, has_aggregates=False)
 
 
 def run(settings: ConsumerSettings, tools: Tools, stop: threading.Event, *, until_caught_up: bool) -> None:
@@ -56,7 +62,7 @@ def run(settings: ConsumerSettings, tools: Tools, stop: threading.Event, *, unti
         raise SettingsFault([f"the Kafka client refuses the settings CDC_KAFKA_*: {type(error).__name__}"]) from None
     topics = KafkaTopics(admin, complaints)
     group = Group(client, complaints, tools.clock)
-    tools = replace(tools, streams=KafkaStreams(topics, group, tools.clock), pace=without_rest)
+    tools = fit(tools, KafkaStreams(topics, group, tools.clock))
     consume(settings.source.streams, topics, group, tools, stop, until_caught_up=until_caught_up)
 
 
@@ -148,4 +154,5 @@ class Finish:
         self._due = self._clock.monotonic() + DONE_SECONDS
         missing = others - self._ends.keys()
         self._ends |= self._watch.ends(missing)
-        return self._leases.passed((one, self._ends[one]) for one in others)
+        known = self._watch.known
+        return self._leases.passed((one, known[one].stream.identity, self._ends[one]) for one in others)

@@ -213,6 +213,8 @@ class Group:
             share = max(FEED_BYTES_MIN, FEEDS_BYTES_MAX // max(1, len(self._feeds) + len(partitions)))
             for partition in partitions:
                 self._feeds[partition] = Feed(share)
+            for feed in self._feeds.values():
+                feed.bytes_max = share
             self.has_joined = True
         self._client.incremental_assign([])  # nothing is fetched before its thread has said from where
         _log.info("partitions assigned", partitions=sorted(map(str, partitions)))

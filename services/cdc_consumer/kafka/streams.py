@@ -12,6 +12,7 @@ from cdc_consumer.stream import IteratorExpired, Reply, Shard, Stream
 
 TAKE_RECORDS_MAX = 10_000
 TAKE_SECONDS = 0.25
+TAKE_BYTES_MAX = 4 * 1024 * 1024
 PROVE_SECONDS = 30.0
 """For how long a partition that says nothing is taken to have been read to its end: the client does not tell when it
 has lost the broker, and a tip or the end of `--until-caught-up` must not rest on a silence."""
@@ -50,7 +51,9 @@ class KafkaStreams:
         feed = self._group.feed(partition)
         if feed.opening != int(iterator):
             raise IteratorExpired("the partition was opened anew", where=str(partition))
-        helping = feed.take(TAKE_RECORDS_MAX, TAKE_SECONDS)
+        helping = feed.take(TAKE_RECORDS_MAX, TAKE_SECONDS, TAKE_BYTES_MAX)
+        if helping.has_just_ended:
+            self._proven[partition] = self._clock.monotonic()
         behind = 1
         if helping.records:
             behind = max(1, round((self._clock.utc() - helping.records[-1].arrived_at).total_seconds() * 1000))
@@ -107,12 +110,22 @@ class GroupLeases:
             self._group.commit(partition, int(new.checkpoint), identity)
         return new
 
-    def passed(self, ends: Iterable[tuple[Partition, int]]) -> bool:
-        """Whether all of these partitions are committed up to their ends, by whoever reads them.
+    def passed(self, ends: Iterable[tuple[Partition, str, int]]) -> bool:
+        """Whether all of these partitions, of topics of this identity, are committed up to their ends by whoever reads.
+
+        An offset that notes no identity counts: some brokers forget what is noted.
 
         Raises:
             TransientFault: when the group does not answer for now.
         """
-        wanted = dict(ends)
+        wanted = {partition: (identity, end) for partition, identity, end in ends}
         committed = self._group.committed(wanted)
-        return all(end <= committed.get(partition, (0, ""))[0] for partition, end in wanted.items())
+        return all(
+            not end or (partition in committed and _passes(committed[partition], identity, end))
+            for partition, (identity, end) in wanted.items()
+        )
+
+
+def _passes(committed: tuple[int, str], identity: str, end: int) -> bool:
+    offset, noted = committed
+    return offset >= end and noted in {"", identity}

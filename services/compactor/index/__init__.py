@@ -10,13 +10,10 @@ from compactor.index.row_index import (
     Mark,
     Positions,
     RowIndex,
-    by_file,
-    entries_of,
     joined,
     marks,
-    put_rows,
-    with_dead,
 )
+from compactor.index.rows import by_file, entries_of, put_rows, with_dead
 from compactor.index.run import Entries
 
 __all__ = [

@@ -22,6 +22,7 @@ from compactor.lake.catalog import evolutions, open_tables, shown_of
 from compactor.lake.commit import Changes, Committed, commit, commit_properties, commit_schema
 from compactor.lake.evolve import Evolution, identity, source_names
 from compactor.lake.fill import fill
+from compactor.lake.table import brought_since
 from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
 from compactor.refill import Place, Values
 
@@ -104,9 +105,9 @@ class TablePair:
 
     def is_cut_off(self) -> bool:
         """Whether history is ahead of the table: a merge was cut off between its two commits."""
-        return self.history.snapshot_id is not None and self.table.properties.get(HISTORY_SNAPSHOT) != str(
-            self.history.snapshot_id
-        )
+        merged = self.table.properties.get(HISTORY_SNAPSHOT)
+        # A snapshot of maintenance holds no change that was not there before.
+        return brought_since(self.history.table.metadata, int(merged) if merged else None) != frozenset()
 
     def keys_ahead(self) -> set[Key]:
         """The keys with changes that are in history, but not yet in the table."""

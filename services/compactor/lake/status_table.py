@@ -23,6 +23,8 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import LongType, NestedField, StringType, TimestamptzType
 
 from compactor.lake.commit import Changes, commit
+from compactor.lake.references import References, named_by
+from compactor.lake.storage import storage_of
 from compactor.lake.table import LakeTable
 from compactor.statement import Statement
 
@@ -56,6 +58,8 @@ class StatusTable:
     def __init__(self, catalog: Catalog, namespace: str) -> None:
         identifier = (namespace, NAME)
         self._lake = LakeTable(catalog, identifier, _open(catalog, identifier))
+        self._references = References()
+        self._storage = storage_of(self._lake.table.location(), self._lake.table.io.properties)
 
     def read(self) -> dict[str, Statement]:
         """The statements that stand, by table."""
@@ -73,29 +77,17 @@ class StatusTable:
         replaced = frozenset(entry.data_file.file_path for entry in self._lake.entries(ManifestContent.DATA))
         before = self._lake.table.metadata
         expired = _expired(before, now)
-        unneeded = self._files(expired)
+        io, location = self._lake.table.io, self._lake.table.location()
+        self._references.learn(io, before.snapshots)
+        named = named_by(before, self._lake.table.metadata_location)
         changes = Changes(pa.Table.from_pylist(rows, self._lake.arrow_schema), dropped=replaced, expired=expired)
         commit(self._lake, changes)
         after = self._lake.table.metadata
-        # A file that is dropped once never comes back: what the oldest kept snapshot lacks, no later one has.
-        needed = self._files(_lineage(after)[-1:])
-        logged = {log.metadata_file for log in after.metadata_log} | {self._lake.table.metadata_location}
-        unneeded = (unneeded - needed) | ({log.metadata_file for log in before.metadata_log} - logged)
-        for path in sorted(unneeded):
-            if path.startswith(f"{self._lake.table.location()}/"):
-                self._lake.table.io.delete(path)
-
-    def _files(self, snapshots: tuple[Snapshot, ...]) -> set[str]:
-        """Every file that some snapshots need: manifest lists, manifests, data."""
-        io = self._lake.table.io
-        paths: set[str] = set()
-        for snapshot in snapshots:
-            paths.add(snapshot.manifest_list)
-            for manifest in snapshot.manifests(io):
-                paths.add(manifest.manifest_path)
-                entries = manifest.fetch_manifest_entry(io, discard_deleted=True)
-                paths |= {entry.data_file.file_path for entry in entries}
-        return paths
+        self._references.learn(io, after.snapshots)
+        needed = self._references.of(after.snapshots) | named_by(after, self._lake.table.metadata_location)
+        unneeded = (self._references.of(expired) | named) - needed
+        self._references.forget({snapshot.snapshot_id for snapshot in after.snapshots})
+        self._storage.delete([path for path in unneeded if path.startswith(f"{location}/")])
 
 
 def _lineage(metadata: TableMetadata) -> tuple[Snapshot, ...]:

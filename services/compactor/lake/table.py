@@ -20,7 +20,8 @@ from pyiceberg.manifest import (
     ManifestFile,
 )
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Operation
 
 from cdc.errors import FatalFault
 from compactor.index import NO_POSITIONS, Positions
@@ -49,6 +50,7 @@ class LakeTable:
         self.catalog = catalog
         self.identifier = identifier
         self.table = table
+        self._entries: dict[str, list[ManifestEntry]] = {}
 
     def refresh(self) -> None:
         """Load the current metadata."""
@@ -77,13 +79,24 @@ class LakeTable:
     def manifests(self) -> list[ManifestFile]:
         """The manifests of the loaded snapshot."""
         snapshot = self.table.metadata.current_snapshot()
-        return snapshot.manifests(self.table.io) if snapshot else []
+        present = snapshot.manifests(self.table.io) if snapshot else []
+        paths = {manifest.manifest_path for manifest in present}
+        self._entries = {path: entries for path, entries in self._entries.items() if path in paths}
+        return present
+
+    def entries_of(self, manifest: ManifestFile) -> list[ManifestEntry]:
+        """The live entries of one manifest of the loaded snapshot; each is read once, since none ever changes."""
+        known = self._entries.get(manifest.manifest_path)
+        if known is None:
+            known = manifest.fetch_manifest_entry(self.table.io, discard_deleted=True)
+            self._entries[manifest.manifest_path] = known
+        return known
 
     def entries(self, content: ManifestContent) -> Iterator[ManifestEntry]:
         """The live entries of all manifests of one content."""
         for manifest in self.manifests():
             if manifest.content == content:
-                yield from manifest.fetch_manifest_entry(self.table.io, discard_deleted=True)
+                yield from self.entries_of(manifest)
 
     def live_files(self) -> list[LiveFile]:
         """Every data file with its deleted positions."""
@@ -156,13 +169,8 @@ class LakeTable:
         Raises:
             FatalFault: when the snapshot is no ancestor of the loaded one, so that what followed it is unknown.
         """
-        snapshots = {snapshot.snapshot_id: snapshot for snapshot in self.table.metadata.snapshots}
-        later: set[int] = set()
-        current: Snapshot | None = self.table.metadata.current_snapshot()
-        while current is not None and current.snapshot_id != snapshot_id:
-            later.add(current.snapshot_id)
-            current = snapshots.get(current.parent_snapshot_id) if current.parent_snapshot_id is not None else None
-        if current is None and snapshot_id is not None:
+        later = brought_since(self.table.metadata, snapshot_id)
+        if later is None:
             raise FatalFault(
                 "the history no longer knows the snapshot up to which the table was merged",
                 where=self.name,
@@ -171,11 +179,32 @@ class LakeTable:
         tables = [
             self.read(entry.data_file.file_path, columns)
             for entry in self.entries(ManifestContent.DATA)
-            if entry.snapshot_id in later and entry.status != ManifestEntryStatus.DELETED
+            if (snapshot_id is None or entry.snapshot_id in later) and entry.status != ManifestEntryStatus.DELETED
         ]
         fields = self.arrow_schema
         empty = pa.schema([fields.field(column) for column in columns]).empty_table()
         return pa.concat_tables([empty, *tables], promote_options="permissive")
+
+
+def brought_since(metadata: TableMetadata, snapshot_id: int | None) -> frozenset[int] | None:
+    """The snapshots after one (None: all) that may have brought rows: those that only moved rows are left out.
+
+    None when that snapshot is no ancestor of the current one.
+    """
+    brought: set[int] = set()
+    current = metadata.current_snapshot()
+    while current is not None and current.snapshot_id != snapshot_id:
+        if current.summary is None or current.summary.operation != Operation.REPLACE:
+            brought.add(current.snapshot_id)
+        parent = current.parent_snapshot_id
+        current = metadata.snapshot_by_id(parent) if parent is not None else None
+    return None if current is None and snapshot_id is not None else frozenset(brought)
+
+
+def partition_of(file: DataFile) -> int | None:
+    """The day that a file of the history is of, counted from 1970; None in a table without partitions."""
+    day: int | None = file.partition[0] if len(file.partition) else None
+    return day
 
 
 def _read_rows(file: pq.ParquetFile, columns: list[str], positions: Positions | None) -> pa.Table:

@@ -13,6 +13,7 @@ from pyiceberg.table import Table
 from cdc.errors import CdcError, FatalFault
 from compactor.lake.catalog import open_catalog
 from compactor.lake.faults import reaching
+from compactor.lake.table import brought_since
 from compactor.progress import HISTORY_SNAPSHOT
 
 
@@ -73,10 +74,8 @@ def look(catalog: Catalog, namespace: str, table_name: str) -> View | None:
 
 
 def _is_ahead(history: Table, merged: str | None) -> bool:
-    current = history.metadata.current_snapshot_id
-    known = {str(snapshot.snapshot_id) for snapshot in history.metadata.snapshots}
     # One that the history does not know yet was committed after it was loaded.
-    return current is not None and merged != str(current) and (not merged or merged in known)
+    return bool(brought_since(history.metadata, int(merged) if merged else None))
 
 
 def _load(catalog: Catalog, identifier: tuple[str, str]) -> Table | None:

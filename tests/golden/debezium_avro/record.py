@@ -33,6 +33,16 @@ OF_NAMES = (
     """UPDATE "Usuários" SET id = 30 WHERE id = 3""",
     """DELETE FROM "Usuários" WHERE id = 2""",
 )
+DEFAULTS = """
+CREATE TABLE "Usuários" (id bigint PRIMARY KEY, ativo boolean DEFAULT true, status text NOT NULL DEFAULT 'novo',
+  valor numeric(10,2) DEFAULT 1.50, saldo numeric DEFAULT 2.5, em timestamptz DEFAULT now(), dia date DEFAULT '2024-02-29',
+  peso real DEFAULT 0.1, foto bytea DEFAULT '\\xff0041', nota text DEFAULT 'José', livre text);
+INSERT INTO "Usuários" VALUES (1);
+"""
+OF_DEFAULTS = (
+    """INSERT INTO "Usuários" VALUES (2, NULL, 'x', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)""",
+    """INSERT INTO "Usuários" VALUES (3, false, 'x', 2.50, 3.5, '2024-01-01Z', '2024-03-01', 0.2, '\\x00', '', 'l')""",
+)
 OF_TYPES = ("UPDATE tipos SET id = id + 100",)
 PRECISE = {"decimal.handling.mode": "precise"}
 AVRO_NAMES = {"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro"}
@@ -61,6 +71,7 @@ SETTINGS = {
         {**PRECISE, "schema.name.adjustment.mode": "avro_unicode", "field.name.adjustment.mode": "avro_unicode"},
     ),
     "names_stated": (NAMES, OF_NAMES, {**PRECISE, **AVRO_NAMES, "column.propagate.source.type": ".*"}),
+    "defaults": (DEFAULTS, OF_DEFAULTS, PRECISE),
     "flat": (
         NAMES,
         OF_NAMES,

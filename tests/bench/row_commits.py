@@ -1,0 +1,111 @@
+"""Row `commits`: 2,000 commits in a row with maintenance on; the last ones cost what the first ones did.
+
+Each commit merges a few changes through the real compactor into a real catalog (the sandbox's Glue and S3), and is
+followed by a step of maintenance. The clock of maintenance goes half a minute a commit, as commits do where a minute of
+freshness is promised. Compared are, in CPU seconds of this process, the hundred commits at the end with the hundred after
+as many as maintenance keeps snapshots of, and the size of the metadata file that each commit writes. At the end every
+file below the tables must be named by them, and every file that they name must be there.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from cdc.contract import parse_contract
+from compactor.lake.table import LakeTable
+from compactor.maintenance import Limits
+from sandbox.aws import Aws
+from tests.bench.result import Result
+from tests.bench.row_scan import lake
+from tests.compactor_world import CONTRACT, World, change, put
+from tests.lake_files import named, stored
+
+COMMITS = int(os.environ.get("COMMITS", "2000"))
+WINDOW = min(100, COMMITS // 5)
+KEYS = 5000
+CHANGES = 20
+APART = timedelta(seconds=30)
+RATIO_MAX = 1.5
+# Snapshots carry the time at which they are made, so that they are kept here by number: as many as half an hour has.
+KEPT = min(60, COMMITS // 10)
+LIMITS = Limits(snapshot_age=timedelta(0), snapshots_min=KEPT)
+
+
+@dataclass(slots=True)
+class Costs:
+    """What each commit cost: CPU seconds of the merge, of the maintenance after it, and bytes of the metadata then."""
+
+    merges: list[float] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+
+
+def measure() -> Result:
+    """Commit, maintain, compare the end with the start."""
+    with lake() as (aws, catalog):
+        world = World(catalog, parse_contract(CONTRACT.format(name="commits")), aws.environment(), limits=LIMITS)
+        costs = _run(world)
+        world.maintain(datetime.now(UTC) + timedelta(days=30))
+        left, missing = _compare(aws, world)
+        pair = world.pair()
+    first, last = slice(KEPT, KEPT + WINDOW), slice(-WINDOW, None)
+    start, end = statistics.median(costs.merges[first]), statistics.median(costs.merges[last])
+    growth = max(costs.bytes[last]) / max(costs.bytes[first])
+    return Result(
+        row="commits",
+        figure=1000 * end,
+        unit=f"ms of CPU for a merge after {COMMITS} commits",
+        peer="at the start",
+        peer_figure=1000 * start,
+        ratio=end / start,
+        target=f"≤ {RATIO_MAX}× in time and in metadata, no file left behind, none missing",
+        met=end <= RATIO_MAX * start and growth <= RATIO_MAX and not left and not missing,
+        details={
+            "metadata_bytes_start": max(costs.bytes[first]),
+            "metadata_bytes_end": max(costs.bytes[last]),
+            "metadata_ratio": f"{growth:.3f}",
+            "maintenance_ms_per_commit": 1000 * statistics.mean(costs.steps),
+            "maintenance_ms_highest": 1000 * max(costs.steps),
+            "data_files": len(pair.table.live_files()),
+            "history_files": len(pair.history.live_files()),
+            "files_left_behind": left,
+            "files_missing": missing,
+        },
+    )
+
+
+def _run(world: World) -> Costs:
+    dice, shard, lsn, now, costs = Random(1), world.shard(), 0, datetime.now(UTC), Costs()
+    for _ in range(COMMITS):
+        events = []
+        for _ in range(CHANGES):
+            lsn += 1
+            events.append(change(dice.choice("uuucd"), lsn, dice.randrange(KEYS), f"n{lsn}", f"b{lsn}"))
+        put(shard, world.contract, *events)
+        now += APART
+        began = time.process_time()
+        world.compactor.step()
+        merged = time.process_time()
+        world.compactor.maintain(now)
+        costs.merges.append(merged - began)
+        costs.steps.append(time.process_time() - merged)
+        costs.bytes.append(_metadata_bytes(world.compactor._pair.table))
+    return costs
+
+
+def _metadata_bytes(table: LakeTable) -> int:
+    return len(table.table.io.new_input(table.table.metadata_location))
+
+
+def _compare(aws: Aws, world: World) -> tuple[int, int]:
+    """How many files nothing names, and how many that are named are not there, of both tables."""
+    left = missing = 0
+    for table in (world.pair().table, world.pair().history):
+        there, wanted = stored(aws, table), named(table.table)
+        left, missing = left + len(there - wanted), missing + len(wanted - there)
+    return left, missing
