@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from random import Random
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -17,6 +17,7 @@ from psycopg import conninfo
 from cdc.errors import FatalFault, TransientFault
 from cdc_publisher import session
 from cdc_publisher.connection import connect
+from cdc_publisher.envelope import Event
 from cdc_publisher.heartbeat import Heartbeat
 from cdc_publisher.outbox import Record
 from cdc_publisher.publisher import Clocks
@@ -46,6 +47,7 @@ class Publishing:
         self.answering.set()
         self.got: list[Record] = []
         self.stored: list[Record] = []
+        self.told: list[dict[str, Any]] = []
         self.fault: BaseException | None = None
 
     @contextmanager
@@ -53,7 +55,7 @@ class Publishing:
         """A session as long as inside; then it is told to stop, and must."""
         dsn, clocks = self.postgres.dsn, Clocks(time.time_ns, time.monotonic)
         heartbeat = Heartbeat(lambda: connect(dsn), lambda: ("0",), 0.2, clocks.monotonic)
-        job = session.Job(dsn, self.slot, (("public", "t"),), heartbeat, self._put, clocks, Random(0))
+        job = session.Job(dsn, self.slot, (("public", "t"),), heartbeat, self._put, self._announce, clocks, Random(0))
         stop = threading.Event()
 
         def run() -> None:
@@ -95,6 +97,10 @@ class Publishing:
         query = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() ORDER BY 1"
         with psycopg.connect(self.postgres.dsn) as connection:
             return [row[0] for row in connection.execute(query)]
+
+    def _announce(self, event_of: Callable[[tuple[str, ...]], Event], stop: threading.Event) -> bool:
+        self.told.append(json.loads(event_of(("0",)).data))
+        return True
 
     def _put(self, records: Sequence[Record]) -> Outcome:
         answers = self.answering.is_set()
