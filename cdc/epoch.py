@@ -33,7 +33,9 @@ class EpochStart(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `ended` are shards that were known then and have nothing of it. A shard in neither appeared later, so that all of it
     is of this epoch or a newer one. `origin` is the publisher's id of the snapshot, or `OPERATOR`. `continues`: the
-    operator stated that nothing was lost before it, and that no new snapshot begins it.
+    operator stated that nothing was lost before it, and that no new snapshot begins it. `source` is the database that
+    the publisher's snapshot is of. `discarded`: it is of another database than the table, so that none of its records
+    is merged.
     """
 
     table: str
@@ -42,6 +44,8 @@ class EpochStart(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: tuple[str, ...] = ()
     origin: str = OPERATOR
     continues: bool = False
+    source: str | None = None
+    discarded: bool = False
     version: int = 1
 
 
@@ -82,6 +86,17 @@ class Epochs:
     def continued(self) -> frozenset[int]:
         """The epochs before which nothing was lost."""
         return frozenset(start.epoch for start in self.starts if start.continues)
+
+    @property
+    def discarded(self) -> frozenset[int]:
+        """The epochs whose records are of another database than the table."""
+        return frozenset(start.epoch for start in self.starts if start.discarded)
+
+    @property
+    def source(self) -> str | None:
+        """The database that the table is of, as the publisher told it last; None where none ever told."""
+        told = (start.source for start in reversed(self.starts) if not start.discarded)
+        return next((source for source in told if source is not None), None)
 
     def of(self, shard: str, sequence_number: int) -> int:
         """The epoch of a record."""

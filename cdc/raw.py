@@ -70,7 +70,8 @@ class SnapshotWord(msgspec.Struct, frozen=True, omit_defaults=True):
     it is complete, behind its last one.
 
     `snapshot` is its id, `shards` are all shards that are told, `tables` the source's tables (schema and name) with how
-    many rows were read of each. `taken_at` is the snapshot's time.
+    many rows were read of each. `taken_at` is the snapshot's time. `source` tells the database from any other:
+    `<system identifier>/<oid of the database>`.
     """
 
     snapshot: str
@@ -78,6 +79,7 @@ class SnapshotWord(msgspec.Struct, frozen=True, omit_defaults=True):
     tables: tuple[tuple[str, str, int], ...]
     taken_at: datetime
     is_complete: bool = False
+    source: str | None = None
 
 
 class SnapshotMark(msgspec.Struct, frozen=True):

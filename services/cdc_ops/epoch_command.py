@@ -61,6 +61,11 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="the snapshot of the newest epoch is complete with all that raw has now: what it did not read is deleted",
     )
+    kind.add_argument(
+        "--accept-source",
+        action="store_true",
+        help="the snapshot that waits is of another database, to which the table has moved: take it for the table's",
+    )
     parser.add_argument(
         "--continues",
         action="store_true",
@@ -95,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         is_from_now=arguments.from_now,
         is_complete=arguments.complete,
         continues=arguments.continues,
+        accepts_source=arguments.accept_source,
         is_agreed=arguments.yes,
     )
     return run_epoch(settings, asked)

@@ -14,6 +14,7 @@ from cdc.objects import ObjectStore, S3Objects
 from cdc.program import EXIT_FATAL
 from cdc_ops.epoch_command import EpochSettings
 from cdc_ops.epoch_proposal import propose_end, propose_start
+from cdc_ops.epoch_source import tell_and_accept
 from compactor.chain import Shard, known_shards, shards
 from compactor.lake.view import look, open_catalog_to_read
 from compactor.progress import Progress, parse_progress
@@ -28,6 +29,7 @@ class Asked:
     is_from_now: bool = False
     is_complete: bool = False
     continues: bool = False
+    accepts_source: bool = False
     is_agreed: bool = False
 
 
@@ -37,12 +39,17 @@ def run_epoch(settings: EpochSettings, asked: Asked) -> int:
     Raises:
         FatalFault: when there is no contract for the table.
     """
-    if asked.table not in {contract.name for contract in settings.tables}:
+    contract = next((contract for contract in settings.tables if contract.name == asked.table), None)
+    if contract is None:
         raise FatalFault("no contract names the table", where=f"table {asked.table}", hint="give its name in the lake")
     view = look(open_catalog_to_read(settings.catalog), settings.catalog, asked.table)
     progress = parse_progress(view.properties, asked.table) if view is not None else Progress()
     store = S3Objects(aws.s3(), settings.raw)
-    return tell_and_record(store, progress, asked, sys.stdout.write, agreed_by_hand)
+    tell = sys.stdout.write
+    if asked.accepts_source:
+        return tell_and_accept(store, contract, progress, tell, (lambda: True) if asked.is_agreed else agreed_by_hand)
+    tell_and_accept(store, contract, progress, tell, None)
+    return tell_and_record(store, progress, asked, tell, agreed_by_hand)
 
 
 def tell_and_record(

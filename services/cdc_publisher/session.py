@@ -24,6 +24,7 @@ from cdc_publisher.catalog import Catalog, Name, SourceTable
 from cdc_publisher.connection import cancelling, connect
 from cdc_publisher.envelope import Event, TableFormat
 from cdc_publisher.heartbeat import Heartbeat
+from cdc_publisher.identity import identity
 from cdc_publisher.new_columns import stated_columns
 from cdc_publisher.outbox import Record
 from cdc_publisher.pgoutput import Relation
@@ -196,7 +197,8 @@ def _backfill(
 def _first_word(job: Job, lsn: int, reading: backfill.Reading) -> SnapshotWord:
     """What is said ahead of the backfill. Its id is that of the slot, so that a repeated backfill is the same one."""
     taken_at = datetime.fromtimestamp(reading.taken_at_us / 1e6, UTC)
-    return SnapshotWord(f"{job.slot}-{lsn:016X}", (), tuple((*name, 0) for name in job.tables), taken_at)
+    tables = tuple((*name, 0) for name in job.tables)
+    return SnapshotWord(f"{job.slot}-{lsn:016X}", (), tables, taken_at, source=identity(job.dsn))
 
 
 def _announced(

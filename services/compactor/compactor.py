@@ -14,7 +14,7 @@ from cdc.objects import ObjectStore
 from cdc.raw import schema_path
 from cdc.telemetry import get_log
 from compactor.added import new_columns, with_added
-from compactor.chain import Batch, known_shards, new_batches, read_lines
+from compactor.chain import Batch, known_shards, new_batches
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
 from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.epochs import EpochKeeper
@@ -26,7 +26,7 @@ from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
 from compactor.merge import Merged, fold_anew, markers
-from compactor.plain import Line, PlainMerge, PlainReader
+from compactor.plain import PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, restarted, with_known
 from compactor.quarantine import Record, quarantine
 from compactor.refill import Refill, ready_and_waiting, rest_seconds
@@ -205,7 +205,7 @@ class TableCompactor:
         added = {**self._progress.columns.added, **new}
         wanted = with_added(self._contract, replace(self._progress.columns, added=added))
         reader = ChangeReader(wanted, self._pii_key, self._avro_schema)
-        refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows, self._epochs.epochs.of)
+        refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows, self._epochs.epochs)
         outcomes = [refill.values(column, self._progress) for column in wanted.columns if column.name not in shown]
         ready, waiting = ready_and_waiting(outcomes)
         names = shown | {one.column.name for one in ready}
@@ -278,11 +278,7 @@ class TableCompactor:
 
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
-        lines = [
-            Line(batch.shard.id, batch.name, line, self._epochs.epochs.of(batch.shard.id, int(line.seq)))
-            for batch in batches
-            for line in read_lines(self._raw, batch, self._contract.name)
-        ]
+        lines = self._epochs.lines(batches)
         watched, begun = watch(lines, before.watched, before.epoch)
         begun |= restarted(batches, before.evidence, self._epochs.epochs)
         if begun:

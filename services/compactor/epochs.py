@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import msgspec
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from cdc import raw
 from cdc.contract import TableContract
@@ -22,10 +22,13 @@ from cdc.objects import ObjectStore
 from cdc.raw import SnapshotMark, SnapshotWord
 from cdc.telemetry import get_log
 from compactor.chain import Batch, Shard, new_links, read_lines, read_record, shards
+from compactor.plain import Line
 from compactor.progress import Progress, ShardEvidence, with_epochs
 
 _LOG = get_log(__name__)
 _WAITING = Gauge("compactor_waits_for_epoch", "Shards in which an unrecorded epoch seems to begin.", ["table"])
+_REFUSED = Gauge("compactor_refused_snapshots", "Snapshots that wait, being of another database.", ["table"])
+_DISCARDED = Counter("compactor_discarded_records", "Records of another database, which are left out.", ["table"])
 RESENT_WITHIN = timedelta(minutes=1)
 """A producer that sends refused records again has done so, or given up, after this time."""
 
@@ -41,13 +44,19 @@ class Sightings:
 
 
 class EpochKeeper:
-    """The recorded epochs of one table, as raw has them; records those that publishers begin."""
+    """The recorded epochs of one table, as raw has them; records those that publishers begin.
+
+    `refused` are the databases of snapshots that are of another one than the table, by the snapshot's id: their epochs
+    are not recorded, unless the database is `accepted`.
+    """
 
     def __init__(self, contract: TableContract, store: ObjectStore) -> None:
         self._contract = contract
         self._store = store
         self._sightings = Sightings()
         self.epochs = Epochs()
+        self.accepted: str | None = None
+        self.refused: dict[str, str] = {}
 
     def refresh(self) -> None:
         """Learn of epochs that were recorded meanwhile, by an operator or another compactor."""
@@ -84,13 +93,14 @@ class EpochKeeper:
 
         `known` are all shards, `is_new` says that the table's history is empty.
         """
-        if not any(self._waits(batch) for batch in batches):
+        if not any(self._waits(batch) or self._has_foreign(batch) for batch in batches):
             self._sightings = Sightings()
+            self.refused = {}
+            self._tell_refused()
             return list(batches)
-        self._look(progress.offsets)
-        closed = {shard for shard, evidence in progress.evidence.items() if evidence.closed}
-        self._record(known | {shard.id for shard in shards(self._store)}, closed, is_new=is_new)
-        waiting: set[str] = set()
+        self.record_announced(progress, known, is_new=is_new)
+        self._tell_refused()
+        waiting = self._held
         allowed = []
         for batch in batches:
             if batch.shard.id not in waiting and self._waits(batch):
@@ -101,6 +111,53 @@ class EpochKeeper:
             hint = "the marks of the other shards are on their way; if not, see docs/epochs.md"
             _LOG.info("waits for a snapshot's marks", table=self._contract.name, shards=sorted(waiting), hint=hint)
         return allowed
+
+    def record_announced(self, progress: Progress, known: AbstractSet[str], *, is_new: bool) -> None:
+        """Record the epochs that all shards concerned are found to speak of; what is `refused` is known then."""
+        self._look(progress.offsets)
+        closed = {shard for shard, evidence in progress.evidence.items() if evidence.closed}
+        self._record(known | {shard.id for shard in shards(self._store)}, closed, is_new=is_new)
+
+    def find_refused(self, progress: Progress) -> None:
+        """Learn which snapshots are of another database; nothing is recorded."""
+        self._look(progress.offsets)
+        self.refused = {snapshot: str(word.source) for snapshot, (_, word) in self._foreign().items()}
+
+    def lines(self, batches: Iterable[Batch]) -> list[Line]:
+        """The table's records in some batches, each with its epoch; those of another database are left out."""
+        epochs, name = self.epochs, self._contract.name
+        found = [
+            Line(batch.shard.id, batch.name, line, epochs.of(batch.shard.id, int(line.seq)))
+            for batch in batches
+            for line in read_lines(self._store, batch, name)
+        ]
+        kept = [line for line in found if line.epoch not in epochs.discarded]
+        if len(kept) < len(found):
+            _DISCARDED.labels(name).inc(len(found) - len(kept))
+            _LOG.warning("records of another database are left out", table=name, records=len(found) - len(kept))
+        return kept
+
+    def _tell_refused(self) -> None:
+        name = self._contract.name
+        _REFUSED.labels(name).set(len(self.refused))
+        for snapshot, source in sorted(self.refused.items()):
+            _LOG.error(
+                "a snapshot is of another database than the table: its shards wait",
+                table=name, snapshot=snapshot, source=source, source_of_table=self.epochs.source,
+                hint=f"if the table moved there, `cdc epoch {name} --accept-source`; if not, see docs/epochs.md",
+            )  # fmt: skip
+
+    @property
+    def _held(self) -> set[str]:
+        """The shards that came from those which a refused snapshot was told to: what they have may be of it."""
+        marks = self._sightings.marks.items()
+        told = {shard for shard, some in marks if any(mark.word.snapshot in self.refused for mark in some)}
+        return descendants(told, self._sightings.children)
+
+    def _has_foreign(self, batch: Batch) -> bool:
+        """Whether a batch tells of a snapshot of another database, even if another followed."""
+        marks = self._of_table(batch.record.marks)
+        return any(self._is_foreign(mark.word) for mark in marks if int(mark.seq) > batch.after)
 
     def _waits(self, batch: Batch) -> bool:
         return any(
@@ -119,6 +176,8 @@ class EpochKeeper:
 
     def _is_settled(self, shard: str, mark: SnapshotMark) -> bool:
         begun = self.epochs.by_origin(mark.word.snapshot)
+        if mark.word.snapshot in self.refused and not mark.word.is_complete:
+            return False
         if begun is None:
             # Marks of a snapshot that another followed before all shards had them: none of its reads was ever sent.
             later = (start.starts.get(shard) for start in self.epochs.starts)
@@ -143,33 +202,80 @@ class EpochKeeper:
                     found.batches.append(Batch(shard, after, link.upto, record))
 
     def _record(self, known: AbstractSet[str], closed: AbstractSet[str], *, is_new: bool) -> None:
-        for stream, mark in self._announced():
-            word, name = mark.word, self._contract.name
+        told, foreign = self._told(), self._foreign()
+        for stream, word in told:
+            name, places = self._contract.name, self._places(word)
             begun = self.epochs.by_origin(word.snapshot)
-            places = self._places(word)
-            if not {f"{stream}/{shard}" for shard in word.shards} <= places.keys():
-                continue
-            if not word.is_complete and begun is None:
-                ended = self._ended(stream, known - places.keys(), closed) - descendants(
-                    places, self._sightings.children
-                )
-                start = EpochStart(
-                    name, self.epochs.newest + 1, as_text(places), tuple(sorted(ended)), origin=word.snapshot
-                )
+            if not word.is_complete and begun is None and word.snapshot not in foreign:
+                # What stands ahead of it in the stream, and is of another database, would belong to the epoch before.
+                for its_stream, other in list(foreign.values()):
+                    if self._is_ahead(self._places(other), places):
+                        del foreign[other.snapshot]
+                        start = self._start(its_stream, other, known, closed)
+                        self._begin(msgspec.structs.replace(start, discarded=True))
+                start = self._start(stream, word, known, closed)
                 if is_new and not self.epochs.starts and not self._has_older(start):
-                    start = EpochStart(name, FIRST_EPOCH, start.starts, start.ended, origin=word.snapshot)
-                record_start(self._store, start)
-                self.refresh()
-                _LOG.warning(
-                    "a new epoch begins", table=name, epoch=start.epoch, snapshot=word.snapshot, ended=list(start.ended)
-                )
-            elif word.is_complete and begun is not None and begun.epoch not in self.epochs.ends:
+                    start = msgspec.structs.replace(start, epoch=FIRST_EPOCH)
+                self._begin(start)
+            elif word.is_complete and begun and not begun.discarded and begun.epoch not in self.epochs.ends:
                 end = EpochEnd(
                     name, begun.epoch, as_text(places), word.taken_at, self._reads(word), origin=word.snapshot
                 )
                 record_end(self._store, end)
                 self.refresh()
                 _LOG.info("the snapshot of an epoch is complete", table=name, epoch=begun.epoch, reads=end.reads)
+        self.refused = {snapshot: str(word.source) for snapshot, (_, word) in foreign.items()}
+
+    def _told(self) -> list[tuple[str, SnapshotWord]]:
+        """What all shards concerned were told, each with its stream."""
+        return [
+            (stream, mark.word)
+            for stream, mark in self._announced()
+            if {f"{stream}/{shard}" for shard in mark.word.shards} <= self._places(mark.word).keys()
+        ]
+
+    def _foreign(self) -> dict[str, tuple[str, SnapshotWord]]:
+        """The snapshots of another database, by their id."""
+        return {
+            word.snapshot: (stream, word)
+            for stream, word in self._told()
+            if not word.is_complete and self._is_foreign(word)
+        }
+
+    def _is_foreign(self, word: SnapshotWord) -> bool:
+        """Whether a snapshot that no epoch is recorded of is of another database than the table."""
+        table = self.epochs.source
+        if self.epochs.by_origin(word.snapshot) is not None or word.source is None or table is None:
+            return False
+        return word.source not in {table, self.accepted}
+
+    def _is_ahead(self, places: Mapping[str, int], others: Mapping[str, int]) -> bool:
+        """Whether one snapshot was told to a shard before another, or to one that this other one's came from."""
+        return any(number < others.get(shard, 0) for shard, number in places.items()) or not others.keys().isdisjoint(
+            descendants(places, self._sightings.children) - places.keys()
+        )
+
+    def _start(self, stream: str, word: SnapshotWord, known: AbstractSet[str], closed: AbstractSet[str]) -> EpochStart:
+        """The next epoch, begun by a snapshot that all shards were told of."""
+        places = self._places(word)
+        ended = self._ended(stream, known - places.keys(), closed) - descendants(places, self._sightings.children)
+        return EpochStart(
+            self._contract.name,
+            self.epochs.newest + 1,
+            as_text(places),
+            tuple(sorted(ended)),
+            origin=word.snapshot,
+            source=word.source,
+        )
+
+    def _begin(self, start: EpochStart) -> None:
+        record_start(self._store, start)
+        self.refresh()
+        told = {"table": start.table, "epoch": start.epoch, "snapshot": start.origin, "ended": list(start.ended)}
+        if start.discarded:
+            _LOG.error("a snapshot of another database is left out, and all that follows it", **told)
+        else:
+            _LOG.warning("a new epoch begins", **told)
 
     def _announced(self) -> list[tuple[str, SnapshotMark]]:
         """Every mark that was found, with its stream: starts before ends, older snapshots first."""

@@ -197,7 +197,7 @@ def advanced(
             continue  # what a batch proves holds only when all of it is merged
         if begins_epoch(batch, epochs):
             evidence[shard] = msgspec.structs.replace(evidence[shard], lsn=0)  # it is not compared across epochs
-        evidence[shard] = _after_batch(evidence[shard], batch, table)
+        evidence[shard] = _after_batch(evidence[shard], batch, "" if is_discarded(batch, epochs) else table)
         for child in batch.record.children:
             # Everything that a child could hold comes after its parent's end.
             known = evidence.get(f"{batch.shard.stream}/{child}", ShardEvidence())
@@ -241,6 +241,11 @@ def begins_epoch(batch: Batch, epochs: Epochs) -> bool:
     return epochs.of(batch.shard.id, batch.after) != epochs.of(batch.shard.id, batch.upto)
 
 
+def is_discarded(batch: Batch, epochs: Epochs) -> bool:
+    """Whether a batch ends in records of another database, which prove nothing of the table."""
+    return epochs.of(batch.shard.id, batch.upto) in epochs.discarded
+
+
 def restarted(batches: Iterable[Batch], evidence: Mapping[str, ShardEvidence], epochs: Epochs) -> dict[str, int]:
     """Shards in which the source's LSNs begin anew, and the first sequence number of the batch that shows it.
 
@@ -253,7 +258,7 @@ def restarted(batches: Iterable[Batch], evidence: Mapping[str, ShardEvidence], e
         before = known.get(shard, ShardEvidence())
         if begins_epoch(batch, epochs):
             before = known[shard] = ShardEvidence()
-        if stated is None or shard in found:
+        if stated is None or shard in found or is_discarded(batch, epochs):
             continue
         is_later = before.committed_at is not None and stated.committed_at > before.committed_at + RESTORED_AFTER
         if is_later and stated.lsn < before.lsn:

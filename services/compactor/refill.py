@@ -14,7 +14,7 @@ from typing import Any
 
 from cdc import raw
 from cdc.contract import Column, TableContract
-from cdc.epoch import NO_EPOCHS
+from cdc.epoch import NO_EPOCHS, Epochs
 from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.objects import ObjectStore
@@ -114,14 +114,14 @@ class Refill:
         raw_zone: ObjectStore,
         lake: Lake,
         live_rows: Callable[[], Iterable[Place]],
-        epoch_of: Callable[[str, int], int] = NO_EPOCHS.of,
+        epochs: Epochs = NO_EPOCHS,
     ) -> None:
         self._shown = shown
         self._reader = reader
         self._raw = raw_zone
         self._lake = lake
         self._live_rows = live_rows
-        self._epoch_of = epoch_of
+        self._epochs = epochs
         self._records = 0
 
     def values(self, column: Column, progress: Progress) -> Values | Waits:
@@ -212,7 +212,9 @@ class Refill:
                     raise _NotYetError
                 for line in read_lines(self._raw, batch, self._shown.name):
                     try:
-                        epoch = self._epoch_of(shard_id, int(line.seq))
+                        epoch = self._epochs.of(shard_id, int(line.seq))
+                        if epoch in self._epochs.discarded:
+                            continue
                         if (stated := self._reader.stated(line, epoch)) is not None:
                             yield stated
                             continue

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
 import psycopg
 import pytest
 
+from cdc_ops.cli import main
 from sandbox import usuarios
 from sandbox.compare import compare
-from sandbox.pipeline import PII_KEY, Pace, Pipeline
+from sandbox.pipeline import PII_KEY, STREAM, Pace, Pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +23,9 @@ def differences(pipeline: Pipeline) -> tuple[int, int]:
     return outcome.rows, outcome.differences
 
 
-def test_what_happened_while_the_slot_was_lost_is_in_the_lake_after_the_new_snapshot(tmp_path: Path) -> None:
+def test_what_happened_while_the_slot_was_lost_is_in_the_lake_after_the_new_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Pipeline(tmp_path, Pace(shards=2)) as pipeline:
         with psycopg.connect(pipeline.postgres.dsn, autocommit=True) as source:
             usuarios.create(source, 60, Random(5), datetime.now(UTC))
@@ -47,6 +51,20 @@ def test_what_happened_while_the_slot_was_lost_is_in_the_lake_after_the_new_snap
             told = set(epochs(pipeline))
             assert {(1, 6, "u"), (2, 6, "d"), (2, 5, "r")} <= told
             assert not any(epoch == 2 and key % 3 == 0 and op != "d" for epoch, key, op in told)
+
+            # What came before must not come again as if it was newer than the snapshot: only the rest is put back.
+            older, rest = (sum((epoch == 1) is is_older and op != "d" for epoch, _, op in epochs(pipeline)) for is_older in (True, False))  # fmt: skip
+            for name, value in pipeline.environment().items():
+                if name.startswith(("CDC_", "AWS_")):
+                    monkeypatch.setenv(name, value)
+            capsys.readouterr()
+            now, to = datetime.now(UTC), f"kinesis://{STREAM}"
+            day = f"{now - timedelta(days=1):%Y-%m-%d}..{now:%Y-%m-%d}"
+            assert main(["replay", "--json", "--from", "raw", "--day", day, "--to", to]) == 1
+            summary = json.loads(capsys.readouterr().out)
+            assert (summary["left_out"], summary["replayed"]) == ({"older-epoch": older}, rest)
+            pipeline.wait_until_complete(pipeline.source_clock(), 180)
+            assert differences(pipeline) == (40, 0)
         pipeline.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -136,6 +137,19 @@ def test_the_slot_is_not_made_before_the_stream_has_every_row(publishing: Publis
     with publishing.running():
         publishing.wait_until(lambda: publishing.slots() == [publishing.slot], "the backfill is complete")
         assert publishing.ids() == set(range(1, ROWS + 1))
+
+
+def test_the_shards_are_told_which_database_the_snapshot_is_of(publishing: Publishing) -> None:
+    with publishing.running():
+        publishing.wait_until(lambda: publishing.slots() == [publishing.slot], "the backfill is complete")
+    with psycopg.connect(publishing.postgres.dsn_admin, dbname=publishing.slot) as admin:
+        query = (
+            "SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database "
+            "WHERE datname = current_database()"
+        )
+        (expected,) = admin.execute(query).fetchone() or ("",)
+    words = [json.loads(base64.b64decode(told["message"]["content"])) for told in publishing.told]
+    assert [(word.get("is_complete", False), word["source"]) for word in words] == [(False, expected), (True, expected)]
 
 
 def test_a_slot_left_over_from_the_backfill_is_dropped_when_streaming_begins(publishing: Publishing) -> None:
