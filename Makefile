@@ -5,7 +5,7 @@ READY := .venv/.ready
 EXTRAS := cdc-publisher,cdc-consumer,compactor,cdc-ops,sandbox,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fuzz format
+.PHONY: help setup demo test check bench fuzz torture format
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ bench: $(READY) ## measure the targets of speed and memory: all rows, or one wit
 fuzz: $(READY) ## coverage-guided fuzzing of the decoders for SECONDS (60); what it finds is kept in tests/fuzz
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	@$(BIN)/python tests/fuzz/decode.py --seconds $(or $(SECONDS),60)
+
+torture: $(READY) ## random histories and faults against the compactor, RUNS (500) of each machine; a failure is shrunk
+	@TORTURE_RUNS=$(or $(RUNS),500) $(BIN)/python -m pytest -q --timeout=0 tests/integration/test_lake_machine.py
 
 format: $(READY) ## format the code
 	@$(BIN)/ruff format .

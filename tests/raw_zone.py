@@ -80,7 +80,7 @@ class ShardWriter:
 
     def batch(
         self,
-        events: Sequence[bytes],
+        events: Sequence[bytes | None],
         *,
         table: str = "usuarios",
         evidence: datetime | None = None,
@@ -91,18 +91,20 @@ class ShardWriter:
     ) -> None:
         """Write a batch of events; `after` re-reads from an earlier sequence number, as a zombie or a restart would.
 
-        `marks` are a publisher's words of its snapshots, ahead of the events.
+        An event that is None is a record of which nothing is kept for this table, such as a heartbeat. `marks` are a
+        publisher's words of its snapshots, ahead of the events.
         """
         start = self.upto if after is None else after
         numbers = range(start + 1 + len(marks), start + 1 + len(marks) + (len(events) or not marks))
         upto = numbers[-1] if numbers else start + len(marks)
         refs: tuple[ObjectRef, ...] = ()
-        if events:
+        if any(events):
             lines = [
                 msgspec.json.encode(
                     RawLine(self.shard, str(number), 0, START.isoformat(), msgspec.Raw(raw.one_line(body)))
                 )
                 for number, body in zip(numbers, events, strict=True)
+                if body is not None
             ]
             content = raw.encode_lines(lines)
             path = raw.object_path(table, self.stream, self.shard, start, upto, START)

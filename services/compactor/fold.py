@@ -124,6 +124,9 @@ def _apply(
             return replace(before, is_complete=False), aside
         elif not change.is_recorded:
             return None, change
+        elif not source.is_complete or (change.op == UPDATE and not before.is_complete):
+            # What it was filled with is not true since a mark came late, and there is no row to go back to.
+            return replace(before, is_complete=False), change
         # else: history has the value that was found when the change was first merged
     return State(filled.values, change.position, change.committed_at), filled
 

@@ -213,7 +213,8 @@ def _planned(
         outcome.unresolved,
         duplicates,
         outcome.floor,
-        frozenset(states) | anew,
+        # Not all that was folded: a key that was only asked for values stays for the truncate to sweep.
+        frozenset(states),
         is_truncated=outcome.floor is not None and outcome.floor != floor,
     )
 

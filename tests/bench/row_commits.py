@@ -52,7 +52,7 @@ def measure() -> Result:
         costs = _run(world)
         world.maintain(datetime.now(UTC) + timedelta(days=30))
         left, missing = _compare(aws, world)
-        pair = world.pair()
+        files, history = len(world.pair().table.live_files()), len(world.pair().history.live_files())
     first, last = slice(KEPT, KEPT + WINDOW), slice(-WINDOW, None)
     start, end = statistics.median(costs.merges[first]), statistics.median(costs.merges[last])
     growth = max(costs.bytes[last]) / max(costs.bytes[first])
@@ -71,8 +71,8 @@ def measure() -> Result:
             "metadata_ratio": f"{growth:.3f}",
             "maintenance_ms_per_commit": 1000 * statistics.mean(costs.steps),
             "maintenance_ms_highest": 1000 * max(costs.steps),
-            "data_files": len(pair.table.live_files()),
-            "history_files": len(pair.history.live_files()),
+            "data_files": files,
+            "history_files": history,
             "files_left_behind": left,
             "files_missing": missing,
         },

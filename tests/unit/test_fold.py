@@ -113,3 +113,23 @@ def test_what_history_filled_is_kept_when_the_old_key_is_no_longer_looked_at() -
     told = change("c", 2, 7, recorded=True, nome="b", bio="moved")
     told = Change(told.key, told.op, told.position, NOW, told.values, frozenset({"bio"}))
     assert rows(told, change("u", 2, 9, nome="c")) == {2: ("c", "moved")}
+
+
+def test_a_mark_that_comes_late_undoes_the_key_change_that_was_filled_across_it() -> None:
+    told = [
+        change("c", 1, 10, nome="a", bio="x", recorded=True),
+        change("d", 1, 20, recorded=True),
+        replace(change("c", 2, 20, nome="b", bio="x", recorded=True), unchanged=frozenset({"bio"})),
+    ]
+    assert rows(*told) == {2: ("b", "x")}
+    aside = change("u", 1, 15, nome="c", bio="new").set_aside(FAULT)
+    assert rows(*told, aside) == {}
+
+
+def test_a_mark_that_comes_late_for_a_create_undoes_the_update_behind_it() -> None:
+    told = [
+        change("c", 1, 10, nome="a", bio="x", recorded=True),
+        replace(change("u", 1, 60, nome="b", bio="x", recorded=True), unchanged=frozenset({"bio"})),
+    ]
+    aside = change("c", 1, 50, nome="c", bio="new").set_aside(FAULT)
+    assert rows(*told, change("d", 1, 40), aside) == {}

@@ -1,0 +1,21 @@
+"""What random histories have found, each as the plain story that it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.compactor_world import World, change, put
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_truncate_sweeps_the_rows_of_keys_that_were_only_asked_for_values(world: World) -> None:
+    one, other = world.shard(0), world.shard(1)
+    put(one, world.contract, change("c", 5, 1, "a", "x"), change("d", 6, 1), change("c", 6, 3, "a3"))
+    put(one, world.contract, change("c", 7, 1, "b", "y"), change("d", 8, 1))
+    world.merge()
+    assert list(world.rows()) == [3]
+    # The create of the second key change asks the history of key 1, and with it that of key 3.
+    put(other, world.contract, change("c", 8, 2, "b2"), change("t", 9, 0))
+    world.merge()
+    assert world.rows() == {}

@@ -1,0 +1,61 @@
+"""Random histories and faults against the real compactor: after every commit the lake is what was told up to its offsets.
+
+`make torture` makes many runs more, other ones each time.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.lake_machine.machine import COMPOSITE_KEYS, EFFECTS, LakeMachine, lively_run, prepare
+
+pytestmark = pytest.mark.slow
+
+RUNS = int(os.environ.get("TORTURE_RUNS", "0"))
+"""How many random runs of each machine; 0: the same few each time."""
+
+LIVELY_RUNS = RUNS or 5
+
+
+class ByColumn(LakeMachine):
+    """Plain changes go by column."""
+
+
+class OneByOne(LakeMachine):
+    """All changes are folded one by one."""
+
+    is_one_by_one = True
+
+
+class Composite(LakeMachine):
+    """A key of a text and a number."""
+
+    key_columns = (("ramo", "text"), ("id", "bigint"))
+    keys = COMPOSITE_KEYS
+
+
+@pytest.mark.parametrize("machine", [ByColumn, OneByOne, Composite])
+def test_after_every_commit_the_lake_is_the_model(machine: type[LakeMachine], tmp_path: Path) -> None:
+    prepare(machine, tmp_path)
+    for seed in range(LIVELY_RUNS):
+        lively_run(machine, seed)
+    # A rule that never had an effect has shown nothing.
+    without_effect = {effect for effect in EFFECTS if not machine.done[effect]}
+    assert not without_effect
+
+
+@pytest.mark.parametrize("machine", [ByColumn, OneByOne, Composite])
+def test_no_small_history_breaks_the_lake(machine: type[LakeMachine], tmp_path: Path) -> None:
+    prepare(machine, tmp_path)
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=RUNS or 5, stateful_step_count=60, derandomize=not RUNS, database=None, deadline=None,
+            suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
+        ),
+    )  # fmt: skip

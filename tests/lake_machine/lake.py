@@ -1,0 +1,57 @@
+"""Lake: a catalog on this machine's disk, and two independent readers of what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.table import Table
+
+from sandbox.reports import open_lake
+from tests.lake_machine.model import Shown
+from tests.lake_machine.source import Key
+
+_NOWHERE = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "none", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none",
+}  # fmt: skip
+
+
+def local_catalog(folder: Path) -> Catalog:
+    """A catalog in SQLite with its tables in the same folder."""
+    return load_catalog("lake", type="sql", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
+
+
+class Readers:
+    """DuckDB and pyiceberg, who must agree on every table."""
+
+    def __init__(self, columns: tuple[str, ...], key: tuple[str, ...]) -> None:
+        self._duckdb = open_lake(_NOWHERE)
+        self._columns = columns
+        self._key = key
+
+    def rows(self, table: Table) -> dict[Key, Shown]:
+        """The table's rows by key.
+
+        Raises:
+            AssertionError: when the readers disagree, or a key stands twice.
+        """
+        if table.current_snapshot() is None:
+            return {}
+        names = (*self._key, *self._columns, "cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at")
+        listed = ", ".join((*names[:-1], "epoch_us(cdc_committed_at)"))
+        query = f"SELECT {listed} FROM iceberg_scan('{table.metadata_location}')"
+        by_duckdb = [tuple(row) for row in self._duckdb.execute(query).fetchall()]
+        arrow = table.scan(selected_fields=names).to_arrow().select(names).to_pylist()
+        by_pyiceberg = [tuple(row.values()) for row in arrow]
+        told = [(*row[:-1], round(row[-1].timestamp() * 1e6)) for row in by_pyiceberg]
+        assert sorted(by_duckdb, key=repr) == sorted(told, key=repr), "DuckDB and pyiceberg read different rows"
+        rows = {row[: len(self._key)]: self._shown(row) for row in by_pyiceberg}
+        assert len(rows) == len(by_pyiceberg), "a key stands twice"
+        return rows
+
+    def _shown(self, row: tuple[Any, ...]) -> Shown:
+        values = dict(zip(self._columns, row[len(self._key) :], strict=False))
+        epoch, lsn, ordinal, moment = row[-4:]
+        assert (epoch, ordinal) == (1, 0)
+        return Shown(tuple(sorted(values.items())), lsn, moment)

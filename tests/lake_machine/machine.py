@@ -1,0 +1,539 @@
+"""Machine: random SQL-like histories and faults drive the real compactor; after every commit the lake is the model.
+
+What is told is `source`, on its way it is in `stream`; `model` says what the lake must be. Rules that do nothing for want of an
+opportunity are not counted as done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from pyiceberg.catalog import Catalog
+
+from cdc.contract import TableContract, parse_contract
+from cdc.errors import FatalFault, TransientFault
+from compactor import compactor as compactor_module
+from compactor.compactor import TableCompactor
+from compactor.lake.pair import TablePair
+from compactor.maintenance import Limits
+from compactor.plain import PlainReader
+from tests.lake_machine.lake import Readers, local_catalog
+from tests.lake_machine.model import differences, expected_rows, spoilt_keys, unique
+from tests.lake_machine.source import Key, Sent, Source, Step, Transaction, poison
+from tests.lake_machine.stream import Record, Stream
+from tests.raw_zone import MemoryObjects, at
+
+PII_KEY = b"k" * 32
+SHARDS = 3
+COLUMNS = ("nome", "bio", "nota", "numero", "saldo")
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: urn:test
+version: 1.0.0
+status: active
+schema:
+  - name: {name}
+    customProperties: [{{property: sourceTable, value: public.t}}]
+    properties:
+{key}
+      - {{name: nome, physicalType: text, classification: internal}}
+      - {{name: bio, physicalType: text, classification: internal}}
+      - {{name: nota, physicalType: text, classification: internal}}
+      - {{name: numero, physicalType: bigint, classification: internal}}
+      - {{name: saldo, physicalType: "numeric(12,2)", classification: internal}}
+slaProperties: [{{property: latency, value: 60, unit: s}}]
+"""
+_KEY = "      - {{name: {name}, physicalType: {type}, primaryKey: true, primaryKeyPosition: {place}, classification: internal}}"
+BIGINT_KEYS: tuple[Key, ...] = tuple((key,) for key in (0, -1, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 7, 8))
+COMPOSITE_KEYS: tuple[Key, ...] = (
+    ("", 0),
+    ("a", 0),
+    ("a", 1),
+    ("A", 1),
+    ("é", -1),
+    ("e\u0301", -1),
+    ("a", 2**31),
+    ("a~1", 2),
+)
+
+SHARD_PLACES = st.integers(0, SHARDS - 1)
+STATEMENTS = (
+    "insert", "insert", "insert", "copy", "update", "update", "touch", "touch", "touch", "delete", "move", "move", "chain", "back",
+    "swap",
+)  # fmt: skip
+RARE = ("spoil", "truncate")
+DELAYS = (0.0, 0.5, 1.0, 3.0)
+# A history drawn value by value would be mostly one that does nothing; Hypothesis chooses, and shrinks, what happens when.
+DICE = st.integers(0, 2**32 - 1).map(random.Random)
+OFFSETS = "cdc.offsets"
+MISHAPS = (
+    "crash before history", "crash between the tables", "crash after the table", "crash at the quarantine", "landed, no answer",
+    "not landed, no answer", "landed late", "foreign commit at the commit", "another compactor at the commit",
+    "another compactor between the tables",
+)  # fmt: skip
+FOREIGN = ("append of nothing", "rewrite", "append of nothing to history", "property")
+
+EFFECTS = frozenset({
+    "insert", "several rows at one LSN", "update", "unchanged", "a value that is not held", "delete", "move", "chain", "back", "swap",
+    "truncate", "rollback", "a transaction that began before the last commit", "transaction over several shards", "snapshot read",
+    "heartbeat", "poison", "duplicate", "reorder in a shard", "batch", "overlap", "a batch that comes late", "damage",
+    "step that moved", "step of the rival that moved", "checked commit", "valid-through stated", "run ended equal to the source",
+    "rows compared with the source", "step of maintenance", "crash in maintenance", *MISHAPS, *(f"foreign {what}" for what in FOREIGN),
+})  # fmt: skip
+"""All that a test of the machine must have seen happen."""
+
+EAGER = Limits(
+    step_rows=60, step_bytes=1 << 20, files_alike=3, dead_rows_min=3, manifests=4, manifest_files=6,
+    snapshot_age=timedelta(0), snapshots_min=2, snapshots_a_step=3,
+)  # fmt: skip
+"""Maintenance is due as soon as it can be."""
+IN_A_WEEK = datetime.now(UTC) + timedelta(days=7)
+
+
+class LakeMachine(RuleBasedStateMachine):
+    """One table, its source, its stream and up to two compactors."""
+
+    catalog: ClassVar[Catalog]
+    numbers: ClassVar[Iterator[int]]
+    done: ClassVar[Counter[str]]
+    readers: ClassVar[Readers]
+    is_one_by_one: ClassVar[bool] = False
+    key_columns: ClassVar[tuple[tuple[str, str], ...]] = (("id", "bigint"),)
+    keys: ClassVar[tuple[Key, ...]] = BIGINT_KEYS
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = tuple(name for name, _ in self.key_columns)
+        self.contract = self._new_contract(f"t{next(self.numbers)}")
+        self.raw, self.quarantine = MemoryObjects(), MemoryObjects()
+        self.patches = pytest.MonkeyPatch()
+        if self.is_one_by_one:
+            self.patches.setattr(PlainReader, "read", one_by_one(PlainReader.read))
+        self.compactor = self._new_compactor()
+        self.rival = self._new_compactor()
+        self.source = Source(self.keys, names, self.done)
+        self.stream = Stream(self.raw, self.contract.name, SHARDS, self.done)
+        self.view = self._pair()
+        self.sent: list[Sent] = []
+        self.poisoned = 0
+        self.checked: tuple[str, str] = ("", "")
+
+    # The source
+
+    @initialize(dice=DICE)
+    def snapshot(self, dice: random.Random) -> None:
+        """The snapshot's rows may lie in other shards than the changes of the same keys."""
+        away = dice.randrange(SHARDS)
+        for sent in self.source.snapshot(dice.sample(range(len(self.keys)), dice.randint(0, 5))):
+            self._queue(sent, self.keys.index(sent.key) + away)
+            self.done["snapshot read"] += 1
+
+    @rule(dice=DICE)
+    def transactions(self, dice: random.Random) -> None:
+        """Begin, commit and roll back transactions, up to three of them open at once."""
+        for _ in range(dice.randint(1, 4)):
+            roll = dice.random()
+            if roll < 0.25 and len(self.source.open) < 3:
+                self._execute(self.source.begin(), dice)
+            elif roll < 0.5 and self.source.open:
+                self._execute(dice.choice(self.source.open), dice)
+                self._commit(dice.randrange(len(self.source.open)), dice.choice(DELAYS))
+            elif roll < 0.55 and self.source.open:
+                self.source.roll_back(dice.choice(self.source.open))
+            else:
+                self._execute(self.source.begin(), dice)
+                self._commit(len(self.source.open) - 1, dice.choice(DELAYS))
+
+    @rule(place=SHARD_PLACES)
+    def poison(self, place: int) -> None:
+        """A record that cannot be read."""
+        self.poisoned += 1
+        self.stream.queue(place, Record(poison=poison(self.poisoned)))
+        self.done["poison"] += 1
+
+    # The stream
+
+    @rule(dice=DICE)
+    def deliver(self, dice: random.Random) -> None:
+        """Some of what waits arrives, cut into batches anywhere."""
+        self.transactions(dice)
+        if dice.random() < 0.3:
+            self.stream.beat(self.source.seconds)  # one shard may have it long before another
+        for _ in range(dice.randint(1, 5)):
+            place = dice.randrange(SHARDS)
+            self.stream.produce(place, dice.randint(1, 8), dice if dice.random() < 0.3 else None)
+            self.stream.write(place, dice.randint(1, 6))
+
+    @rule(dice=DICE)
+    def beat(self, dice: random.Random) -> None:
+        """The source sends a heartbeat to every shard, and everything arrives."""
+        self.transactions(dice)
+        self.stream.beat(self.source.seconds)
+        self._arrive()
+
+    @rule(place=SHARD_PLACES, start=st.integers(0, 40), count=st.integers(1, 10))
+    def resend(self, place: int, start: int, count: int) -> None:
+        self.stream.resend(place, start, count)
+
+    @rule(place=SHARD_PLACES, after=st.integers(0, 40), count=st.integers(1, 12))
+    def zombie(self, place: int, after: int, count: int) -> None:
+        self.stream.write_as_zombie(place, after, count)
+
+    @rule(place=SHARD_PLACES, cut=st.integers(1, 5), dice=DICE)
+    def late_batch(self, place: int, cut: int, dice: random.Random) -> None:
+        """Behind a gap nothing is merged, loudly."""
+        self.transactions(dice)
+        self.stream.produce(place, len(self.stream.shards[place].pending), None)
+        for _gap in self.stream.write_late(place, cut):
+            with pytest.raises(FatalFault, match="gap"):
+                self._new_compactor().step()
+            self.check()
+
+    @rule(place=st.integers(0, 40), at_byte=st.integers(0, 1000))
+    def damage(self, place: int, at_byte: int) -> None:
+        """A bit of a raw object that is to be merged turns."""
+        offsets = self._offsets(self.view.table)
+        new = [
+            path
+            for path in sorted(self.raw.objects)
+            if path.startswith("postgres/") and not self._is_merged(path, offsets)
+        ]
+        if new:
+            path = new[place % len(new)]
+            body = self.raw.objects[path]
+            turned = at_byte % len(body)
+            self.raw.objects[path] = body[:turned] + bytes([body[turned] ^ 1]) + body[turned + 1 :]
+            try:
+                with contextlib.suppress(FatalFault):
+                    self.compactor.step()
+                self.check()
+            finally:
+                self.raw.objects[path] = body
+            self.done["damage"] += 1
+
+    # The compactor
+
+    @rule()
+    def step(self) -> None:
+        """The compactor merges what there is."""
+        self.done["step that moved"] += self.compactor.step().has_moved
+        self.check()
+
+    @rule()
+    def restart(self) -> None:
+        """The compactor starts anew, and knows only what the lake tells."""
+        self.compactor = self._new_compactor()
+        self.step()
+
+    @rule()
+    def rival_steps(self) -> None:
+        """Another compactor, that knows the lake as it was when it last looked."""
+        self._rival_step()
+        self.check()
+
+    @rule(what=st.sampled_from(FOREIGN))
+    def foreign_commit(self, what: str) -> None:
+        """Another engine commits something that changes no row."""
+        pair = self._pair()
+        table = pair.history.table if "history" in what else pair.table.table
+        if what == "property":
+            with table.transaction() as change:
+                change.set_properties({"somebody": "else"})
+        elif table.current_snapshot() is None or (what == "rewrite" and not table.scan().count()):
+            return
+        elif what == "rewrite":
+            table.overwrite(table.scan().to_arrow())
+        else:
+            table.append(table.schema().as_arrow().empty_table())
+        self.done[f"foreign {what}"] += 1
+        self.check()
+
+    @rule(mishap=st.sampled_from(MISHAPS), dice=DICE)
+    def mishap(self, mishap: str, dice: random.Random) -> None:
+        """A step in which something goes wrong."""
+        self.deliver(dice)
+        if mishap == "crash at the quarantine":
+            self.poison(dice.randrange(SHARDS))
+            self._arrive()
+        with pytest.MonkeyPatch.context() as patches:
+            self._plan(mishap, patches)
+            try:
+                self.compactor.step()
+            except KeyboardInterrupt:
+                self.compactor = self._new_compactor()
+        self.check()
+
+    def _plan(self, mishap: str, patches: pytest.MonkeyPatch) -> None:
+        """Have something go wrong at the next opportunity, once."""
+        commit_table = TablePair.commit_table
+
+        def instead(owner: Any, name: str, act: Callable[..., Any]) -> None:
+            real = getattr(owner, name)
+
+            def once(*arguments: Any, **named: Any) -> Any:
+                patches.undo()
+                self.done[mishap] += 1
+                return act(lambda: real(*arguments, **named))
+
+            patches.setattr(owner, name, once)
+
+        def crash(_real: Callable[[], Any]) -> None:
+            raise KeyboardInterrupt
+
+        def crash_after(real: Callable[[], Any]) -> None:
+            real()
+            raise KeyboardInterrupt
+
+        def lost(real: Callable[[], Any]) -> None:
+            real()
+            raise ConnectionError
+
+        def not_landed(_real: Callable[[], Any]) -> None:
+            raise ConnectionError
+
+        def late(real: Callable[[], Any]) -> None:
+            instead(type(self.catalog), "commit_table", lambda second: (real(), second()))
+            raise ConnectionError
+
+        def foreign(real: Callable[[], Any]) -> Any:
+            table = self._pair().table.table
+            table.append(table.schema().as_arrow().empty_table())
+            return real()
+
+        def rival(real: Callable[[], Any]) -> Any:
+            self._rival_step()
+            return real()
+
+        acts: dict[str, tuple[Any, str, Callable[..., Any]]] = {
+            "crash before history": (TablePair, "commit_history", crash),
+            "crash between the tables": (TablePair, "commit_table", crash),
+            "crash after the table": (TablePair, "commit_table", crash_after),
+            "crash at the quarantine": (compactor_module, "quarantine", crash),
+            "crash in maintenance": (type(self.catalog), "commit_table", crash_after),
+            "landed, no answer": (type(self.catalog), "commit_table", lost),
+            "not landed, no answer": (type(self.catalog), "commit_table", not_landed),
+            "landed late": (type(self.catalog), "commit_table", late),
+            "foreign commit at the commit": (TablePair, "commit_table", foreign),
+            "another compactor at the commit": (TablePair, "commit_history", rival),
+            "another compactor between the tables": (TablePair, "commit_table", rival),
+        }
+        assert commit_table is TablePair.commit_table
+        instead(*acts[mishap])
+
+    @rule(steps=st.integers(1, 4), crashes=st.booleans())
+    def maintain(self, steps: int, crashes: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+        """Steps of maintenance, of which the last may be cut off behind its commit."""
+        for number in range(steps):
+            with pytest.MonkeyPatch.context() as patches:
+                if crashes and number == steps - 1:
+                    self._plan("crash in maintenance", patches)
+                try:
+                    self.done["step of maintenance"] += self.compactor.maintain(IN_A_WEEK)
+                except KeyboardInterrupt:
+                    self.compactor = self._new_compactor()
+            self.check()
+
+    # What must hold
+
+    def check(self) -> None:
+        """After every commit, of whichever table, both are what was told up to their offsets."""
+        pair = self.view
+        pair.refresh()
+        locations = pair.table.table.metadata_location, pair.history.table.metadata_location
+        if locations == self.checked:
+            return
+        self.checked = locations
+        self.done["checked commit"] += 1
+        offsets, ahead = self._offsets(pair.table), self._offsets(pair.history)
+        reached = {shard: max(offsets.get(shard, 0), ahead.get(shard, 0)) for shard in {*offsets, *ahead}}
+        told = [record.sent for record in self.stream.told(offsets) if record.sent]
+        aside = self._check_history(pair, [record.sent for record in self.stream.told(reached) if record.sent])
+        wrong = differences(self.readers.rows(pair.table.table), expected_rows(told, aside))
+        assert not wrong, f"keys with the row that the lake has and the one that it should have: {wrong}"
+        self._check_statements(pair, offsets, told, aside)
+
+    def _check_history(self, pair: TablePair, told: list[Sent]) -> set[tuple[Key, int, bool]]:
+        """History has every change once, with what it carried; those that are set aside in it."""
+        changes = unique(told)
+        rows = pair.history.table.scan().to_arrow().to_pylist()
+        names = [name for name, _ in self.key_columns]
+        recorded: dict[tuple[Key, int, bool], dict[str, Any]] = {}
+        for row in rows:
+            key = () if row["cdc_op"] == "t" else tuple(row[name] for name in names)
+            identity = key, row["cdc_lsn"], row["cdc_op"] == "d"
+            assert identity not in recorded, "a change stands twice in history"
+            recorded[identity] = row
+        assert recorded.keys() == changes.keys(), "history has not just the changes up to its offsets"
+        spoilt = spoilt_keys(told)
+        for identity, row in recorded.items():
+            sent = changes[identity]
+            assert row["cdc_committed_at"] == sent.committed_at
+            if row["cdc_op"] == "q":
+                reason = not sent.is_held or (sent.unchanged and spoilt.get(sent.key, sent.lsn + 1) <= sent.lsn)
+                assert reason, f"the change at {sent.lsn} was given up without need"
+                continue
+            assert sent.is_held, "a value that cannot be held is in history"
+            assert row["cdc_op"] == sent.op
+            assert frozenset(row["cdc_unchanged"] or ()) == sent.unchanged
+            carried = {name: row[name] for name in sent.values}
+            assert carried == sent.values
+        return {identity for identity, row in recorded.items() if row["cdc_op"] == "q"}
+
+    def _check_statements(
+        self, pair: TablePair, offsets: dict[str, int], told: list[Sent], aside: set[tuple[Key, int, bool]]
+    ) -> None:
+        properties = pair.table.table.properties
+        if stated := properties.get("cdc.valid-through"):
+            through, there = datetime.fromisoformat(stated), unique(told)
+            missing = [s.lsn for s in self.sent if s.committed_at <= through and s.identity not in there]
+            assert not missing, "valid-through says more than the table has"
+            self.done["valid-through stated"] += 1
+        poisoned = sum(record.poison is not None for record in self.stream.told(offsets))
+        quarantined = msgspec.json.decode(properties.get("cdc.quarantined") or "{}", type=dict[str, int])
+        in_table = aside & unique(told).keys()
+        assert sum(quarantined.values()) == poisoned + len(in_table), "the counts of the quarantine are wrong"
+        assert (len(self.quarantine.objects) > 0) >= (poisoned + len(in_table) > 0)
+
+    def teardown(self) -> None:
+        """All arrives and is merged: but for what was set aside, the table is the source."""
+        try:
+            if sys.exc_info()[0] is None:
+                self._end()
+        finally:
+            self.patches.undo()
+
+    def _end(self) -> None:
+        while self.source.open:
+            self._commit(0, 1.0)
+        self.source.seconds += 2
+        self.stream.beat(self.source.seconds)
+        self._arrive()
+        while self.compactor.step().has_moved:
+            self.check()
+        self.check()
+        pair = self.view
+        assert self._offsets(pair.table) == {shard.id: len(shard.log) for shard in self.stream.shards}
+        assert pair.table.table.properties["cdc.valid-through"] == at(self.source.seconds - 1).isoformat()
+        spoilt = spoilt_keys(self.sent)
+        ours = {key: dict(row.values) for key, row in self.readers.rows(pair.table.table).items() if key not in spoilt}
+        assert ours == {key: row for key, row in self.source.rows.items() if key not in spoilt}
+        self.done["run ended equal to the source"] += 1
+        self.done["rows compared with the source"] += len(ours)
+
+    # Helpers
+
+    def _execute(self, transaction: Transaction, dice: random.Random) -> None:
+        for _ in range(dice.randint(1, 5)):
+            what = dice.choice(RARE if dice.random() < 0.05 else STATEMENTS)
+            key, other = dice.randrange(len(self.keys)), dice.randrange(len(self.keys))
+            self.source.execute(transaction, Step(what, key, other, dice.randrange(60)))
+
+    def _commit(self, place: int, delay: float) -> None:
+        changes = self.source.commit(self.source.open[place], delay)
+        shards = set()
+        for sent in changes:
+            at_place = self.keys.index(sent.key) if sent.key else sent.lsn
+            shards.add(at_place % SHARDS)
+            self._queue(sent, at_place)
+        self.done["transaction over several shards"] += len(shards) > 1
+
+    def _rival_step(self) -> None:
+        try:
+            moved = self.rival.step().has_moved
+        except TransientFault:
+            # It looked for a file that maintenance has removed meanwhile; now it looks at the lake anew.
+            self.done["a file that was gone"] += 1
+            moved = self.rival.step().has_moved
+        self.done["step of the rival that moved"] += moved
+
+    def _queue(self, sent: Sent, place: int) -> None:
+        self.sent.append(sent)
+        self.stream.queue(place, Record(sent))
+
+    def _arrive(self) -> None:
+        for place, shard in enumerate(self.stream.shards):
+            self.stream.produce(place, len(shard.pending), None)
+            self.stream.write(place, len(shard.log))
+
+    def _new_contract(self, name: str) -> TableContract:
+        lines = [
+            _KEY.format(name=column, type=type_, place=place)
+            for place, (column, type_) in enumerate(self.key_columns, 1)
+        ]
+        return parse_contract(CONTRACT.format(name=name, key="\n".join(lines)))
+
+    def _pair(self) -> TablePair:
+        return TablePair(self.catalog, "lake", self.contract, PII_KEY)
+
+    def _new_compactor(self) -> TableCompactor:
+        return TableCompactor(self.contract, self._pair(), self.raw, self.quarantine, PII_KEY, EAGER)
+
+    @staticmethod
+    def _offsets(lake: Any) -> dict[str, int]:
+        stated = msgspec.json.decode(lake.properties.get(OFFSETS) or "{}", type=dict[str, str])
+        return {shard: int(number) for shard, number in stated.items()}
+
+    def _is_merged(self, path: str, offsets: dict[str, int]) -> bool:
+        stream, shard, _, upto = path.rsplit("/", 1)[1].removesuffix(".json.gz").split("~")
+        return int(upto) <= offsets.get(f"{stream}/{shard}", 0)
+
+
+def prepare(machine: type[LakeMachine], folder: Path) -> None:
+    """Give a machine its lake, in a folder, and nothing done yet."""
+    machine.catalog, machine.numbers, machine.done = local_catalog(folder), itertools.count(), Counter()
+    machine.readers = Readers(COLUMNS, tuple(name for name, _ in machine.key_columns))
+
+
+def lively_run(machine: type[LakeMachine], seed: int, acts: int = 30) -> LakeMachine:
+    """A run in which something happens all the time; Hypothesis, that looks for small ones, makes few such."""
+    dice, world = random.Random(seed), machine()
+    try:
+        world.snapshot(dice)
+        for _ in range(acts):
+            _act(world, dice)
+    finally:
+        world.teardown()
+    return world
+
+
+def _act(world: LakeMachine, dice: random.Random) -> None:
+    place, some = dice.randrange(SHARDS), dice.randrange(1, 40)
+    acts: tuple[tuple[int, Callable[[], None]], ...] = (
+        (4, lambda: world.deliver(dice)),
+        (2, lambda: world.beat(dice)),
+        (5, world.step),
+        (2, world.restart),
+        (2, world.rival_steps),
+        (3, lambda: world.maintain(1 + some % 4, dice.random() < 0.4)),
+        (2, lambda: world.resend(place, some, 1 + some % 8)),
+        (1, lambda: world.zombie(place, some, 1 + some % 8)),
+        (3, lambda: world.late_batch(place, 1 + some % 2, dice)),
+        (1, lambda: world.damage(some, some)),
+        (1, lambda: world.poison(place)),
+        (3, lambda: world.foreign_commit(_rarest(world, FOREIGN, "foreign "))),
+        (6, lambda: world.mishap(_rarest(world, MISHAPS), dice)),
+    )
+    dice.choices([act for _, act in acts], [weight for weight, _ in acts])[0]()
+
+
+def _rarest(world: LakeMachine, names: tuple[str, ...], prefix: str = "") -> str:
+    """What has happened least so far, so that everything does in a few runs."""
+    return min(names, key=lambda name: world.done[prefix + name])
+
+
+def one_by_one(read: Callable[..., Any]) -> Callable[..., Any]:
+    """A reader that finds nothing plain, so that all goes one by one."""
+    return lambda reader, lines, *others: (read(reader, [], *others)[0], list(range(len(lines))))
