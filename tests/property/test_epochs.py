@@ -81,10 +81,14 @@ def test_a_value_from_before_a_loss_is_never_filled_in_while_the_read_is_missing
     changes, _, epoch = told(steps, dice)
     without_reads = [change for change in changes if change.op != "r" or change.position.epoch < epoch]
     outcome = fold(without_reads, {}, Position(epoch, 0))
-    created = {(change.key, change.position.epoch) for change in changes if change.op == "c"}
+    told_whole = {
+        (change.key, change.position.epoch, change.values["bio"])
+        for change in without_reads
+        if change.op in {"c", "u"} and not change.unchanged
+    }
     for change in outcome.applied:
         if change.unchanged and change.position.epoch == epoch > 1:
-            assert (change.key, epoch) in created
+            assert (change.key, epoch, change.values["bio"]) in told_whole
 
 
 SHARDS = st.sampled_from(["s/0", "s/1", "s/2", "s/3"])
