@@ -26,7 +26,7 @@ _decode = importlib.import_module("cdc.debezium.decode")  # the package has a fu
 
 def one_change_of_a_position(patches: pytest.MonkeyPatch) -> None:
     """Row 3: several events share one LSN, and all but one are taken for doubles."""
-    patches.setattr(merge, "_identity", lambda change: (None, change.position, change.op == "d"))
+    patches.setattr(Change, "identity", property(lambda change: (None, change.position, change.op == "d")))
 
 
 def positions_as_text(patches: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def old_row_of_a_key_change_stays(patches: pytest.MonkeyPatch) -> None:
 
 def arrival_is_the_order(patches: pytest.MonkeyPatch) -> None:
     """Row 13: what came last wins."""
-    patches.setattr(fold, "sorted", lambda changes, key: list(changes), raising=False)
+    patches.setattr(fold, "sorted", lambda changes, **_: list(changes), raising=False)
 
 
 def offsets_pass_what_is_held(patches: pytest.MonkeyPatch) -> None:
