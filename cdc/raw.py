@@ -24,6 +24,8 @@ SEQUENCE_DIGITS = 56
 """The length of the sequence numbers that Kinesis gives; names are zero-padded to it, so that they sort as numbers."""
 HEARTBEAT_PREFIX = "cdc.heartbeat"
 """The prefix of the logical messages that a publisher sends to every shard once all before them is acknowledged."""
+SNAPSHOT_PREFIX = "cdc.snapshot"
+"""The prefix of the messages by which a publisher tells every shard that a snapshot begins, and that it is complete."""
 START = 0
 """The sequence number before the first record of a shard: the `after` of the first batch."""
 
@@ -63,6 +65,30 @@ class Evidence(msgspec.Struct, frozen=True):
     lsn: int
 
 
+class SnapshotWord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a publisher tells every open shard of its stream when a snapshot begins, ahead of its first read, and when
+    it is complete, behind its last one.
+
+    `snapshot` is its id, `shards` are all shards that are told, `tables` the source's tables (schema and name) with how
+    many rows were read of each. `taken_at` is the snapshot's time. `source` tells the database from any other:
+    `<system identifier>/<oid of the database>`.
+    """
+
+    snapshot: str
+    shards: tuple[str, ...]
+    tables: tuple[tuple[str, str, int], ...]
+    taken_at: datetime
+    is_complete: bool = False
+    source: str | None = None
+
+
+class SnapshotMark(msgspec.Struct, frozen=True):
+    """A publisher's word as it stands in a shard, at this sequence number."""
+
+    seq: str
+    word: SnapshotWord
+
+
 class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A micro-batch of one shard: every record in (after, upto]. It exists once this record does.
 
@@ -84,6 +110,7 @@ class BatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     closed: bool = False
     children: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    marks: tuple[SnapshotMark, ...] = ()
     version: int = 1
 
 

@@ -90,6 +90,6 @@ def read_avro(values: Iterable[Recorded], contract: TableContract) -> tuple[list
         line = RawLine("0", str(number), 0, "", msgspec.Raw(routed.line), routed.schema_id)
         lines.append(msgspec.json.decode(msgspec.json.encode(line), type=RawLine))
     compactor = ChangeReader(
-        contract, b"k" * 32, 1, lambda stream, number: store.get(raw.schema_path(stream, number)).decode()
+        contract, b"k" * 32, lambda stream, number: store.get(raw.schema_path(stream, number)).decode()
     )
     return compactor.read(f"{STREAM}/0", "b", lines)

@@ -63,7 +63,7 @@ def _split(types: str) -> Iterable[str]:
 def read(payloads: Iterable[bytes], contract: TableContract) -> tuple[list[Change], list[Rejected]]:
     """The changes of events, through the compactor's own reader."""
     lines = [RawLine("s", str(number), 0, "", msgspec.Raw(body)) for number, body in enumerate(payloads, 1)]
-    return ChangeReader(contract, b"k" * 32, 1).read("s", "b", lines)
+    return ChangeReader(contract, b"k" * 32).read("s", "b", lines)
 
 
 def true_rows(

@@ -87,14 +87,16 @@ class ShardWriter:
         after: int | None = None,
         closed: bool = False,
         children: tuple[str, ...] = (),
+        marks: Sequence[raw.SnapshotWord] = (),
     ) -> None:
         """Write a batch of events; `after` re-reads from an earlier sequence number, as a zombie or a restart would.
 
-        An event that is None is a record of which nothing is kept for this table, such as a heartbeat.
+        An event that is None is a record of which nothing is kept for this table, such as a heartbeat. `marks` are a
+        publisher's words of its snapshots, ahead of the events.
         """
         start = self.upto if after is None else after
-        numbers = range(start + 1, start + 1 + max(len(events), 1))
-        upto = numbers[-1]
+        numbers = range(start + 1 + len(marks), start + 1 + len(marks) + (len(events) or not marks))
+        upto = numbers[-1] if numbers else start + len(marks)
         refs: tuple[ObjectRef, ...] = ()
         if any(events):
             lines = [
@@ -111,6 +113,7 @@ class ShardWriter:
         record = BatchRecord(
             self.stream, self.shard, str(start), str(upto), refs,
             evidence=Evidence(evidence, 0) if evidence else None, closed=closed, children=children, tables=(table,),
+            marks=tuple(raw.SnapshotMark(str(number), word) for number, word in enumerate(marks, start + 1)),
         )  # fmt: skip
         path = raw.batch_path(self.stream, self.shard, start, upto)
         self.store.put_new(path, msgspec.json.encode(record))

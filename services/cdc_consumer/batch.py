@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from cdc.gzip_lines import GzipLines
-from cdc.raw import BatchRecord, Evidence, ObjectRef, batch_path, object_path, padded, sha256
+from cdc.raw import BatchRecord, Evidence, ObjectRef, SnapshotMark, batch_path, object_path, padded, sha256
 from cdc_consumer.filing import Filed, Lines
 from cdc_consumer.routing import Commit
 
@@ -92,6 +92,7 @@ class OpenBatch:
         self.left_out = Counter[str]()
         self.empty = 0
         self.commit: Commit | None = None
+        self.marks: list[SnapshotMark] = []
 
     def add(self, filed: Filed) -> None:
         """Add the next record of the shard."""
@@ -105,6 +106,7 @@ class OpenBatch:
         self.empty += filed.empty
         if filed.commit is not None and (self.commit is None or filed.commit > self.commit):
             self.commit = filed.commit
+        self.marks += [SnapshotMark(filed.seq, word) for word in filed.words]
 
 
 def _grow(begun: dict[str, _Begun], read: Read, lines_by_name: Mapping[str, Lines]) -> None:
@@ -149,6 +151,7 @@ def build(
         closed=closing is not None,
         children=tuple(sorted(closing.children)) if closing else (),
         tables=tuple(sorted(set(tables))),
+        marks=tuple(records.marks),
     )
     return Batch(
         record=record,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cdc.raw import SnapshotWord
 from cdc_consumer.aggregate import Split, split
 from cdc_consumer.avro import JsonValue, without_registry
 from cdc_consumer.routing import Commit, Empty, LeftOut, Tables, ToQuarantine, ToTable, route, route_together
@@ -37,7 +38,8 @@ class Lines(NamedTuple):
 class Filed(NamedTuple):
     """What became of a record: lines by lake table, lines by reason of the quarantine, and counts of the rest.
 
-    `commit` is the latest heartbeat of the source in it, `size_bytes` that of all lines.
+    `commit` is the latest heartbeat of the source in it, `size_bytes` that of all lines, `words` are what a publisher
+    says of its snapshots.
     """
 
     seq: str
@@ -48,6 +50,7 @@ class Filed(NamedTuple):
     empty: int = 0
     commit: Commit | None = None
     size_bytes: int = 0
+    words: tuple[SnapshotWord, ...] = ()
 
 
 class _QuarantineLine(msgspec.Struct, frozen=True):
@@ -78,6 +81,7 @@ class _Piles:
     left_out: dict[str, int] = field(default_factory=dict)
     empty: int = 0
     commit: Commit | None = None
+    words: list[SnapshotWord] = field(default_factory=list)
 
     def add(self, sub: bytes, payload: bytes, tables: Tables, from_avro: FromAvro) -> None:
         """Put a payload where `route` sends it."""
@@ -86,7 +90,8 @@ class _Piles:
                 self.keep(table, sub, _with_schema(line, schema_id))
             case ToQuarantine(reason):
                 self.set_aside(reason, sub, payload)
-            case LeftOut(reason, commit):
+            case LeftOut(reason, commit, word):
+                self.words += [word] if word is not None else []
                 self.left_out[reason] = self.left_out.get(reason, 0) + 1
                 if commit is not None and (self.commit is None or commit > self.commit):
                     self.commit = commit
@@ -126,7 +131,17 @@ def file_record(
         for reason, pile in piles.quarantine.items()
     }
     size_bytes = sum(len(body) for _, body in (*kept.values(), *set_aside.values()))
-    return Filed(record.seq, record.arrived_at, kept, set_aside, piles.left_out, piles.empty, piles.commit, size_bytes)
+    return Filed(
+        record.seq,
+        record.arrived_at,
+        kept,
+        set_aside,
+        piles.left_out,
+        piles.empty,
+        piles.commit,
+        size_bytes,
+        tuple(piles.words),
+    )
 
 
 def _file_plain(shard: str, record: Record, tables: Tables, from_avro: FromAvro) -> Filed:
@@ -139,8 +154,9 @@ def _file_plain(shard: str, record: Record, tables: Tables, from_avro: FromAvro)
         case ToQuarantine(reason, payload):
             body = _quarantine_lines(shard, seq, _text(arrived_at), reason, _Pile([_SUBS[0]], [payload]))
             return Filed(seq, arrived_at, quarantine={reason: Lines(1, body)}, size_bytes=len(body))
-        case LeftOut(reason, commit):
-            return Filed(seq, arrived_at, left_out={reason: 1}, commit=commit)
+        case LeftOut(reason, commit, word):
+            words = (word,) if word is not None else ()
+            return Filed(seq, arrived_at, left_out={reason: 1}, commit=commit, words=words)
         case Empty():
             return Filed(seq, arrived_at, empty=1)
 

@@ -7,6 +7,8 @@ Data Streams as a target for DMS" and published samples.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +20,7 @@ import msgspec
 
 from cdc.contract import TableContract
 from cdc.errors import RecordFault
-from cdc.raw import HEARTBEAT_PREFIX, one_line
+from cdc.raw import HEARTBEAT_PREFIX, SNAPSHOT_PREFIX, SnapshotWord, one_line
 from cdc.stated_columns import PREFIX as STATED_COLUMNS
 from cdc_consumer.avro import JsonValue, is_avro, without_registry
 
@@ -66,10 +68,13 @@ class ToQuarantine:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Nobody asked for the record; it is counted by `reason`. A publisher's heartbeat proves the `commit`."""
+    """Nobody asked for the record; it is counted by `reason`. A publisher's heartbeat proves the `commit`; what
+    it says of a snapshot is its `word`.
+    """
 
     reason: str
     commit: Commit | None = None
+    word: SnapshotWord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class _Source(msgspec.Struct, gc=False):
 
 class _Message(msgspec.Struct, gc=False):
     prefix: str | None = None
+    content: str | None = None
 
 
 class _DmsMetadata(msgspec.Struct, rename="kebab", gc=False):
@@ -160,6 +166,7 @@ _HOUSEKEEPING: tuple[tuple[msgspec.json.Decoder[Any], str], ...] = (
     (_HEARTBEAT, "heartbeat"), (_TRANSACTION, "transaction"), (_NOTIFICATION, "notification"),
 )  # fmt: skip
 _JSON = msgspec.json.Decoder(msgspec.Raw)
+_WORD = msgspec.json.Decoder(SnapshotWord)
 # A number of thousands of digits is a ValueError of Python's own.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -265,18 +272,25 @@ def _depth(data: bytes) -> int:
 
 def _debezium(envelope: _Envelope, source: _Source, line: bytes, tables: Tables) -> Route:
     if envelope.op == _OPS_MESSAGE:
-        if (
-            envelope.message is not None
-            and envelope.message.prefix == STATED_COLUMNS
-            and source.table
-            and source.schema
-        ):
+        prefix = envelope.message.prefix if envelope.message is not None else None
+        if prefix == STATED_COLUMNS and source.table and source.schema:
             return _to_table(source.schema, source.table, line, tables)
-        is_heartbeat = envelope.message is not None and envelope.message.prefix == HEARTBEAT_PREFIX
-        return LeftOut("heartbeat", _commit(_microseconds(source), source.lsn)) if is_heartbeat else LeftOut("message")
+        if prefix == HEARTBEAT_PREFIX:
+            return LeftOut("heartbeat", _commit(_microseconds(source), source.lsn))
+        if prefix == SNAPSHOT_PREFIX and envelope.message is not None:
+            return LeftOut("snapshot", word=_word(envelope.message.content))
+        return LeftOut("message")
     if not source.table or source.schema is None:
         raise RecordFault("no-table", "the change event names no table")
     return _to_table(source.schema, source.table, line, tables)
+
+
+def _word(content: str | None) -> SnapshotWord:
+    """What a publisher says of its snapshot."""
+    try:
+        return _WORD.decode(base64.b64decode(content or "", validate=True))
+    except (*_UNREADABLE, binascii.Error):
+        raise RecordFault("not-routable", "a publisher's word of its snapshot cannot be read") from None
 
 
 def _dms(metadata: _DmsMetadata, line: bytes, tables: Tables) -> Route:

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from cdc.contract import ContractsSetting
 from cdc.errors import SettingsFault
-from cdc.settings import KAFKA_PREFIX, S3Setting, Settings, Source, SourceSetting, describe, load
+from cdc.settings import KAFKA_PREFIX, S3Location, S3Setting, Settings, Source, SourceSetting, describe, load
 from cdc_consumer.kafka.properties import ClientProperties, KafkaSetting
 from cdc_ops.replay_selection import Kept, Selection, parse_batch, parse_days
 
@@ -45,6 +45,16 @@ class ReplaySettings(Settings):
         alias=f"{KAFKA_PREFIX}*",
         description="of the Kafka client: CDC_KAFKA_SECURITY_PROTOCOL is security.protocol, and so on (docs/kafka.md)",
     )
+    raw: S3Setting | None = Field(
+        default=None,
+        alias="CDC_RAW",
+        description="the raw zone, s3://bucket/prefix: it has the epochs, which what is put on a stream is checked by",
+    )
+
+    @property
+    def read_from(self) -> S3Location | None:
+        """Where the records are that are put back; None for a file."""
+        return None
 
 
 class QuarantineSettings(ReplaySettings):
@@ -52,11 +62,21 @@ class QuarantineSettings(ReplaySettings):
 
     kept: S3Setting = Field(alias="CDC_QUARANTINE", description="the quarantine, s3://bucket/prefix")
 
+    @property
+    def read_from(self) -> S3Location | None:
+        """The quarantine."""
+        return self.kept
+
 
 class RawSettings(ReplaySettings):
     """What a replay of raw reads from the environment."""
 
-    kept: S3Setting = Field(alias="CDC_RAW", description="the raw zone, s3://bucket/prefix")
+    raw: S3Setting = Field(alias="CDC_RAW", description="the raw zone, s3://bucket/prefix")
+
+    @property
+    def read_from(self) -> S3Location | None:
+        """The raw zone."""
+        return self.raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,7 @@ class Plan:
     speed: float | None
     resume: Path | None
     resolves: bool
+    takes_any_epoch: bool
     as_json: bool
     words: tuple[str, ...]
 
@@ -85,7 +106,7 @@ def add_parser(commands: Any) -> None:
         "replay",
         help="put quarantined records or raw back on a stream or in a file",
         description=_DESCRIPTION,
-        epilog=f"{describe(QuarantineSettings)}\n  CDC_RAW\n      the raw zone, with --from raw\n{_EPILOG}",
+        epilog=f"{describe(QuarantineSettings)}\n{_EPILOG}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -113,6 +134,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--resolve", action="store_true", help="move objects that are put back whole to _replayed/ of the quarantine"
     )
+    parser.add_argument(
+        "--any-epoch",
+        action="store_true",
+        help="also put records on the table's own stream that are older than its newest epoch, where they would count "
+        "as of that one: only for a record whose position was mended by hand",
+    )
     parser.add_argument("--json", action="store_true", help="the summary as one JSON document on stdout")
     parser.set_defaults(run=run)
 
@@ -135,8 +162,10 @@ def run(arguments: argparse.Namespace) -> int:
             settings = load(ReplaySettings, os.environ)
     from cdc_ops.replay_execute import execute  # noqa: PLC0415 - it loads what the other commands need not wait for
 
-    location = settings.kept if isinstance(settings, QuarantineSettings | RawSettings) else None
-    return execute(plan, settings, location, sys.stdout, sys.stderr)
+    if isinstance(plan.target, Source) and settings.raw is None and not plan.takes_any_epoch:
+        missing = "CDC_RAW: is missing: it has the epochs, by which it is told what may go on a stream again"
+        raise SettingsFault([f"{missing}; or say --any-epoch"])
+    return execute(plan, settings, sys.stdout, sys.stderr)
 
 
 def read_plan(arguments: argparse.Namespace) -> Plan:
@@ -174,6 +203,7 @@ def read_plan(arguments: argparse.Namespace) -> Plan:
         speed=None if is_dry_run else arguments.speed,
         resume=arguments.resume,
         resolves=arguments.resolve and not is_dry_run,
+        takes_any_epoch=arguments.any_epoch,
         as_json=arguments.json,
         words=(*chosen, "|", arguments.day or "", arguments.batch or "", arguments.path),
     )

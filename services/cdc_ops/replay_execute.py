@@ -19,10 +19,11 @@ from cdc import aws
 from cdc.errors import CdcError
 from cdc.objects import S3Objects
 from cdc.program import EXIT_FATAL
-from cdc.settings import S3Location, Source
+from cdc.settings import Source
 from cdc_consumer.kafka.properties import ClientProperties
 from cdc_ops import replay_pace as pace
 from cdc_ops.replay_command import Plan, ReplaySettings
+from cdc_ops.replay_epoch import OLDER_EPOCH, EpochGuard, is_own
 from cdc_ops.replay_kinesis import KinesisTarget, record_bytes_max
 from cdc_ops.replay_read import in_file, in_order, in_raw, quarantined
 from cdc_ops.replay_record import Record
@@ -53,19 +54,19 @@ class SystemClock:
         return self.stop.is_set()
 
 
-def execute(plan: Plan, settings: ReplaySettings, location: S3Location | None, out: TextIO, err: TextIO) -> int:
+def execute(plan: Plan, settings: ReplaySettings, out: TextIO, err: TextIO) -> int:
     """Replay as planned; returns the exit code.
 
     Raises:
         CdcError: when it could not be begun.
     """
     clock = SystemClock()
-    store = S3Objects(aws.s3(), location) if location else None
+    store = S3Objects(aws.s3(), settings.read_from) if settings.read_from else None
     left_over: list[Piece] = []
     resume = ResumeFile(plan.resume, plan.words) if plan.resume and plan.target is not None else None
     reached = resume.read() if resume else {}
     player = Player(
-        target=_open_target(plan.target, clock, settings.kafka),
+        target=_guarded(_open_target(plan.target, clock, settings.kafka), plan, settings),
         contracts={contract.name: contract for contract in settings.tables},
         due=_due(plan),
         clock=clock,
@@ -95,6 +96,8 @@ def told(done: Summary, *, has_resume: bool) -> str:
     lines += [f"  of table {table}: {records:,}" for table, records in done.by_table.items()]
     lines += [f"  quarantined as {reason}: {records:,}" for reason, records in done.by_reason.items()]
     lines += [f"  cannot be put back, {why}: {records:,} (docs/replay.md)" for why, records in done.left_out.items()]
+    if OLDER_EPOCH in done.left_out:
+        lines.append("  on the table's own stream these would count as of its newest epoch, and beat its snapshot")
     if done.skipped:
         lines.append(f"  replayed by an earlier run: {done.skipped:,}")
     if done.left_over_objects:
@@ -126,6 +129,16 @@ def _due(plan: Plan) -> pace.Due:
     if plan.speed is not None:
         return pace.as_recorded(plan.speed)
     return pace.steady(plan.records_per_second) if plan.records_per_second else pace.at_once
+
+
+def _guarded(target: Target, plan: Plan, settings: ReplaySettings) -> Target:
+    """The target, kept from records of older epochs where it is a stream of the tables, or might be one."""
+    if settings.raw is None or plan.takes_any_epoch or isinstance(plan.target, Path):
+        return target
+    raw_zone = S3Objects(aws.s3(), settings.raw)
+    if plan.target is not None and not is_own(raw_zone, plan.target.streams[0]):
+        return target
+    return EpochGuard(target, raw_zone, [contract.name for contract in settings.tables])
 
 
 def _open_target(target: Source | Path | None, clock: SystemClock, kafka: ClientProperties) -> Target:

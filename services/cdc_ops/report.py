@@ -52,7 +52,11 @@ class Merging(msgspec.Struct, frozen=True):
 
 
 class TableStatus(msgspec.Struct, frozen=True):
-    """One table of a contract. Counts tell what was ever set aside: a replay does not lower them."""
+    """One table of a contract. Counts tell what was ever set aside: a replay does not lower them.
+
+    `is_snapshot_settled`: the rows are gone that the newest snapshot did not find any more. `waits_for_epoch` are
+    shards in which an epoch seems to begin that nobody recorded: nothing is merged until somebody does.
+    """
 
     name: str
     is_made: bool
@@ -69,6 +73,9 @@ class TableStatus(msgspec.Struct, frozen=True):
     table: Files | None = None
     history: Files | None = None
     shards: tuple[Merging, ...] = ()
+    epoch: int = 1
+    is_snapshot_settled: bool = True
+    waits_for_epoch: tuple[str, ...] = ()
 
 
 class Verification(msgspec.Struct, frozen=True):

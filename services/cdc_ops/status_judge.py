@@ -52,6 +52,9 @@ def _table_problems(table: TableStatus, now: datetime) -> Iterator[Finding]:
     for merging in table.shards:
         if merging.waiting_since is not None and (now - merging.waiting_since).total_seconds() > promised:
             yield _behind(table, merging, now)
+    if table.waits_for_epoch:
+        what = f"a new epoch seems to begin in {', '.join(table.waits_for_epoch)}: until it is recorded all waits"
+        yield Finding("waits-for-epoch", name, what, f"see what `cdc epoch {name}` finds, and record it")
     history_at = table.history.snapshot_at if table.history is not None else None
     if table.is_cut_off and history_at is not None and now - history_at > CUT_OFF_AGE_MAX:
         what = "history has changes that the table has not: a merge was cut off between its two commits"
@@ -72,6 +75,9 @@ def _table_notes(table: TableStatus) -> Iterator[Finding]:
     if table.is_made and table.valid_through is None:
         what = "no heartbeat of the source has passed through every shard yet: how complete the table is, is unproven"
         yield Finding("unproven", table.name, what, "see docs/adr/0005 for what the producer must send")
+    if not table.is_snapshot_settled:
+        what = f"the snapshot of epoch {table.epoch} is not known to be complete: valid-through stands still"
+        yield Finding("snapshot-open", table.name, what, "see docs/epochs.md")
     for column in table.held_columns:
         yield Finding(
             "held-column", table.name, f"{column} arrives, but the contract does not name it", "name it there"

@@ -216,6 +216,9 @@ def _table(
         table=Files(**asdict(view.table)),
         history=Files(**asdict(view.history)),
         shards=merging,
+        epoch=progress.epoch,
+        is_snapshot_settled=progress.is_snapshot_settled,
+        waits_for_epoch=tuple(sorted(progress.waits)),
     )
 
 

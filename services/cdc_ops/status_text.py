@@ -46,9 +46,16 @@ def _table(table: TableStatus, now: datetime) -> list[tuple[str, str]]:
         ("  by column", "; ".join(values) or "none"),
         ("table files", _files(table.table)),
         ("history files", _files(table.history)),
+        ("epoch", _epoch(table)),
         ("commits", "history is ahead of the table" if table.is_cut_off else "history and table agree"),
     ]
     return lines + [(f"shard {merging.shard}", _merging(merging, now)) for merging in table.shards]
+
+
+def _epoch(table: TableStatus) -> str:
+    if table.waits_for_epoch:
+        return f"{table.epoch}; waits for the next one to be recorded"
+    return str(table.epoch) if table.is_snapshot_settled else f"{table.epoch}; its snapshot is not complete yet"
 
 
 def _merging(merging: Merging, now: datetime) -> str:

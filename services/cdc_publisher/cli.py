@@ -14,6 +14,7 @@ from cdc import aws
 from cdc.program import run_program
 from cdc.settings import describe
 from cdc_publisher import session
+from cdc_publisher.announce import KinesisAnnouncer
 from cdc_publisher.connection import connect
 from cdc_publisher.heartbeat import Heartbeat, open_shards
 from cdc_publisher.publisher import Clocks
@@ -54,6 +55,7 @@ def run(settings: PublisherSettings, stop: threading.Event) -> None:
         tables=tuple((contract.source_schema, contract.source_table) for contract in settings.tables),
         heartbeat=heartbeat,
         put=KinesisPutter(client, stream),
+        announce=KinesisAnnouncer(client, stream, Random()),  # noqa: S311 - jitter, no secret
         clocks=clocks,
         random=Random(),  # noqa: S311 - jitter, no secret
         named={

@@ -6,6 +6,7 @@ together from ready JSON pieces, since this is what bounds how many changes a se
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Final, NamedTuple
 
+import msgspec
+
 from cdc.errors import FatalFault
-from cdc.raw import HEARTBEAT_PREFIX
+from cdc.raw import HEARTBEAT_PREFIX, SNAPSHOT_PREFIX, SnapshotWord
 from cdc.stated_columns import PREFIX, StatedColumn, content_of
 from cdc_publisher.pgoutput import UNCHANGED, Value
 from cdc_publisher.rendering import Rendering
@@ -194,6 +197,17 @@ def stated_columns(
         f'"message":{{"prefix":"{PREFIX}","content":"{content_of(columns)}"}}}}'
     )
     return Event(PREFIX, value.encode())
+
+
+def snapshot_word(database: str, word: SnapshotWord, lsn: int, now_ns: int) -> Event:
+    """The event that says to every shard that a snapshot begins, or is complete."""
+    block = source(moment(database, "false", round(word.taken_at.timestamp() * 1e6), None), _NO_TABLE, None, lsn)
+    content = base64.b64encode(msgspec.json.encode(word)).decode()
+    value = (
+        f'{{"op":"m","ts_ms":{now_ns // 1_000_000},{block},"transaction":null,'
+        f'"message":{{"prefix":"{SNAPSHOT_PREFIX}","content":"{content}"}}}}'
+    )
+    return Event(SNAPSHOT_PREFIX, value.encode())
 
 
 _NO_TABLE: Final = ',"schema":"","table":"","txId":'

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cdc.errors import CdcError
 from cdc.telemetry import get_log
+from cdc_publisher.announce import shards_open
 from cdc_publisher.envelope import HEARTBEAT
 
 if TYPE_CHECKING:
@@ -28,17 +29,7 @@ _EMIT: Final = "SELECT pg_logical_emit_message(true, %s, '')"
 
 def open_shards(client: KinesisClient, stream: str) -> tuple[str, ...]:
     """The first hash key of every shard that can still be written to."""
-    hash_keys: list[str] = []
-    answer = client.list_shards(StreamName=stream)
-    while True:
-        hash_keys += [
-            shard["HashKeyRange"]["StartingHashKey"]
-            for shard in answer["Shards"]
-            if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
-        ]
-        if "NextToken" not in answer:
-            return tuple(hash_keys)
-        answer = client.list_shards(NextToken=answer["NextToken"])
+    return tuple(shards_open(client, stream).values())
 
 
 class Heartbeat:

@@ -22,4 +22,5 @@ HEARTBEATS = Counter(
 )
 HEARTBEAT_SECONDS = Gauge("cdc_publisher_heartbeat_timestamp_seconds", "Commit time of the last heartbeat that was put")
 SKIPPED = Counter("cdc_publisher_skipped", "What came through the log and is not published, by reason", ["reason"])
+NEW_EPOCHS = Counter("cdc_publisher_new_epochs", "Times that the slot was lost and every table read anew")
 RECONNECTS = Counter("cdc_publisher_reconnects", "Times that the connection to the database was lost")

@@ -186,7 +186,7 @@ def _result(pgconn: pq.abc.PGconn, command: bytes, stop: threading.Event) -> pq.
 
 
 _SLOT_HINT: Final = (
-    "a new backfill in a new epoch is needed: drop the slot and the publication, run `cdc epoch`, start again; "
+    "start again: where the slot is lost, it makes a new backfill in a new epoch; "
     "raise max_slot_wal_keep_size if the slot was too far behind"
 )
 _USER_HINT: Final = (

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from random import Random
 from typing import Final
 
+import msgspec
 import psycopg
 
 from cdc.errors import TransientFault
 from cdc.position import format_lsn
+from cdc.raw import SnapshotWord
 from cdc.telemetry import get_log
-from cdc_publisher import backfill, metrics, slot
+from cdc_publisher import backfill, envelope, metrics, slot
+from cdc_publisher.announce import Announce
 from cdc_publisher.catalog import Catalog, Name, SourceTable
 from cdc_publisher.connection import cancelling, connect
 from cdc_publisher.envelope import Event, TableFormat
 from cdc_publisher.heartbeat import Heartbeat
+from cdc_publisher.identity import identity
 from cdc_publisher.new_columns import stated_columns
 from cdc_publisher.outbox import Record
 from cdc_publisher.pgoutput import Relation
-from cdc_publisher.publisher import Clocks, Publisher
+from cdc_publisher.publisher import FINISH_SECONDS, Clocks, Publisher
 from cdc_publisher.replication import ReplicationStream, SlotBusy, create_slot
 from cdc_publisher.sink import Putter, Sink
 from cdc_publisher.tables import backfill_format, label, prepare, streamed_format
@@ -50,6 +56,7 @@ class Job:
     tables: tuple[Name, ...]
     heartbeat: Heartbeat
     put: Putter
+    announce: Announce
     clocks: Clocks
     random: Random
     named: Mapping[Name, frozenset[str]] = field(default_factory=dict)
@@ -83,20 +90,28 @@ def _session(job: Job, stop: threading.Event) -> None:
         connection = stack.enter_context(closing(connect(job.dsn)))
         sink = stack.enter_context(Sink(job.put, job.random, job.clocks.monotonic))
         catalog = Catalog(connection)
-        begin = slot.decide(job.slot, slot.read_state(connection, job.slot))
+        stack.callback(sink.finish, FINISH_SECONDS)  # a call that lands later would come behind what follows
+        state = slot.read_state(connection, job.slot)
+        begin = slot.decide(job.slot, state)
         with cancelling(connection, stop):
             tables = prepare(catalog, job.slot, job.tables)
         _log.info("tables checked", tables=[label(*table) for table in job.tables], begin=begin.name.lower())
         if begin is slot.Begin.STREAM:
             slot.drop_backfill_slot(connection, job.slot)
             slot.mark(connection, job.slot)
-        elif not _backfill(job, begin, catalog, tables, sink, stop):
-            return
+        else:
+            if begin is slot.Begin.NEW_EPOCH:
+                hint = "all tables are read anew; see docs/epochs.md"
+                _log.warning("the slot was lost, and changes with it: a new epoch begins", slot=job.slot, hint=hint)
+                metrics.NEW_EPOCHS.inc()
+                slot.drop_lost_slots(connection, job.slot)
+            if not _backfill(job, begin, state, catalog, tables, sink, stop):
+                return
         stream = _started(job, stack, stop)
         if stream is None:
             return
-        state = slot.read_state(connection, job.slot).slot
-        _log.info("streaming", slot=job.slot, lsn=format_lsn(state.confirmed_lsn if state else 0))
+        streaming = slot.read_state(connection, job.slot).slot
+        _log.info("streaming", slot=job.slot, lsn=format_lsn(streaming.confirmed_lsn if streaming else 0))
         Publisher(
             stream,
             sink,
@@ -144,6 +159,7 @@ def _formats(job: Job, catalog: Catalog) -> Callable[[Relation], TableFormat | N
 def _backfill(
     job: Job,
     begin: slot.Begin,
+    state: slot.SourceState,
     catalog: Catalog,
     tables: tuple[SourceTable, ...],
     sink: Sink,
@@ -157,16 +173,54 @@ def _backfill(
         if reading is None:
             return False
         _log.info("backfill begins", lsn=format_lsn(reading.lsn), kind=begin.name.lower())
+        began_lsn = state.backfill_slot.confirmed_lsn if state.backfill_slot and not begin.makes_slot else reading.lsn
+        word = _first_word(job, began_lsn, reading)
+        if not _announced(job, catalog, word, reading, stop):
+            return False
         formats = ((backfill_format(catalog, table), backfill.rows_of(reader, table)) for table in tables)
-        events = backfill.events(catalog.database, reading, formats, job.clocks.now_ns)
+        reads = Counter[Name]()
+        events = counted(backfill.events(catalog.database, reading, formats, job.clocks.now_ns), reads)
         rows = backfill.send(events, _offer(sink, reading.lsn, stop), stop, job.clocks.monotonic)
         if rows is None or not _drained(sink, stop):
+            return False
+        found = tuple((*name, reads[name]) for name in job.tables)
+        complete = msgspec.structs.replace(word, tables=found, is_complete=True)
+        if not _announced(job, catalog, complete, reading, stop):
             return False
     with closing(connect(job.dsn)) as connection:
         # A new connection: the first one idled for as long as the backfill took.
         slot.complete_backfill(connection, job.slot)
     _log.info("backfill complete", rows=rows)
     return True
+
+
+def _first_word(job: Job, lsn: int, reading: backfill.Reading) -> SnapshotWord:
+    """What is said ahead of the backfill. Its id is that of the slot, so that a repeated backfill is the same one."""
+    taken_at = datetime.fromtimestamp(reading.taken_at_us / 1e6, UTC)
+    tables = tuple((*name, 0) for name in job.tables)
+    return SnapshotWord(f"{job.slot}-{lsn:016X}", (), tables, taken_at, source=identity(job.dsn))
+
+
+def _announced(
+    job: Job, catalog: Catalog, word: SnapshotWord, reading: backfill.Reading, stop: threading.Event
+) -> bool:
+    """Tell every shard; False when asked to stop before all are told."""
+
+    def event_of(shards: tuple[str, ...]) -> Event:
+        told = msgspec.structs.replace(word, shards=shards)
+        return envelope.snapshot_word(catalog.database, told, reading.lsn, job.clocks.now_ns())
+
+    is_told = job.announce(event_of, stop)
+    if is_told:
+        _log.info("the shards are told of the snapshot", snapshot=word.snapshot, is_complete=word.is_complete)
+    return is_told
+
+
+def counted(events: Iterable[tuple[TableFormat, Event]], reads: Counter[Name]) -> Iterator[tuple[TableFormat, Event]]:
+    """The same events, counted by table."""
+    for table, event in events:
+        reads[table.schema, table.table] += 1
+        yield table, event
 
 
 def _open(

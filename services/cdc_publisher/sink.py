@@ -47,7 +47,7 @@ CALLS_MAX: Final = 4
 _BACKOFF_SECONDS: Final = 0.1
 _BACKOFF_SECONDS_MAX: Final = 10.0
 _WARNING_SECONDS: Final = 30.0
-_FATAL_CODES: Final = frozenset({
+FATAL_CODES: Final = frozenset({
     "ResourceNotFoundException", "AccessDeniedException", "ValidationException", "InvalidArgumentException",
     "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationTokenException",
     "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch", "IncompleteSignature",
@@ -86,14 +86,14 @@ class KinesisPutter:
         """Put the records in one call."""
         try:
             with metrics.PUT_SECONDS.time():
-                answer = self.client.put_records(StreamName=self.stream, Records=[_entry(record) for record in records])
+                answer = self.client.put_records(StreamName=self.stream, Records=[entry(record) for record in records])
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "unknown")
-            if code in _FATAL_CODES:
-                raise self._fatal(code) from None
+            if code in FATAL_CODES:
+                raise self.fatal(code) from None
             return Outcome(frozenset(range(len(records))), code)
         except _MISCONFIGURED as error:
-            raise self._fatal(type(error).__name__) from None
+            raise self.fatal(type(error).__name__) from None
         except BotoCoreError as error:
             return Outcome(frozenset(range(len(records))), type(error).__name__)
         if not answer["FailedRecordCount"]:
@@ -103,7 +103,8 @@ class KinesisPutter:
         }
         return Outcome(frozenset(codes), next(iter(codes.values()), ""))
 
-    def _fatal(self, code: str) -> FatalFault:
+    def fatal(self, code: str) -> FatalFault:
+        """What is told when trying again does not mend an error."""
         return FatalFault(
             f"Kinesis refused a call for good: {code}",
             where=f"stream {self.stream}",
@@ -253,8 +254,9 @@ def backoff_seconds(attempt: int, random: Random) -> float:
     return random.uniform(longest / 2, longest)
 
 
-def _entry(record: Record) -> PutRecordsRequestEntryTypeDef:
-    entry: PutRecordsRequestEntryTypeDef = {"Data": record.data, "PartitionKey": record.partition_key}
+def entry(record: Record) -> PutRecordsRequestEntryTypeDef:
+    """A record as PutRecords takes it."""
+    made: PutRecordsRequestEntryTypeDef = {"Data": record.data, "PartitionKey": record.partition_key}
     if record.explicit_hash_key is not None:
-        entry["ExplicitHashKey"] = record.explicit_hash_key
-    return entry
+        made["ExplicitHashKey"] = record.explicit_hash_key
+    return made

@@ -5,8 +5,11 @@ The state is kept in the slots' names and the publication's comment, and never i
     no slot, publication unmarked    → fresh: make `<slot>_backfill`, read every table as of that slot's start
     only `<slot>_backfill`           → the backfill was interrupted: read all again; that slot has every change since
     `<slot>` (and maybe the other)   → stream
-    no slot, publication marked      → the slot was lost after the backfill: changes are missing, stop loudly
+    no slot, publication marked      → the slot was lost after the backfill, and changes with it: a new epoch
+    a slot that the server gave up   → the same, once what is left of the slots is dropped
     a slot, but no publication       → the log between cannot be read any more: stop loudly
+
+A new epoch is a backfill as at the start, of which the stream is told: what it does not find is gone at the source.
 
 When the stream has every row of the backfill, the mark is set, then `<slot>` made as a copy, then `<slot>_backfill`
 dropped.
@@ -31,10 +34,7 @@ _log = get_log(__name__)
 MARK: Final = "usuarios-cdc: backfill complete"
 """The publication's comment once the backfill is complete."""
 BACKFILL_SUFFIX: Final = "_backfill"
-_NEW_EPOCH: Final = (
-    "changes were lost, so a new backfill in a new epoch is needed: drop what is left of the slots and the "
-    "publication, run `cdc epoch`, start again"
-)
+_NEW_EPOCH: Final = "drop what is left of the slots and start again, for a new backfill in a new epoch"
 
 
 class Begin(Enum):
@@ -43,6 +43,12 @@ class Begin(Enum):
     FRESH_BACKFILL = "make the slot and read every table"
     REPEATED_BACKFILL = "read every table again; the slot of the interrupted backfill has every change since"
     STREAM = "stream"
+    NEW_EPOCH = "changes were lost: make the slot anew and read every table in a new epoch"
+
+    @property
+    def makes_slot(self) -> bool:
+        """Whether the backfill begins with a slot of its own."""
+        return self in {Begin.FRESH_BACKFILL, Begin.NEW_EPOCH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +78,7 @@ def decide(name: str, state: SourceState) -> Begin:
     """
     current = state.slot or state.backfill_slot
     if current is None:
-        if state.is_marked:
-            raise FatalFault(
-                "the replication slot is gone although its backfill was complete", where=f"slot {name}", hint=_NEW_EPOCH
-            )
-        return Begin.FRESH_BACKFILL
+        return Begin.NEW_EPOCH if state.is_marked else Begin.FRESH_BACKFILL
     if current.plugin != "pgoutput":
         raise FatalFault(
             f"the slot belongs to the plug-in {current.plugin}, not pgoutput",
@@ -89,9 +91,7 @@ def decide(name: str, state: SourceState) -> Begin:
             "the publication is gone although its slot is there", where=f"publication {name}", hint=_NEW_EPOCH
         )
     if current.is_lost:
-        raise FatalFault(
-            "the server threw away changes that the slot still needed", where=f"slot {name}", hint=_NEW_EPOCH
-        )
+        return Begin.NEW_EPOCH
     return Begin.STREAM if state.slot is not None else Begin.REPEATED_BACKFILL
 
 
@@ -123,6 +123,22 @@ def complete_backfill(connection: psycopg.Connection, name: str) -> None:
     drop_backfill_slot(connection, name)
 
 
+def drop_lost_slots(connection: psycopg.Connection, name: str) -> None:
+    """Remove what is left of slots whose changes the server threw away.
+
+    Raises:
+        FatalFault: when it must not.
+    """
+    try:
+        connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = ANY(%s) "
+            "AND database = current_database() AND NOT active",
+            [[name, name + BACKFILL_SUFFIX]],
+        )
+    except psycopg.Error as error:
+        raise fault_of(error, "dropping a lost slot", f"slot {name}", _NEW_EPOCH) from None
+
+
 def drop_backfill_slot(connection: psycopg.Connection, name: str) -> None:
     """Remove the slot of the backfill if it is still there, so that it keeps no log back."""
     try:
@@ -136,7 +152,7 @@ def drop_backfill_slot(connection: psycopg.Connection, name: str) -> None:
 
 
 def mark(connection: psycopg.Connection, name: str) -> None:
-    """Note at the source that the backfill is complete, so that a slot lost later is not made anew silently."""
+    """Note at the source that the backfill is complete, so that a slot lost later is known to have been lost."""
     command = sql.SQL("COMMENT ON PUBLICATION {} IS {}").format(sql.Identifier(name), sql.Literal(MARK))
     try:
         connection.execute(command)

@@ -10,6 +10,7 @@ from typing import Any
 
 from cdc.contract import Column, TableContract, value_before
 from cdc.decode import Decoder
+from cdc.epoch import FIRST_EPOCH
 from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.form import Form, Forms, Kind
@@ -131,13 +132,11 @@ class ChangeReader:
         self,
         contract: TableContract,
         pii_key: bytes,
-        epoch: int,
         avro_schema: Callable[[str, int], str] = no_schema,
         seen: Mapping[str, Seen] | None = None,
     ) -> None:
         self._contract = contract
         self._pii_key = pii_key
-        self._epoch = epoch
         self._decoder = Decoder(contract)
         self._plan = lru_cache(maxsize=DIALECTS_MAX)(self._new_plan)
         self._known = frozenset(column.source_name for column in contract.columns)
@@ -146,17 +145,19 @@ class ChangeReader:
         self.seen: Mapping[str, Seen] = dict(seen or {})
         self._avro_schema = lru_cache(maxsize=DIALECTS_MAX)(avro_schema)
 
-    def read(self, shard: str, batch: str, lines: Iterable[RawLine]) -> tuple[list[Change], list[Rejected]]:
-        """The changes of some lines of a shard's batch, and the records that none could be made of."""
+    def read(
+        self, shard: str, batch: str, lines: Iterable[RawLine], epoch: int = FIRST_EPOCH
+    ) -> tuple[list[Change], list[Rejected]]:
+        """The changes of some lines of a shard's batch, all of one epoch, and the records that gave none."""
         changes: list[Change] = []
         rejected: list[Rejected] = []
         for line in lines:
             origin = Origin(shard, int(line.seq), line.sub, line, batch)
             try:
-                if (stated := self.stated(line)) is not None:
+                if (stated := self.stated(line, epoch)) is not None:
                     self.seen = noted_stated(self.seen, stated, self._known, shard, origin.sequence_number)
                     continue
-                changes += [self._change(event, origin) for event in self.events(shard, line)]
+                changes += [self._change(event, origin) for event in self.events(shard, line, epoch)]
             except RecordFault as fault:
                 rejected.append(Rejected(origin, fault))
             except (TransientFault, FatalFault):
@@ -167,15 +168,16 @@ class ChangeReader:
                 )
         return changes, rejected
 
-    def stated(self, line: RawLine) -> StatedColumns | None:
+    @staticmethod
+    def stated(line: RawLine, epoch: int = FIRST_EPOCH) -> StatedColumns | None:
         """What our publisher states of new columns, where a line is that. Raises RecordFault when it cannot be read."""
-        return read_stated(bytes(line.event), self._epoch)
+        return read_stated(bytes(line.event), epoch)
 
-    def events(self, shard: str, line: RawLine) -> tuple[ChangeEvent, ...]:
+    def events(self, shard: str, line: RawLine, epoch: int = FIRST_EPOCH) -> tuple[ChangeEvent, ...]:
         """What a line of a shard states. Raises RecordFault when it states nothing that could be merged."""
         stream = shard.partition("/")[0]
         schema = None if line.schema_id is None else self._avro_schema(stream, line.schema_id)
-        return self._decoder.decode(line.event, self._epoch, schema)
+        return self._decoder.decode(line.event, epoch, schema)
 
     def _new_plan(self, forms: Forms | None) -> _Plan:
         columns = tuple(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cdc.program import run_program
 from cdc.settings import describe
-from compactor.compactor import run
+from compactor.loop import run
 from compactor.settings import CompactorSettings
 
 

@@ -184,9 +184,9 @@ def made_anew(columns: ColumnsSeen, seen: Mapping[str, Seen]) -> ColumnsSeen:
     return replace(columns, seen=seen, added=added)
 
 
-def noted_first(seen: Mapping[str, Seen], name: str, position: Position | None) -> Mapping[str, Seen]:
-    """What is known of columns after a streamed change, if any, that carried one of them."""
-    if position is None or not _is_first(seen[name], position):
+def noted_first(seen: Mapping[str, Seen], name: str, position: Position) -> Mapping[str, Seen]:
+    """What is known of columns after a streamed change that carried one of them."""
+    if not _is_first(seen[name], position):
         return seen
     return {**seen, name: msgspec.structs.replace(seen[name], first=tuple(position))}
 

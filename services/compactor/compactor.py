@@ -1,59 +1,50 @@
-"""The compactor: list new batches, check them, merge, commit history, commit the table; again and again."""
+"""The compactor of a table: list new batches, check them, merge, commit history, commit the table."""
 
 from __future__ import annotations
 
-import math
-import random
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from cdc import aws
 from cdc.contract import TableContract
-from cdc.errors import FatalFault, TransientFault
-from cdc.objects import ObjectStore, S3Objects
+from cdc.objects import ObjectStore
 from cdc.raw import schema_path
 from cdc.telemetry import get_log
 from compactor.added import new_columns, with_added
-from compactor.chain import Batch, known_shards, new_batches, read_lines
+from compactor.chain import Batch, known_shards, new_batches
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
 from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
-from compactor.herald import Herald
+from compactor.epochs import EpochKeeper
 from compactor.holds import is_held
 from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
 from compactor.keeper import Keeper
-from compactor.lake.catalog import open_catalog
 from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
-from compactor.lake.status_table import StatusTable
 from compactor.maintenance import Limits
 from compactor.merge import Merged, fold_anew, markers
-from compactor.pii_key import read_pii_key
-from compactor.plain import Line, PlainMerge, PlainReader
-from compactor.progress import Progress, advanced, with_known
+from compactor.plain import PlainMerge, PlainReader
+from compactor.progress import Progress, advanced, restarted, with_known
 from compactor.quarantine import Record, quarantine
 from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
-from compactor.settings import CompactorSettings
-from compactor.shift import Shift
+from compactor.snapshot_end import SnapshotEnd
 from compactor.statement import Statement, statement
+from compactor.vanished import VANISHED_ROWS_MAX, deletes, settled
+from compactor.watch import watch
 
-EPOCH = 1
-"""The first epoch. Raising it, where LSNs restart, comes with `cdc epoch`."""
 RECORDS_MAX = 100_000
 """About how many records one merge takes; what is more waits for the next, so that memory stays bounded."""
 BYTES_MAX = 64 * 1024 * 1024
 """About how many compressed bytes one merge takes."""
-BACK_OFF_SECONDS_MAX = 30.0
 
 _LOG = get_log(__name__)
 _CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
 _DUPLICATES = Counter("compactor_duplicate_changes", "Changes that were in the lake already.", ["table"])
+_VANISHED = Counter("compactor_vanished_rows", "Rows deleted since a new snapshot did not find them.", ["table"])
 _HEALED = Counter("compactor_healed_changes", "Changes that were set aside and could be merged later.", ["table"])
 _COMMIT = Histogram("compactor_merge_seconds", "Time of a merge from listing to commit.", ["table"])
 _VALID_THROUGH = Gauge(
@@ -98,6 +89,8 @@ class TableCompactor:
         self._progress = Progress()
         self._new_columns: set[str] = set()
         self._looks_again = 0.0
+        self._epochs = EpochKeeper(contract, raw)
+        self._snapshot_end = SnapshotEnd(contract.name, raw, self._epochs, pair)
         self._is_loaded = False
         self._keeper = Keeper(contract, pair, limits or Limits())
 
@@ -110,15 +103,27 @@ class TableCompactor:
         """Merge some of what is new."""
         try:
             with reaching(self._contract.name), _COMMIT.labels(self._contract.name).time():
+                self._epochs.refresh()
                 if not self._is_loaded:
                     self._load()
+                if self._follow_epochs():
+                    return Step(has_moved=True, is_behind=True)
+                if self._epochs.is_waiting(self._progress):
+                    return Step(has_moved=False, is_behind=False)
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
                 batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
-                has_moved = bool(batches) and self._merge(batches, known)
-                if has_moved and self._is_loaded and self._has_new_columns() and self._is_time_to_look():
+                is_new = self._pair.history.snapshot_id is None
+                admitted = self._epochs.admitted(batches, self._progress, known, is_new=is_new)
+                if self._follow_epochs():
+                    return Step(has_moved=True, is_behind=True)
+                has_moved = bool(admitted) and self._merge(admitted, known)
+                if not self._is_loaded:
+                    return Step(has_moved, is_behind=True)  # a column is another one now
+                if has_moved and self._has_new_columns() and self._is_time_to_look():
                     self._show_new_columns()
-                return Step(has_moved, is_behind)
+                has_deleted = self._delete_vanished(known)
+                return Step(has_moved or has_deleted, is_behind or has_deleted)
         except CommitConflict as conflict:
             _LOG.warning("conflict", where=conflict.where, what=conflict.what)
             self._is_loaded = False
@@ -150,8 +155,8 @@ class TableCompactor:
         return statement(self._contract, self._progress, len(self._index), self._held_columns(), properties, now)
 
     def _readers(self, seen: Mapping[str, Seen]) -> tuple[ChangeReader, RoundReader]:
-        changes = ChangeReader(self._shown, self._pii_key, EPOCH, self._avro_schema, seen)
-        plain = PlainReader(self._shown, self._pair.history.arrow_schema, self._pii_key, EPOCH)
+        changes = ChangeReader(self._shown, self._pii_key, self._avro_schema, seen)
+        plain = PlainReader(self._shown, self._pair.history.arrow_schema, self._pii_key)
         return changes, RoundReader(self._shown, changes, plain)
 
     def _held_columns(self) -> set[str]:
@@ -199,8 +204,8 @@ class TableCompactor:
         new, clashing = new_columns(self._contract, self._progress.columns)
         added = {**self._progress.columns.added, **new}
         wanted = with_added(self._contract, replace(self._progress.columns, added=added))
-        reader = ChangeReader(wanted, self._pii_key, EPOCH, self._avro_schema)
-        refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows)
+        reader = ChangeReader(wanted, self._pii_key, self._avro_schema)
+        refill = Refill(self._shown, reader, self._raw, self._pair, self._pair.live_rows, self._epochs.epochs)
         outcomes = [refill.values(column, self._progress) for column in wanted.columns if column.name not in shown]
         ready, waiting = ready_and_waiting(outcomes)
         names = shown | {one.column.name for one in ready}
@@ -233,16 +238,55 @@ class TableCompactor:
         _LOG.info("finishing a merge that was cut off between its commits", table=self._contract.name, keys=len(keys))
         self._commit_table(fold_anew(keys, index, self._pair, self._shown, progress.floor), None, index, progress)
 
+    def _follow_epochs(self) -> bool:
+        """Take account of epochs recorded since; whether there were any."""
+        followed = self._epochs.followed(self._progress)
+        if followed is None:
+            return False
+        self._pair.commit_progress(followed)
+        self._progress = followed
+        return True
+
+    def _delete_vanished(self, known: set[str]) -> bool:
+        """Delete some of the rows that the newest snapshot did not find, once it is merged whole; whether it did."""
+        before, name = self._progress, self._contract.name
+        end = self._snapshot_end.due(before, known)
+        if end is None:
+            return False
+        schema, read = self._pair.history.arrow_schema, self._pair.table.read
+        plain = deletes(self._shown, schema, self._index, read, end, VANISHED_ROWS_MAX)
+        if plain is not None:
+            self._pair.commit_history([], plain.history, before)
+            self._commit_table(Merged([], {}, {}, [], 0, before.floor), plain, self._index, before)
+            _LOG.info("vanished rows deleted", table=name, epoch=end.epoch, rows=len(plain.history))
+            _VANISHED.labels(name).inc(len(plain.history))
+            return True
+        progress = settled(before)
+        swept = Merged([], {}, {}, [], 0, progress.floor, is_truncated=progress.floor != before.floor)
+        self._commit_table(swept, None, self._index, progress)
+        self._progress = progress
+        self._report(0, 0, 0, progress.holds)
+        _LOG.info("the snapshot is settled", table=name, epoch=end.epoch)
+        return True
+
+    def _wait_for_epoch(self, begun: dict[str, int]) -> bool:
+        """Merge nothing more before an operator has recorded the epoch that seems to begin."""
+        self._progress = replace(self._progress, waits=begun)
+        self._pair.commit_progress(self._progress)
+        self._epochs.is_waiting(self._progress)
+        return False
+
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
-        lines = [
-            Line(batch.shard.id, batch.name, line)
-            for batch in batches
-            for line in read_lines(self._raw, batch, self._contract.name)
-        ]
+        lines = self._epochs.lines(batches)
+        watched, begun = watch(lines, before.watched, before.epoch)
+        begun |= restarted(batches, before.evidence, self._epochs.epochs)
+        if begun:
+            return self._wait_for_epoch(begun)
+        before = replace(before, watched=watched)
         floor = self._progress.floor
-        evidence = advanced(before, batches, self._contract.name, {}, floor).evidence
-        done = self._rounds.read(lines, self._index, self._pair, floor, evidence)
+        evidence = advanced(before, batches, self._contract.name, {}, floor, self._epochs.epochs).evidence
+        done = self._rounds.read(lines, self._index, self._pair, floor, evidence, self._epochs.epochs.continued)
         columns = made_anew(before.columns, self._reader.seen)
         if columns.added != before.columns.added:
             # A column is another one now: it is taken out, and all of this is read again without it.
@@ -250,7 +294,7 @@ class TableCompactor:
             self._is_loaded = False
             return True
         merged, plain, holds = done.merged, done.plain, done.holds
-        progress = advanced(before, batches, self._contract.name, holds, merged.floor)
+        progress = advanced(before, batches, self._contract.name, holds, merged.floor, self._epochs.epochs)
         aside = _set_aside(merged, [record for record in done.rejected if not is_held(record.origin, holds)])
         # Quarantine before the commit: the offsets must not pass a record that is nowhere.
         quarantine(self._quarantine, self._contract.name, aside)
@@ -339,62 +383,3 @@ def _set_aside(merged: Merged, rejected: Sequence[Rejected]) -> list[Record]:
 
 def _mark(change: Change) -> Mark:
     return Mark.SET_ASIDE if change.op == SET_ASIDE else Mark.DELETED
-
-
-def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> None:
-    """Merge every table of the contracts until told to stop, or once until nothing is new."""
-    raw = S3Objects(aws.s3(), settings.raw)
-    quarantined = S3Objects(aws.s3(), settings.quarantine)
-    pii_key = read_pii_key(settings.pii_key.get_secret_value())
-    catalog = open_catalog(settings.catalog)
-    with reaching(f"catalog {settings.catalog}"):
-        pairs = [TablePair(catalog, settings.catalog, contract, pii_key) for contract in settings.tables]
-    tables = [
-        TableCompactor(contract, pair, raw, quarantined, pii_key)
-        for contract, pair in zip(settings.tables, pairs, strict=True)
-    ]
-    herald = Herald(lambda: StatusTable(catalog, settings.catalog))
-    shift = Shift(tables, lambda: datetime.now(UTC))
-    backing_off = {table: BackOff() for table in tables}
-    while not stop.is_set():
-        began = time.monotonic()
-        steps = []
-        for table, back_off in backing_off.items():
-            if back_off.until > time.monotonic():
-                continue
-            try:
-                steps.append(table.step())
-                backing_off[table] = BackOff()
-            except TransientFault as fault:
-                if once:
-                    raise
-                backing_off[table] = _later(back_off, fault)
-        now = datetime.now(UTC)
-        is_behind = any(step.has_moved and step.is_behind for step in steps)
-        if not once or not any(step.has_moved for step in steps):
-            next_round = math.inf if once else 0.0 if is_behind else began + settings.interval_seconds
-            shift.run(lambda until=next_round: stop.is_set() or time.monotonic() >= until)  # type: ignore[misc]
-        herald.refresh([told for told in (table.statement(now) for table in tables) if told is not None], now)
-        if once and not any(step.has_moved for step in steps):
-            return
-        if not once and not is_behind:
-            wakes = [back_off.until for back_off in backing_off.values() if back_off.failures]
-            next_round = min([began + settings.interval_seconds, *wakes])
-            stop.wait(max(next_round - time.monotonic(), 0))
-    if once:
-        raise FatalFault("stopped before all that is new was merged", hint="run it again; nothing is lost")
-
-
-@dataclass(frozen=True, slots=True)
-class BackOff:
-    """How often a table has failed in a row, and until when (monotonic seconds) it is let be."""
-
-    failures: int = 0
-    until: float = 0.0
-
-
-def _later(back_off: BackOff, fault: TransientFault) -> BackOff:
-    failures = back_off.failures + 1
-    wait = min(2.0**failures, BACK_OFF_SECONDS_MAX) * (0.5 + random.random() / 2)  # noqa: S311 - jitter
-    _LOG.warning("backing off", what=fault.what, where=fault.where, hint=fault.hint, wait_seconds=round(wait, 1))
-    return BackOff(failures, time.monotonic() + wait)

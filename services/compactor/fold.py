@@ -7,7 +7,7 @@ unresolved: it is never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -49,12 +49,15 @@ class Fold:
     floor: Position | None = None
 
 
-def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position | None) -> Fold:
+def fold(
+    changes: Iterable[Change], bases: Mapping[Key, State], floor: Position | None, continued: Collection[int] = ()
+) -> Fold:
     """Fold changes of any keys onto their base states.
 
     `bases` holds the state before the first of the changes for every key that had one. `floor` is the position of the
-    newest truncate: rows below it are gone, whenever their changes arrive. A mark counts for nothing once the change
-    that was set aside has been merged after all.
+    newest truncate, or of a complete snapshot: rows below it are gone, whenever their changes arrive. `continued` are
+    the epochs before which nothing was lost: only across these may a value that came unchanged be filled. A mark
+    counts for nothing once the change that was set aside has been merged after all.
     """
     outcome = Fold(floor=floor)
     donors: dict[Position, State] = {}
@@ -67,7 +70,7 @@ def fold(changes: Iterable[Change], bases: Mapping[Key, State], floor: Position 
         before = outcome.states.get(change.key) or bases.get(change.key, ABSENT)
         if before.position and outcome.floor and before.position < outcome.floor < change.position:
             before = replace(before, row=None)  # a truncate lies between the two changes
-        after, applied = _apply(change, before, donors)
+        after, applied = _apply(change, before, donors, continued)
         if after is None:
             outcome.unresolved.append(change)
             continue
@@ -96,7 +99,9 @@ def given_up(change: Change) -> Change:
     )
 
 
-def _apply(change: Change, before: State, donors: dict[Position, State]) -> tuple[State | None, Change]:
+def _apply(
+    change: Change, before: State, donors: dict[Position, State], continued: Collection[int]
+) -> tuple[State | None, Change]:
     """The state after one change, and the change with its values filled; None when a value cannot be found."""
     if change.op == DELETE:
         donors[change.position] = before
@@ -106,13 +111,14 @@ def _apply(change: Change, before: State, donors: dict[Position, State]) -> tupl
     filled = change
     if change.unchanged:
         source = before if change.op == UPDATE and before.row is not None else donors.get(change.position, ABSENT)
-        known = source.row is not None and source.is_complete
+        lost_between = source.row is not None and _is_of_lost_epoch(source, change, continued)
+        known = source.row is not None and source.is_complete and not lost_between
         if known:
             assert source.is_read, "a row that is needed was not fetched"
             assert source.row is not None
             values = {**change.values, **{name: source.row[name] for name in change.unchanged}}
             filled = replace(change, values=values)
-        elif change.op == UPDATE and before.row is not None:
+        elif change.op == UPDATE and before.row is not None and not lost_between:
             # A mark stands below it: nothing is filled across. A recorded change is undone when the mark came late.
             aside = change if change.is_recorded else given_up(change)
             return replace(before, is_complete=False), aside
@@ -123,3 +129,13 @@ def _apply(change: Change, before: State, donors: dict[Position, State]) -> tupl
             return replace(before, is_complete=False), change
         # else: history has the value that was found when the change was first merged
     return State(filled.values, change.position, change.committed_at), filled
+
+
+def _is_of_lost_epoch(state: State, change: Change, continued: Collection[int]) -> bool:
+    """Whether changes may have been lost between a state and a change: then its values are not those left unchanged.
+
+    The read of the new snapshot has them, which may still be on its way.
+    """
+    if state.position is None:
+        return False
+    return any(epoch not in continued for epoch in range(state.position.epoch + 1, change.position.epoch + 1))

@@ -7,7 +7,7 @@ history has only the mark of a change that was set aside, the change that comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -50,9 +50,14 @@ class Merged:
 
 
 def merge(
-    changes: Iterable[Change], index: RowIndex, lake: Lake, contract: TableContract, floor: Position | None
+    changes: Iterable[Change],
+    index: RowIndex,
+    lake: Lake,
+    contract: TableContract,
+    floor: Position | None,
+    continued: Collection[int] = (),
 ) -> Merged:
-    """Merge changes of any keys, in any order, with any duplicates."""
+    """Merge changes of any keys, in any order, with any duplicates; nothing was lost before the epochs `continued`."""
     new, doubled = _without_doubles(changes)
     index.prefetch(list({change.key for change in new if change.op != TRUNCATE}))
     late = {change.key for change in new if change.op != TRUNCATE and _is_late(change, index, floor)}
@@ -70,7 +75,7 @@ def merge(
     anew, told = family_of(corrected | _donors_in_history(fresh, lake, contract), lake, contract)
     # What comes late for a key may change what another key took over from it.
     touched = {change.key for change in fresh} | (anew if corrected else set())
-    outcome = fold([*fresh, *told], _bases(fresh, anew, index, lake), floor)
+    outcome = fold([*fresh, *told], _bases(fresh, anew, index, lake), floor, continued)
     planned = _planned(outcome, touched, anew, index, floor, doubled + len(new) - len(fresh))
     return _replacing(planned, marked) if marked else planned
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from cdc import raw
 from cdc.contract import Column, TableContract
+from cdc.epoch import NO_EPOCHS, Epochs
 from cdc.errors import FatalFault, RecordFault, TransientFault
 from cdc.event import ChangeEvent, Op
 from cdc.objects import ObjectStore
@@ -113,12 +114,14 @@ class Refill:
         raw_zone: ObjectStore,
         lake: Lake,
         live_rows: Callable[[], Iterable[Place]],
+        epochs: Epochs = NO_EPOCHS,
     ) -> None:
         self._shown = shown
         self._reader = reader
         self._raw = raw_zone
         self._lake = lake
         self._live_rows = live_rows
+        self._epochs = epochs
         self._records = 0
 
     def values(self, column: Column, progress: Progress) -> Values | Waits:
@@ -209,10 +212,13 @@ class Refill:
                     raise _NotYetError
                 for line in read_lines(self._raw, batch, self._shown.name):
                     try:
-                        if (stated := self._reader.stated(line)) is not None:
+                        epoch = self._epochs.of(shard_id, int(line.seq))
+                        if epoch in self._epochs.discarded:
+                            continue
+                        if (stated := self._reader.stated(line, epoch)) is not None:
                             yield stated
                             continue
-                        events = self._reader.events(shard_id, line)
+                        events = self._reader.events(shard_id, line, epoch)
                     except (TransientFault, FatalFault):
                         raise
                     except Exception:  # noqa: BLE001, S112 - it was set aside when it was merged, and said so then

@@ -5,7 +5,7 @@ Both ways lead to the same tables. A key goes one way whole: when one of its cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +48,11 @@ class RoundReader:
         lake: Lake,
         floor: Position | None,
         evidence: Mapping[str, ShardEvidence],
+        continued: Collection[int] = (),
     ) -> Round:
-        """Merge some lines; `evidence` is what the shards prove when all of the lines are counted in."""
+        """Merge some lines; `evidence` is what the shards prove when all of the lines are counted in, `continued` are
+        the epochs before which nothing was lost.
+        """
         known = self._changes
         plain, others = self._plain.read(lines, known.held)
         # What they tell of columns must be known before the others are read.
@@ -60,7 +63,9 @@ class RoundReader:
             moved = _not_plain(plain, prints, changes, index, floor)
             if not moved.any():
                 changes = self._changes.confirmed(changes)
-                resolved = resolve(changes, lambda some: merge(some, index, lake, self._contract, floor), evidence)
+                resolved = resolve(
+                    changes, lambda some: merge(some, index, lake, self._contract, floor, continued), evidence
+                )
                 moved = np.isin(prints.high, index.prints_of_keys(list(resolved.merged.touched)).high)
             if not moved.any():
                 break
@@ -78,7 +83,7 @@ class RoundReader:
         rejected: list[Rejected] = []
         for place in places:
             line = lines[place]
-            some, faulty = self._changes.read(line.shard, line.batch, [line.raw])
+            some, faulty = self._changes.read(line.shard, line.batch, [line.raw], line.epoch)
             changes += some
             rejected += faulty
         return changes, rejected

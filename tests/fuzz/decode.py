@@ -74,7 +74,7 @@ RAW = MemoryObjects()
 AVRO_READER = AvroReader(MemoryRegistry(SCHEMAS), RAW, lambda: 0.0)
 READERS = {
     contract.name: ChangeReader(
-        contract, b"k" * 32, 1, lambda stream, number: RAW.get(schema_path(stream, number)).decode()
+        contract, b"k" * 32, lambda stream, number: RAW.get(schema_path(stream, number)).decode()
     )
     for contract in CONTRACTS
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -16,6 +17,7 @@ import psycopg
 import pytest
 
 from cdc.position import format_lsn
+from cdc.raw import SNAPSHOT_PREFIX
 from cdc_publisher.rendering import PLACEHOLDER
 from cdc_publisher.slot import MARK
 from sandbox import usuarios
@@ -249,21 +251,45 @@ STATEMENTS: tuple[tuple[LiteralString, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-def test_a_slot_lost_after_the_backfill_stops_the_program(
-    postgres: Postgres, connection: psycopg.Connection, command: Command, name: str
+def test_a_slot_lost_after_the_backfill_begins_a_new_epoch_of_which_every_shard_is_told(
+    postgres: Postgres, connection: psycopg.Connection, command: Command, name: str, aws: Aws
 ) -> None:
     usuarios.create(connection, 10, Random(1), NOW)
     process = Process(command)
     wait_for_log(process, "streaming")
     assert process.stop() == 0
     connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
+    connection.execute('DELETE FROM "Usuários" WHERE id = 3')
     process.restart()
-    assert process.finish(TIMEOUT_SECONDS) == 1
-    failed = list(log_lines(command.log))[-1]
-    assert failed["what"] == "the replication slot is gone although its backfill was complete"
-    assert "new epoch" in failed["hint"]
+    wait_for_log(process, "streaming", 2)
+    assert process.stop() == 0
+    assert "the slot was lost, and changes with it: a new epoch begins" in [
+        line["event"] for line in log_lines(command.log)
+    ]
     comment = connection.execute("SELECT obj_description(oid, 'pg_publication') FROM pg_publication").fetchone()
     assert comment == (MARK,)
+    found = records(aws, name)
+    shards = sorted({record.shard for record in found})
+    assert len(shards) == 2
+    snapshots: list[list[tuple[Any, ...]]] = []
+    for shard in shards:
+        told: list[tuple[Any, ...]] = []
+        for record in found:
+            message = (record.value or {}).get("message") if record.shard == shard else None
+            if message and message["prefix"] == SNAPSHOT_PREFIX:
+                word = json.loads(base64.b64decode(message["content"]))
+                assert word["shards"] == shards
+                told.append((word["snapshot"], word.get("is_complete", False), word["tables"]))
+            elif record.shard == shard and record.value and record.value["op"] == "r":
+                assert told
+                assert not told[-1][1], "no read comes before the mark, nor after the snapshot is complete"
+        assert len({entry[0] for entry in told}) == 2
+        snapshots.append(told)
+    assert snapshots[0] == snapshots[1]
+    assert [entry[1:] for entry in snapshots[0]] == [
+        (False, [["public", "Usuários", 0]]), (True, [["public", "Usuários", 10]]),
+        (False, [["public", "Usuários", 0]]), (True, [["public", "Usuários", 9]]),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -334,7 +360,8 @@ def test_every_shard_gets_heartbeats_that_come_from_the_source(
     process = Process(command)
 
     def heartbeats() -> list[StreamRecord]:
-        return [r for r in records(aws, name) if r.value is not None and r.value["op"] == "m"]
+        messages = [r for r in records(aws, name) if r.value is not None and r.value["op"] == "m"]
+        return [r for r in messages if r.value and r.value["message"]["prefix"] != SNAPSHOT_PREFIX]
 
     process.wait_until(lambda: len(heartbeats()) >= 6, TIMEOUT_SECONDS, "there are heartbeats")
     row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from random import Random
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from psycopg import conninfo
 from cdc.errors import FatalFault, TransientFault
 from cdc_publisher import session
 from cdc_publisher.connection import connect
+from cdc_publisher.envelope import Event
 from cdc_publisher.heartbeat import Heartbeat
 from cdc_publisher.outbox import Record
 from cdc_publisher.publisher import Clocks
@@ -46,6 +48,7 @@ class Publishing:
         self.answering.set()
         self.got: list[Record] = []
         self.stored: list[Record] = []
+        self.told: list[dict[str, Any]] = []
         self.fault: BaseException | None = None
 
     @contextmanager
@@ -53,7 +56,7 @@ class Publishing:
         """A session as long as inside; then it is told to stop, and must."""
         dsn, clocks = self.postgres.dsn, Clocks(time.time_ns, time.monotonic)
         heartbeat = Heartbeat(lambda: connect(dsn), lambda: ("0",), 0.2, clocks.monotonic)
-        job = session.Job(dsn, self.slot, (("public", "t"),), heartbeat, self._put, clocks, Random(0))
+        job = session.Job(dsn, self.slot, (("public", "t"),), heartbeat, self._put, self._announce, clocks, Random(0))
         stop = threading.Event()
 
         def run() -> None:
@@ -96,6 +99,10 @@ class Publishing:
         with psycopg.connect(self.postgres.dsn) as connection:
             return [row[0] for row in connection.execute(query)]
 
+    def _announce(self, event_of: Callable[[tuple[str, ...]], Event], stop: threading.Event) -> bool:
+        self.told.append(json.loads(event_of(("0",)).data))
+        return True
+
     def _put(self, records: Sequence[Record]) -> Outcome:
         answers = self.answering.is_set()
         self.got += records
@@ -130,6 +137,19 @@ def test_the_slot_is_not_made_before_the_stream_has_every_row(publishing: Publis
     with publishing.running():
         publishing.wait_until(lambda: publishing.slots() == [publishing.slot], "the backfill is complete")
         assert publishing.ids() == set(range(1, ROWS + 1))
+
+
+def test_the_shards_are_told_which_database_the_snapshot_is_of(publishing: Publishing) -> None:
+    with publishing.running():
+        publishing.wait_until(lambda: publishing.slots() == [publishing.slot], "the backfill is complete")
+    with psycopg.connect(publishing.postgres.dsn_admin, dbname=publishing.slot) as admin:
+        query = (
+            "SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database "
+            "WHERE datname = current_database()"
+        )
+        (expected,) = admin.execute(query).fetchone() or ("",)
+    words = [json.loads(base64.b64decode(told["message"]["content"])) for told in publishing.told]
+    assert [(word.get("is_complete", False), word["source"]) for word in words] == [(False, expected), (True, expected)]
 
 
 def test_a_slot_left_over_from_the_backfill_is_dropped_when_streaming_begins(publishing: Publishing) -> None:

@@ -19,9 +19,9 @@ from cdc.settings import S3Location, load
 from cdc_consumer.lease import Lease
 from cdc_consumer.lease_table import DynamoLeaseTable
 from cdc_ops.cli import main
-from compactor.compactor import run
 from compactor.lake.catalog import open_catalog
 from compactor.lake.status_table import StatusTable
+from compactor.loop import run
 from compactor.settings import CompactorSettings
 from sandbox.aws import Aws
 from tests.compactor_world import CONTRACT, NAMES
@@ -161,6 +161,6 @@ def test_a_table_cdc_status_that_cannot_be_written_stops_no_merge(
     def refused(*_arguments: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("compactor.compactor.StatusTable", refused)
+    monkeypatch.setattr("compactor.loop.StatusTable", refused)
     fill(environment)
     assert open_catalog("lake").load_table(("lake", environment)).scan().to_arrow().num_rows == 2

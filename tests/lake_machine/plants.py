@@ -72,7 +72,9 @@ def offsets_pass_what_is_held(patches: pytest.MonkeyPatch) -> None:
     """Row 18: the offset is ahead of what was merged."""
     real = progress.advanced
     patches.setattr(
-        compactor, "advanced", lambda before, batches, table, _, floor: real(before, batches, table, {}, floor)
+        compactor,
+        "advanced",
+        lambda before, batches, table, _, *others: real(before, batches, table, {}, *others),
     )
 
 
@@ -113,9 +115,11 @@ def a_late_change_is_dropped(patches: pytest.MonkeyPatch) -> None:
     """Row 46: what is older than the row is not folded in."""
     real = merge.merge
 
-    def without_late(changes: Iterable[Change], index: RowIndex, lake: Any, contract: Any, floor: Any) -> Any:
+    def without_late(
+        changes: Iterable[Change], index: RowIndex, lake: Any, contract: Any, floor: Any, *others: Any
+    ) -> Any:
         on_time = [c for c in changes if c.op == "t" or not merge._is_late(c, index, floor)]
-        return real(on_time, index, lake, contract, floor)
+        return real(on_time, index, lake, contract, floor, *others)
 
     patches.setattr("compactor.round.merge", without_late)
 
@@ -156,8 +160,8 @@ def marks_are_filled_across(patches: pytest.MonkeyPatch) -> None:
     """A value is filled from before a change that was set aside."""
     real = fold._apply
 
-    def apply(change: Change, before: Any, donors: Any) -> Any:
-        return (before, change) if change.op == SET_ASIDE else real(change, before, donors)
+    def apply(change: Change, before: Any, *others: Any) -> Any:
+        return (before, change) if change.op == SET_ASIDE else real(change, before, *others)
 
     patches.setattr(fold, "_apply", apply)
 

@@ -67,7 +67,7 @@ def test_any_record_gives_events_or_a_fault(
     before=st.none() | st.dictionaries(st.sampled_from(["id", "v"]), JSON | NEARLY, max_size=2),
 )  # fmt: skip
 def test_any_value_of_any_type_is_held_or_set_aside(kind: str, value: Any, operation: str, before: Any) -> None:
-    reader = ChangeReader(contract_of("t", f"id integer, v {kind}"), b"k" * 32, 1)
+    reader = ChangeReader(contract_of("t", f"id integer, v {kind}"), b"k" * 32)
     line = RawLine("0", "1", 0, "", msgspec.Raw(record(operation, {"id": 1, "v": value}, 7, before=before)))
     changes, rejected = reader.read("s/0", "b", [line])
     assert changes or rejected

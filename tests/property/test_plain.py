@@ -138,9 +138,9 @@ def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerMo
     modes, some = case
     table = contract(modes)
     schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
-    plain, others = PlainReader(table, schema, KEY, 1).read(some, frozenset(HELD))
+    plain, others = PlainReader(table, schema, KEY).read(some, frozenset(HELD))
     assert sorted([*plain.places.tolist(), *others]) == list(range(len(some)))
-    reader = ChangeReader(table, KEY, 1)
+    reader = ChangeReader(table, KEY)
     for place, row in zip(plain.places.tolist(), plain.rows.to_pylist(), strict=True):
         changes, rejected = reader.read("s/0", "b", [some[place].raw])
         assert not rejected
@@ -154,20 +154,22 @@ def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerMo
 
 
 @settings(max_examples=150)
-@given(CHANGES, st.sampled_from(["s/0", "s/1"]))
+@given(CHANGES, st.sampled_from(["s/0", "s/1"]), st.sampled_from([1, 2]))
 def test_held_columns_are_noted_as_if_each_change_was_read_by_itself(
-    case: tuple[ProducerModes, list[Line]], other: str
+    case: tuple[ProducerModes, list[Line]], other: str, epoch: int
 ) -> None:
     modes, some = case
-    some = [line._replace(shard=other if place % 2 else "s/0") for place, line in enumerate(some)]
+    some = [line._replace(shard=other, epoch=epoch) if place % 2 else line for place, line in enumerate(some)]
     table = contract(modes)
     schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
-    plain, _ = PlainReader(table, schema, KEY, 1).read(some, frozenset(HELD))
+    plain, _ = PlainReader(table, schema, KEY).read(some, frozenset(HELD))
     known = {name: Seen() for name in HELD} | {"apelido": Seen((1, 3, 0), (1, 101, 0), {"s/1": "2"})}
     together = noted_of_plain(known, HELD, (), plain, some)
-    one_by_one = ChangeReader(table, KEY, 1, seen=known)
-    for _, place in sorted(zip(plain.rows["cdc_lsn"].to_pylist(), plain.places.tolist(), strict=True)):
-        one_by_one.read(some[place].shard, "b", [some[place].raw])
+    one_by_one = ChangeReader(table, KEY, seen=known)
+    positions = (plain.rows[name].to_pylist() for name in ("cdc_epoch", "cdc_lsn"))
+    for *_, place in sorted(zip(*positions, plain.places.tolist(), strict=True)):
+        line = some[place]
+        one_by_one.read(line.shard, "b", [line.raw], line.epoch)
     assert summary(together) == summary(one_by_one.seen)
 
 
@@ -183,7 +185,7 @@ def test_a_column_that_is_known_to_be_held_leaves_a_change_plain() -> None:
     source = {"version": PUBLISHER_VERSION, "schema": "public", "table": "T", "lsn": 5, "ts_us": 0}
     body = json.dumps({"op": "c", "before": None, "after": row, "source": source}).encode()
     some = [Line("s/0", "b", RawLine("0", "7", 0, "", msgspec.Raw(body)))]
-    reader = PlainReader(table, schema, KEY, 1)
+    reader = PlainReader(table, schema, KEY)
     assert reader.read(some)[1] == [0]
     plain, others = reader.read(some, frozenset({"novo"}))
     assert others == []
@@ -204,7 +206,7 @@ def test_ordinary_changes_are_plain() -> None:
         Line("s/0", "b", RawLine("0", str(n), 0, "", msgspec.Raw(json.dumps(event).encode())))
         for n, event in enumerate(events)
     ]
-    plain, others = PlainReader(table, schema, KEY, 1).read(some)
+    plain, others = PlainReader(table, schema, KEY).read(some)
     assert others == []
     assert plain.rows["cdc_op"].to_pylist() == ["c", "d"]
 
@@ -215,6 +217,6 @@ def test_what_came_in_avro_is_read_by_its_schema_and_never_by_stated_modes() -> 
     row = {"id": 1} | {f"Coluna {n}": None for n in range(len(TYPES))}
     source = {"version": "3.6.3.Final", "schema": "public", "table": "T", "lsn": 5, "ts_us": 0}
     body = msgspec.Raw(json.dumps({"op": "c", "before": None, "after": row, "source": source}).encode())
-    reader = PlainReader(table, schema, KEY, 1)
+    reader = PlainReader(table, schema, KEY)
     for schema_id, others in ((None, []), (1, [0])):
         assert reader.read([Line("s/0", "b", RawLine("0", "1", 0, "", body, schema_id))])[1] == others

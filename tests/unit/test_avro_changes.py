@@ -26,7 +26,7 @@ def test_a_schema_that_is_not_at_hand_stops_the_merge(fault: Exception) -> None:
         assert (stream, schema_id) == ("s", 1)
         raise fault
 
-    reader = ChangeReader(contract_of("t", "id bigint"), b"k" * 32, 1, schema)
+    reader = ChangeReader(contract_of("t", "id bigint"), b"k" * 32, schema)
     with pytest.raises(type(fault)):
         reader.read("s/0", "b", [LINE])
 
@@ -38,7 +38,7 @@ def test_the_same_schema_is_asked_for_once() -> None:
         asked.append(schema_id)
         return json.dumps(ENVELOPE)
 
-    reader = ChangeReader(contract_of("t", "id bigint"), b"k" * 32, 1, schema)
+    reader = ChangeReader(contract_of("t", "id bigint"), b"k" * 32, schema)
     changes, rejected = reader.read("s/0", "b", [LINE] * 3)
     assert (len(changes), rejected, asked) == (3, [], [1])
 
@@ -46,7 +46,7 @@ def test_the_same_schema_is_asked_for_once() -> None:
 def test_a_line_without_schema_is_json() -> None:
     line = msgspec.structs.replace(LINE, schema_id=None)
     assert b"schema_id" not in msgspec.json.encode(line)
-    changes, _ = ChangeReader(contract_of("t", "id bigint"), b"k" * 32, 1).read("s/0", "b", [line])
+    changes, _ = ChangeReader(contract_of("t", "id bigint"), b"k" * 32).read("s/0", "b", [line])
     assert changes[0].key == (7,)
 
 
@@ -56,7 +56,7 @@ def test_a_column_whose_type_changed_is_read_by_the_scale_of_its_time() -> None:
     contract = contract_of("Usuários", "id bigint, preço-total numeric(18,4)")
     event = {"after": {"id": 1, "pre_o_total": "-1234.50"}, "op": "c", "source": EVENT["source"]}
     line = msgspec.structs.replace(LINE, event=msgspec.Raw(json.dumps(event).encode()))
-    changes, _ = ChangeReader(contract, b"k" * 32, 1, lambda *_: value.schema).read("s/0", "b", [line])
+    changes, _ = ChangeReader(contract, b"k" * 32, lambda *_: value.schema).read("s/0", "b", [line])
     assert str(changes[0].values["preço-total"]) == "-1234.5000"
 
 

@@ -53,7 +53,7 @@ def test_counts_that_cannot_be_read_stop_the_merge() -> None:
 
 
 def test_every_column_at_fault_is_told_not_only_the_first() -> None:
-    reader = ChangeReader(parse_contract(CONTRACT.format(name="t")), b"k" * 32, 1)
+    reader = ChangeReader(parse_contract(CONTRACT.format(name="t")), b"k" * 32)
     body = event("c", 5, {"id": 1, "nome": 7}, table="t")
     line = RawLine("s", "1", 0, "2026-11-21T12:00:00Z", msgspec.Raw(body))
     (change,), rejected = reader.read("s", "b", [line])

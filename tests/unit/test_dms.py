@@ -260,7 +260,7 @@ def test_two_parts_that_could_be_the_before_image_are_refused() -> None:
 
 
 def test_a_set_aside_change_keeps_its_key_so_that_history_is_marked() -> None:
-    reader = ChangeReader(FOO, b"k" * 32, 1)
+    reader = ChangeReader(FOO, b"k" * 32)
 
     def line(number: int, payload: bytes) -> RawLine:
         return RawLine("0", str(number), 0, "", msgspec.Raw(payload))

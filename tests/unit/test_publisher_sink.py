@@ -41,9 +41,14 @@ class Kinesis:
         return self.answer
 
     def list_shards(self, **arguments: Any) -> Any:
-        first = {"HashKeyRange": {"StartingHashKey": "0"}, "SequenceNumberRange": {"EndingSequenceNumber": "9"}}
-        second = {"HashKeyRange": {"StartingHashKey": "7"}, "SequenceNumberRange": {}}
-        return {"Shards": [second]} if "NextToken" in arguments else {"Shards": [first, second], "NextToken": "x"}
+        first = {
+            "ShardId": "0",
+            "HashKeyRange": {"StartingHashKey": "0"},
+            "SequenceNumberRange": {"EndingSequenceNumber": "9"},
+        }
+        second = {"ShardId": "1", "HashKeyRange": {"StartingHashKey": "7"}, "SequenceNumberRange": {}}
+        third = {**second, "ShardId": "2"}
+        return {"Shards": [third]} if "NextToken" in arguments else {"Shards": [first, second], "NextToken": "x"}
 
 
 def put(answer: Any) -> Outcome:

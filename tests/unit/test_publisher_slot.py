@@ -22,6 +22,9 @@ LOST = SlotState(is_lost=True, plugin="pgoutput", confirmed_lsn=1)
         (SLOT, None, True, True, Begin.STREAM),
         (SLOT, None, True, False, Begin.STREAM),  # could not mark
         (SLOT, LOST, True, True, Begin.STREAM),
+        (None, None, True, True, Begin.NEW_EPOCH),
+        (LOST, None, True, True, Begin.NEW_EPOCH),
+        (None, LOST, True, False, Begin.NEW_EPOCH),
     ],
 )
 def test_begin(
@@ -37,9 +40,6 @@ def test_begin(
 @pytest.mark.parametrize(
     ("state", "what"),
     [
-        (SourceState(None, None, True, True), "slot is gone"),
-        (SourceState(LOST, None, True, True), "threw away"),
-        (SourceState(None, LOST, True, False), "threw away"),
         (SourceState(SLOT, None, False, False), "publication is gone"),
         (SourceState(None, SLOT, False, False), "publication is gone"),
         (SourceState(SlotState(False, "test_decoding", 1), None, True, False), "test_decoding"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from datetime import date
 from pathlib import Path
 
@@ -89,3 +90,16 @@ def test_settings_that_are_missing_are_named(
     assert "CDC_TABLES: is not set" in told
     assert "CDC_RAW: is not set" in told
     assert "CDC_QUARANTINE" not in told
+
+
+def test_nothing_goes_on_a_stream_without_the_epochs_that_raw_has_unless_that_is_wanted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("CDC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CDC_TABLES", "tables")
+    monkeypatch.setenv("CDC_QUARANTINE", "s3://lake/quarantine")
+    assert main(["replay", "--from", "quarantine", *TO]) == 2
+    assert "CDC_RAW: is missing" in capsys.readouterr().err
+    assert plan("--from", "quarantine", *TO, "--any-epoch").takes_any_epoch
+    assert not plan("--from", "quarantine", *TO).takes_any_epoch

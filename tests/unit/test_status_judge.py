@@ -56,6 +56,7 @@ def test_what_is_sound_is_fine() -> None:
     ("thing", "problem"),
     [
         (table(is_made=False), "not-made"),
+        (table(waits_for_epoch=("s/0",)), "waits-for-epoch"),
         (table(valid_through_age_seconds=61), "late"),
         (merging(batches_waiting=1, waiting_since=ago(61)), "behind"),
         (merging(batches_waiting=1, waiting_since=ago(61), held_before="5"), "held"),

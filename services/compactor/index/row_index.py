@@ -169,6 +169,23 @@ class RowIndex:
         swept = [run.entries.take(self._swept(run, floor, but)) for run in (self._great, self._recent)]
         return self._places(*(np.concatenate(parts) for parts in zip(*((e.file, e.row) for e in swept), strict=True)))
 
+    def rows_of_older_epochs(self, epoch: int, rows_max: int) -> dict[str, Positions]:
+        """Some live rows of keys of which nothing is known from an epoch or a later one, by file."""
+        files: list[npt.NDArray[np.int32]] = []
+        rows: list[npt.NDArray[np.uint32]] = []
+        left = rows_max
+        newer = {word for word, (position, _) in self._above.items() if position.epoch >= epoch}
+        for run in (self._great, self._recent):
+            older = np.flatnonzero((run.entries.file >= 0) & (run.entries.epoch < epoch))[: left + len(newer)]
+            if newer:
+                spared = [word in newer for word in _words(run.prints.take(older))]
+                older = older[~np.array(spared, np.bool_)]
+            older = older[:left]
+            left -= len(older)
+            files.append(run.entries.file[older])
+            rows.append(run.entries.row[older])
+        return self._places(np.concatenate(files), np.concatenate(rows))
+
     @staticmethod
     def _swept(run: Run, floor: Position, but: Fingerprints) -> npt.NDArray[np.bool_]:
         below = _is_below(run.entries, floor) & (run.entries.file >= 0)

@@ -12,7 +12,7 @@ from pyiceberg.catalog import Catalog
 
 from cdc.contract import TableContract
 from cdc.errors import FatalFault
-from cdc.position import Position
+from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.added import with_added
 from compactor.change import SET_ASIDE, Change, Key
 from compactor.columns_seen import ColumnsSeen, parse_columns, taken_out
@@ -175,6 +175,12 @@ class TablePair:
     def history_of(self, column: str, values: Sequence[Any]) -> list[dict[str, Any]]:
         """Rows of the history whose column has one of some values."""
         return self.history.find(column, values)
+
+    def count_reads(self, epoch: int) -> int:
+        """How many rows of the snapshot of an epoch history has, those that were set aside counted in."""
+        rows = self.history.find_rows("cdc_epoch", [epoch], ("cdc_op", "cdc_lsn"))
+        ops = rows["cdc_op"].to_numpy(zero_copy_only=False)
+        return int(((rows["cdc_lsn"].to_numpy() == LSN_OF_BACKFILL) & (ops != DELETE)).sum())
 
     def commit_history(self, changes: Sequence[Change], plain: pa.Table, progress: Progress) -> None:
         """Append changes to history, with the offsets that they come up to; `plain` has those merged by column."""

@@ -29,40 +29,51 @@ def noted_of_plain(
     if not len(plain) or not (names or watched):
         return seen
     lsns: Numbers = plain.rows["cdc_lsn"].to_numpy()
-    epoch = plain.rows["cdc_epoch"][0].as_py()
+    epochs: Numbers = plain.rows["cdc_epoch"].to_numpy()
     is_delete = plain.rows["cdc_op"].to_numpy(zero_copy_only=False) == DELETE
     is_streamed = lsns > LSN_OF_BACKFILL
     told: Mapping[str, Seen] = seen
     for name in sorted(names):
         sets = [place for place, held in enumerate(plain.held_sets) if name in held]
         carries = np.isin(plain.held, sets)
-        lacking = lsns[is_streamed & ~is_delete & ~carries]
-        if len(lacking):
-            told = noted_lacking(told, [name], Position(epoch, int(lacking.max())))
-        told = noted_first(told, name, _first(told[name], epoch, lsns[is_streamed & carries]))
+        lacking = is_streamed & ~is_delete & ~carries
+        if lacking.any():
+            told = noted_lacking(told, [name], _greatest(epochs[lacking], lsns[lacking]))
+        carried = is_streamed & carries & _in_life(told[name], epochs, lsns)
+        if carried.any():
+            told = noted_first(told, name, _smallest(epochs[carried], lsns[carried]))
         if (carries & ~is_streamed).any():
             told = noted_read(told, [name])
         for shard, number in _least(lines, plain.places[carries]).items():
             told = noted_offset(told, name, shard, number)
     if watched and not is_streamed.all():
         told = noted_read(told, watched)
-    of_rows = lsns[is_streamed & ~is_delete]
-    if len(of_rows):
+    of_rows = is_streamed & ~is_delete
+    if of_rows.any():
         for name in watched:
-            told = noted_first({name: Seen(), **told}, name, Position(epoch, int(of_rows.min())))
+            told = noted_first({name: Seen(), **told}, name, _smallest(epochs[of_rows], lsns[of_rows]))
     return told
 
 
-def _first(seen: Seen, epoch: int, lsns: Numbers) -> Position | None:
-    """The first of some changes that lies in the column's present life."""
-    if seen.lacking is not None:
-        last = Position(*seen.lacking)
-        lsns = (
-            lsns[lsns >= last.lsn + (last.ordinal > 0)]
-            if last.epoch == epoch
-            else lsns[: len(lsns) if last.epoch < epoch else 0]
-        )
-    return Position(epoch, int(lsns.min())) if len(lsns) else None
+def _in_life(seen: Seen, epochs: Numbers, lsns: Numbers) -> npt.NDArray[np.bool_]:
+    """Which changes lie in the column's present life."""
+    if seen.lacking is None:
+        return np.ones(len(lsns), np.bool_)
+    last = Position(*seen.lacking)
+    is_of_life: npt.NDArray[np.bool_] = (epochs > last.epoch) | (
+        (epochs == last.epoch) & (lsns >= last.lsn + (last.ordinal > 0))
+    )
+    return is_of_life
+
+
+def _smallest(epochs: Numbers, lsns: Numbers) -> Position:
+    first = epochs.min()
+    return Position(int(first), int(lsns[epochs == first].min()))
+
+
+def _greatest(epochs: Numbers, lsns: Numbers) -> Position:
+    last = epochs.max()
+    return Position(int(last), int(lsns[epochs == last].max()))
 
 
 def _least(lines: Sequence[Line], places: npt.NDArray[np.intp]) -> dict[str, int]:

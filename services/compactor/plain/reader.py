@@ -21,6 +21,7 @@ from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
 from cdc.debezium.forms import forms_of_modes
 from cdc.debezium.identity import is_made_up
 from cdc.debezium.placeholder import placeholders
+from cdc.epoch import FIRST_EPOCH
 from cdc.form import Forms
 from cdc.position import LSN_MAX, LSN_OF_BACKFILL
 from cdc.raw import RawLine
@@ -33,11 +34,12 @@ _COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_99
 
 
 class Line(NamedTuple):
-    """A raw line and where it came from: the shard's id and the batch's name."""
+    """A raw line and where it came from: the shard's id and the batch's name; and the epoch that this puts it in."""
 
     shard: str
     batch: str
     raw: RawLine
+    epoch: int = FIRST_EPOCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +152,20 @@ class _Delete(NamedTuple):
 class PlainReader:
     """Reads the plain changes of one table; `history` is the Arrow schema of its history."""
 
-    def __init__(self, contract: TableContract, history: pa.Schema, pii_key: bytes, epoch: int) -> None:
+    def __init__(self, contract: TableContract, history: pa.Schema, pii_key: bytes) -> None:
         self._contract = contract
-        self._epoch = epoch
         self._history = history
         self._pii_key = pii_key
+        self._epochs: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._schema = pa.schema([field for field in history if field.name != "cdc_unchanged"])
         self._key_places = [place for place, column in enumerate(contract.columns) if column.name in contract.key]
         self._names = frozenset(column.source_name for column in contract.columns)
         self._make_dialects(frozenset())
 
-    def _prepare(self, held: frozenset[str]) -> None:
+    def _prepare(self, lines: Sequence[Line], held: frozenset[str]) -> None:
         if held != self._held:
             self._make_dialects(held)
-        self._ours.clear()
-        self._stated.clear()
+        self._clear(lines)
 
     def _make_dialects(self, held: frozenset[str]) -> None:
         contract, history = self._contract, self._history
@@ -180,7 +181,7 @@ class PlainReader:
         `held` are columns that the lake does not show, by source name: they are passed over. Any other makes a change
         one that is not plain.
         """
-        self._prepare(held)
+        self._prepare(lines, held)
         deletes: list[_Delete] = []
         others: list[int] = []
         envelope = msgspec.json.Decoder(_Envelope).decode
@@ -243,8 +244,7 @@ class PlainReader:
             for dialect in (self._ours, self._stated)
             if (some := [delete for delete in deletes if delete.dialect is dialect])
         ]
-        self._ours.clear()
-        self._stated.clear()
+        self._clear(())
         sets = self._held_sets.sets
         if not parts:
             return PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
@@ -260,6 +260,12 @@ class PlainReader:
             return self._held_sets.all, len(values)
         names = [name for name, value in zip(self._held_sets.held, values, strict=True) if value is not msgspec.UNSET]
         return self._held_sets.place(names), len(names)
+
+    def _clear(self, lines: Sequence[Line]) -> None:
+        """Forget the last lines; `lines` are those to be read next."""
+        self._ours.clear()
+        self._stated.clear()
+        self._epochs = np.fromiter((line.epoch for line in lines), np.int32, len(lines))
 
     def _has_other_key(self, before: bytes, values: tuple[Any, ...], dialect: _Dialect) -> bool:
         """Whether an update changes the key, or may."""
@@ -319,7 +325,7 @@ class PlainReader:
         count = len(places)
         stamps = {
             "cdc_op": pa.array(ops, pa.string()),
-            "cdc_epoch": pa.array(np.full(count, self._epoch, np.int32)),
+            "cdc_epoch": pa.array(self._epochs[places]),
             "cdc_lsn": pa.array(lsns, pa.int64()),
             "cdc_ordinal": pa.array(np.zeros(count, np.int64)),
             "cdc_committed_at": pa.array(times, pa.int64()).cast(pa.timestamp("us", "UTC")),

@@ -66,13 +66,14 @@ def separate(
 
 def settle(plain: PlainRows, prints: Fingerprints, index: RowIndex) -> PlainMerge:
     """Merge plain changes that are newer than all that is known of their keys; the newest of each wins."""
-    lsns = plain.rows["cdc_lsn"].to_numpy()
-    keys = (lsns, prints.high) if prints.low is None else (lsns, prints.low, prints.high)
-    order = np.lexsort(keys)
-    prints, lsns = prints.take(order), lsns[order]
+    lsns, epochs = plain.rows["cdc_lsn"].to_numpy(), plain.rows["cdc_epoch"].to_numpy()
+    keys = (prints.high,) if prints.low is None else (prints.low, prints.high)
+    is_one_epoch = not len(epochs) or bool((epochs == epochs[0]).all())
+    order = np.lexsort((lsns, *keys) if is_one_epoch else (lsns, epochs, *keys))
+    prints, lsns, epochs = prints.take(order), lsns[order], epochs[order]
     same_key = prints.repeats()
     doubled = np.zeros(len(order), np.bool_)
-    doubled[1:] = same_key[1:] & (lsns[1:] == lsns[:-1])
+    doubled[1:] = same_key[1:] & (lsns[1:] == lsns[:-1]) & (epochs[1:] == epochs[:-1])
     is_newest = np.ones(len(order), np.bool_)
     is_newest[:-1] = ~same_key[1:]
     # Of doubles the first that came counts; the newest of a key is the first of its last doubles.
@@ -82,14 +83,14 @@ def settle(plain: PlainRows, prints: Fingerprints, index: RowIndex) -> PlainMerg
     is_delete = winners.rows["cdc_op"].to_numpy(zero_copy_only=False) == "d"
     winner_prints = prints.take(newest)
     dead = np.flatnonzero(is_delete)
-    epochs = winners.rows["cdc_epoch"].to_numpy()
     return PlainMerge(
         history=plain.rows.take(pa.array(np.sort(order[starts]))),
         rows=winners.rows.filter(pa.array(~is_delete)).drop_columns(["cdc_op"]),
         row_prints=winner_prints.take(~is_delete),
         deleted=winner_prints.take(dead),
         deleted_at=[
-            Position(epoch, lsn) for epoch, lsn in zip(epochs[dead].tolist(), lsns[newest][dead].tolist(), strict=True)
+            Position(epoch, lsn)
+            for epoch, lsn in zip(epochs[newest][dead].tolist(), lsns[newest][dead].tolist(), strict=True)
         ],
         gone=index.live_places(winner_prints),
         duplicates=int(doubled.sum()),

@@ -1,0 +1,68 @@
+"""Snapshot end: whether the newest snapshot is complete and merged whole, so that what it did not read is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from cdc.epoch import OPERATOR, EpochEnd, record_end
+from cdc.objects import ObjectStore
+from cdc.telemetry import get_log
+from compactor.epochs import EpochKeeper, closed_children, proven_ends
+from compactor.lake.pair import TablePair
+from compactor.progress import Progress
+from compactor.vanished import is_merged
+
+_LOG = get_log(__name__)
+
+
+class SnapshotEnd:
+    """Knows when the rows of older epochs that the newest snapshot did not read may be deleted from one table."""
+
+    def __init__(self, table: str, store: ObjectStore, keeper: EpochKeeper, pair: TablePair) -> None:
+        self._table = table
+        self._store = store
+        self._keeper = keeper
+        self._pair = pair
+        self._counted_epoch = 0
+
+    def due(self, progress: Progress, known: AbstractSet[str]) -> EpochEnd | None:
+        """The end of the newest snapshot, when all of it is merged and its vanished rows are still there.
+
+        `known` are all shards that the consumer has seen.
+        """
+        if progress.is_snapshot_settled:
+            return None
+        self._record_proven(progress, known)
+        epochs = self._keeper.epochs
+        start, end = epochs.start(progress.snapshot_epoch), epochs.ends.get(progress.snapshot_epoch)
+        if start is None or end is None:
+            return None
+        if not is_merged(start, end, progress, known, closed_children(self._store, end.ends)):
+            return None
+        return end if self._has_all_reads(end) else None
+
+    def _record_proven(self, progress: Progress, known: AbstractSet[str]) -> None:
+        """Record that the snapshot of an operator's epoch is complete, once that is proven for all shards."""
+        epochs, lasts = self._keeper.epochs, progress.watched.lasts
+        start = epochs.start(progress.snapshot_epoch)
+        if start is None or start.origin != OPERATOR or start.epoch in epochs.ends or not lasts:
+            return
+        ends = proven_ends(self._store, progress, start, known)
+        if ends is not None:
+            taken_at = max(last.taken_at for last in lasts.values())
+            record_end(self._store, EpochEnd(self._table, start.epoch, ends, taken_at))
+            self._keeper.refresh()
+
+    def _has_all_reads(self, end: EpochEnd) -> bool:
+        """Whether as many rows were merged of a snapshot as it had: one that could not be read is not gone."""
+        if end.reads is None or end.epoch == self._counted_epoch:
+            return True
+        missing = end.reads - self._pair.count_reads(end.epoch)
+        if missing <= 0:
+            self._counted_epoch = end.epoch
+            return True
+        hint = "look into the quarantine: a row that was read, but not merged, must not be taken for deleted"
+        _LOG.error(
+            "reads of a snapshot are missing", table=self._table, epoch=end.epoch, missing=missing, hint=hint
+        )  # fmt: skip
+        return False

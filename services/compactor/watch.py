@@ -1,0 +1,130 @@
+"""Watch: notices in what is about to be merged that Debezium or DMS began a snapshot anew, and that it came to its end.
+
+Our publisher says so itself (`compactor.epochs`); of others it shows by reads that come after streamed changes of the
+same shard and were taken later than these. Merged into the epoch that stands they would lose to changes that are older
+than they are, so the table waits until an operator has recorded the epoch. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import NamedTuple
+
+import msgspec
+
+from cdc.debezium.decode import PUBLISHER_VERSION
+from compactor.plain import Line
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INCREMENTAL, _STREAMED = "incremental", frozenset({"false", "none", ""})
+_LAST = frozenset({"last", "last_in_data_collection"})
+_OURS = f'{PUBLISHER_VERSION}","connector"'.encode()
+"""What only our publisher writes, so that most of its records need not be decoded."""
+
+
+class _Source(msgspec.Struct):
+    version: str = ""
+    snapshot: str | bool | None = None
+    ts_us: int | None = None
+    ts_ms: int | None = None
+
+
+class _Metadata(msgspec.Struct, rename="kebab"):
+    operation: str | None = None
+    timestamp: str | None = None
+    commit_timestamp: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    op: str | None = None
+    source: _Source | None = None
+    metadata: _Metadata | None = None
+    payload: _Envelope | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Envelope)
+
+
+class Sight(NamedTuple):
+    """What a record is: a read of a snapshot (the last of its table?) or a streamed change, and its time at the source
+    in microseconds since 1970.
+    """
+
+    is_read: bool
+    is_last: bool
+    at_us: int
+
+
+class LastRead(msgspec.Struct, frozen=True):
+    """The last read of a table's snapshot: its sequence number, when it arrived in the stream, when it was taken."""
+
+    seq: str
+    arrived_at: datetime
+    taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is remembered of the newest epoch: the time (microseconds) of the latest streamed change by shard, and the
+    last reads.
+    """
+
+    streamed: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    lasts: Mapping[str, LastRead] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def sight(event: bytes) -> Sight | None:
+    """What a record is; None when it tells nothing here: our publisher's, of an incremental snapshot, unreadable."""
+    if _OURS in event:
+        return None
+    try:
+        message = _DECODER.decode(event)
+        message = message.payload or message
+        if message.metadata is not None and message.source is None:
+            return _dms(message.metadata)
+        source = message.source
+        if source is None or source.version.endswith(PUBLISHER_VERSION):
+            return None
+        at_us = source.ts_us if source.ts_us is not None else (source.ts_ms or 0) * 1000
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
+        return None
+    marker = "true" if source.snapshot is True else str(source.snapshot or "").lower()
+    if message.op == "r":
+        return None if marker == _INCREMENTAL else Sight(is_read=True, is_last=marker in _LAST, at_us=at_us)
+    return Sight(is_read=False, is_last=False, at_us=at_us) if marker in _STREAMED else None
+
+
+def _dms(metadata: _Metadata) -> Sight | None:
+    is_read = metadata.operation == "load"
+    text = metadata.timestamp if is_read else metadata.commit_timestamp
+    if metadata.operation not in {"load", "insert", "update", "delete"} or text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        return None
+    return Sight(is_read, is_last=False, at_us=(moment - _EPOCH) // timedelta(microseconds=1))
+
+
+def watch(lines: Iterable[Line], known: Watched, epoch: int) -> tuple[Watched, dict[str, int]]:
+    """What is remembered after some lines, and where snapshots begin that no epoch knows of: sequence numbers by shard.
+
+    Lines of older epochs than `epoch`, the newest, tell nothing.
+    """
+    streamed, lasts = dict(known.streamed), dict(known.lasts)
+    begun: dict[str, int] = {}
+    for line in lines:
+        seen = sight(bytes(line.raw.event)) if line.epoch == epoch and line.shard not in begun else None
+        if seen is None:
+            continue
+        before = streamed.get(line.shard)
+        if not seen.is_read:
+            streamed[line.shard] = max(before or seen.at_us, seen.at_us)
+        elif before is not None and seen.at_us > before:
+            begun[line.shard] = int(line.raw.seq)
+        elif seen.is_last:
+            arrived_at = datetime.fromisoformat(line.raw.arrived_at)
+            lasts[line.shard] = LastRead(line.raw.seq, arrived_at, _EPOCH + timedelta(microseconds=seen.at_us))
+    return Watched(streamed, lasts), begun
