@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from pyiceberg.table import Table
 from cdc.contract import RESERVED_PREFIX
 from sandbox.reports import open_lake
 from tests.lake_machine.model import Shown, shown
-from tests.lake_machine.source import Key
+from tests.lake_machine.past import query_of_the_docs
+from tests.lake_machine.source import Key, Row
 
 _NOWHERE = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "none", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none",
@@ -50,6 +53,17 @@ class Readers:
         rows = {row[: len(self._key)]: _shown(row[len(self._key) :], columns) for row in by_pyiceberg}
         assert len(rows) == len(by_pyiceberg), "a key stands twice"
         return rows
+
+    def past(self, history: Table, moment: datetime, long: Iterable[str]) -> dict[Key, Row]:
+        """The rows at a past moment by key, with the columns that history has now; `long` are those that may come unchanged."""
+        columns = self.columns(history)
+        source = f"iceberg_scan('{history.metadata_location}')"
+        query = query_of_the_docs(source, moment, self._key, columns, long)
+        names = ", ".join((*self._key, *columns))
+        rows = self._duckdb.execute(f"SELECT {names} FROM ({query})").fetchall()  # noqa: S608 - the names are ours
+        found = {row[: len(self._key)]: dict(zip(columns, row[len(self._key) :], strict=True)) for row in rows}
+        assert len(found) == len(rows), "a key stands twice"
+        return found
 
     def columns(self, table: Table) -> tuple[str, ...]:
         """The columns that the table shows beside its key and those of the service."""

@@ -33,7 +33,8 @@ def lively_run(machine: type[LakeMachine], seed: int, acts: int = 30) -> LakeMac
 
 def _act(world: LakeMachine, dice: random.Random) -> None:
     place, some = dice.randrange(6), dice.randrange(1, 40)
-    acts: tuple[tuple[int, Callable[[], None]], ...] = (
+    acts: tuple[tuple[int, Callable[[], object]], ...] = (
+        *world.acts(dice),
         (4, lambda: world.deliver(dice)),
         (2, lambda: world.beat(dice)),
         (5, world.step),
@@ -42,7 +43,8 @@ def _act(world: LakeMachine, dice: random.Random) -> None:
         (3, lambda: world.maintain(1 + some % 4, dice.random() < 0.4)),
         (2, lambda: world.resend(place, some, 1 + some % 8)),
         (2, lambda: world.resend_of_the_deleted(place, dice)),
-        (1, lambda: world.reshard(place, dice.randrange(6))),
+        (1, lambda: world.reshard(place, dice.choice([place, dice.randrange(6)]))),
+        (2, lambda: world.read_the_past(dice)),
         (1, lambda: world.zombie(place, some, 1 + some % 8)),
         (3, lambda: world.late_batch(place, 1 + some % 2, dice)),
         (1, lambda: world.damage(some, some)),

@@ -6,6 +6,7 @@ It shares no code with the merge: one dict, all keys together, in the order of t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from tests.lake_machine.source import Identity, Key, Row, Sent
 
 Position = tuple[int, int, int]
+UNKNOWN = object()
+"""A value that no event has told: no row may be shown with it."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ def ordered(told: Iterable[Sent]) -> list[Sent]:
 
 
 def expected_rows(
-    told: Iterable[Sent], recorded: Recorded, defaults: Mapping[str, Any], settled: int = 1
-) -> dict[Key, Shown]:
+    told: Iterable[Sent], recorded: Recorded, defaults: Mapping[str, Any], always: AbstractSet[str], settled: int = 1
+) -> tuple[dict[Key, Shown], set[Key]]:
     """The rows after some changes, of which some are told to be set aside, with the columns that have `defaults`.
 
-    A change that is older than a column has its default. `settled` is the newest epoch whose snapshot is complete: what
-    is older is gone.
+    A change that is older than a column has its default. `always` are the columns that were shown from the beginning: of
+    others a value may have been unknown when a change came. `settled` is the newest epoch whose snapshot is complete: what
+    is older is gone. Beside the rows the keys of which it cannot be told, since their changes were merged while a column
+    that they left unchanged was not shown, and come after one that was set aside.
 
     Raises:
         AssertionError: when a change lacks a value that nothing told so far can give it, and nothing was set aside:
@@ -65,49 +70,56 @@ def expected_rows(
     """
     rows: dict[Key, _Row] = {}
     doubtful: set[Key] = set()
+    undecided: set[Key] = set()
     left: dict[Position, tuple[_Row | None, bool]] = {}
     for sent in ordered([*told, *recorded.vanished]):
         if sent.op == "t":
             rows.clear()
+            undecided.clear()
             continue
         old, is_doubtful = rows.get(sent.key), sent.key in doubtful
         if sent.op == "d":
             left[sent.position] = old, is_doubtful
             rows.pop(sent.key, None)
             doubtful.discard(sent.key)
+            undecided.discard(sent.key)
             continue
         if sent.identity in recorded.aside:
             doubtful.add(sent.key)
             continue
         values = {**defaults, **sent.values}
-        if sent.unchanged:
+        if unchanged := sent.unchanged & defaults.keys():
             giver, is_doubtful = (old, is_doubtful) if sent.op == "u" else left.get(sent.position, (None, False))
             if is_doubtful:
                 doubtful.add(sent.key)
+                if not unchanged & always:
+                    undecided.add(sent.key)
                 continue
             is_known = giver is not None and giver.position[0] == sent.epoch
-            assert is_known, f"the change at {sent.position} should have been waited for"
-            assert giver is not None
-            values |= {name: giver.values.get(name) for name in sent.unchanged}
+            assert is_known or not unchanged & always, f"the change at {sent.position} should have been waited for"
+            values |= {name: giver.values[name] if giver and is_known else UNKNOWN for name in unchanged}
         rows[sent.key] = _Row(values, sent.position, sent.committed_at)
         doubtful.discard(sent.key)
-    return {
+        undecided.discard(sent.key)
+    expected = {
         key: Shown(shown(row.values, defaults), row.position, row.committed_at)
         for key, row in rows.items()
         if row.position[0] >= settled
     }
+    return expected, undecided
 
 
-def differences(some: dict[Key, Shown], others: dict[Key, Shown]) -> dict[Key, tuple[Shown | None, Shown | None]]:
-    """The keys whose rows differ, with both."""
-    return {
-        key: (some.get(key), others.get(key)) for key in some.keys() | others.keys() if some.get(key) != others.get(key)
-    }
+def differences(
+    some: dict[Key, Shown], others: dict[Key, Shown], but: AbstractSet[Key]
+) -> dict[Key, tuple[Shown | None, Shown | None]]:
+    """The keys whose rows differ, with both, but for some that are not compared."""
+    keys = (some.keys() | others.keys()) - but
+    return {key: (some.get(key), others.get(key)) for key in keys if some.get(key) != others.get(key)}
 
 
 def shown(row: Mapping[str, Any], columns: Iterable[str]) -> tuple[tuple[str, Any], ...]:
     """A row's values in some columns, as they are compared."""
-    return tuple(sorted((name, row[name]) for name in columns))
+    return tuple((name, row[name]) for name in sorted(columns))
 
 
 def spoilt_keys(told: Iterable[Sent], lost: frozenset[Identity] = frozenset()) -> dict[tuple[int, Key], int]:
