@@ -107,7 +107,8 @@ class EpochsBegin(LakeMachine):
         self.stream.produce_all()
         return since
 
-    def _is_blind(self, moment: float) -> bool:
+    def is_blind(self, moment: float) -> bool:
+        """Between what was lost and the snapshot nobody can tell."""
         return any(since <= at(moment) < until for since, until in self.blind)
 
     def _change_unseen(self, dice: random.Random) -> None:

@@ -60,7 +60,7 @@ class Readers:
         source = f"iceberg_scan('{history.metadata_location}')"
         query = query_of_the_docs(source, moment, self._key, columns, long)
         names = ", ".join((*self._key, *columns))
-        rows = self._duckdb.execute(f"SELECT {names} FROM ({query})").fetchall()  # noqa: S608 - the names are ours
+        rows = self._duckdb.execute(f"SELECT {names} FROM ({query})").fetchall()
         found = {row[: len(self._key)]: dict(zip(columns, row[len(self._key) :], strict=True)) for row in rows}
         assert len(found) == len(rows), "a key stands twice"
         return found

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.lake_machine.effects import FOREIGN
 from tests.lake_machine.lake import Readers, local_catalog
-from tests.lake_machine.machine import FOREIGN, LakeMachine
+from tests.lake_machine.machine import LakeMachine
 from tests.lake_machine.mishaps import MISHAPS
 
 

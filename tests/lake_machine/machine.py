@@ -27,10 +27,12 @@ from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
 from compactor.plain import PlainReader
 from tests.lake_machine.contract import BIGINT_KEYS, COLUMNS, new_contract
+from tests.lake_machine.effects import EFFECTS, FOREIGN
 from tests.lake_machine.lake import Readers
 from tests.lake_machine.mishaps import MISHAPS, plan
 from tests.lake_machine.model import check_history, differences, expected_rows, shown, spoilt_keys, unique
-from tests.lake_machine.source import TOASTED, Identity, Key, Sent, Source, Step, Transaction, poison
+from tests.lake_machine.past import check_past
+from tests.lake_machine.source import Identity, Key, Sent, Source, Step, Transaction, poison
 from tests.lake_machine.stream import Record, Stream
 from tests.raw_zone import MemoryObjects, at
 
@@ -47,17 +49,6 @@ DELAYS = (0.0, 0.5, 1.0, 3.0)
 # A history drawn value by value would be mostly one that does nothing; Hypothesis chooses, and shrinks, what happens when.
 DICE = st.integers(0, 2**32 - 1).map(random.Random)
 OFFSETS = "cdc.offsets"
-FOREIGN = ("append of nothing", "rewrite", "append of nothing to history", "property")
-
-EFFECTS = frozenset({
-    "insert", "several rows at one LSN", "update", "unchanged", "a value that is not held", "delete", "move", "chain", "back", "swap",
-    "truncate", "rollback", "a transaction that began before the last commit", "transaction over several shards", "snapshot read",
-    "heartbeat", "poison", "duplicate", "reorder in a shard", "batch", "overlap", "a batch that comes late", "damage",
-    "duplicate after a delete", "a late change after a delete", "split", "merge of shards",
-    "step that moved", "step of the rival that moved", "checked commit", "valid-through stated", "run ended equal to the source",
-    "rows compared with the source", "past moment", "row of a past moment", "step of maintenance", "crash in maintenance", *MISHAPS, *(f"foreign {what}" for what in FOREIGN),
-})  # fmt: skip
-"""All that a test of the machine must have seen happen."""
 
 EAGER = Limits(
     step_rows=60, step_bytes=1 << 20, files_alike=3, dead_rows_min=3, manifests=4, manifest_files=6,
@@ -74,21 +65,24 @@ class LakeMachine(RuleBasedStateMachine):
     numbers: ClassVar[Iterator[int]]
     done: ClassVar[Counter[str]]
     readers: ClassVar[Readers]
+    effects: ClassVar[frozenset[str]] = EFFECTS
     is_one_by_one: ClassVar[bool] = False
     statements: ClassVar[tuple[str, ...]] = STATEMENTS
+    rare_statements: ClassVar[tuple[str, ...]] = RARE
+    stated: ClassVar[str] = ""
     key_columns: ClassVar[tuple[tuple[str, str], ...]] = (("id", "bigint"),)
     keys: ClassVar[tuple[Key, ...]] = BIGINT_KEYS
 
     def __init__(self) -> None:
         super().__init__()
-        self.contract = new_contract(f"t{next(self.numbers)}", self.key_columns)
+        self.contract = new_contract(f"t{next(self.numbers)}", self.key_columns, self.stated)
         self.raw, self.quarantine = MemoryObjects(), MemoryObjects()
         self.patches = pytest.MonkeyPatch()
         if self.is_one_by_one:
             self.patches.setattr(PlainReader, "read", one_by_one(PlainReader.read))
         self.compactor = self._new_compactor()
         self.rival = self._new_compactor()
-        self.source = Source(self.keys, tuple(self.key_names), self.done)
+        self.source = self.new_source()
         self.stream = Stream(self.raw, self.contract.name, SHARDS, self.done)
         self.view = self.pair()
         self.sent: list[Sent] = []
@@ -182,7 +176,7 @@ class LakeMachine(RuleBasedStateMachine):
     @rule(place=st.integers(0, 40), at_byte=st.integers(0, 1000))
     def damage(self, place: int, at_byte: int) -> None:
         """A bit of a raw object that is to be merged turns."""
-        offsets = self._offsets(self.view.table)
+        offsets = self.offsets(self.view.table)
         new = [
             path
             for path in sorted(self.raw.objects)
@@ -277,7 +271,7 @@ class LakeMachine(RuleBasedStateMachine):
             return
         self.checked = locations
         self.done["checked commit"] += 1
-        offsets, ahead = self._offsets(pair.table), self._offsets(pair.history)
+        offsets, ahead = self.offsets(pair.table), self.offsets(pair.history)
         reached = {shard: max(offsets.get(shard, 0), ahead.get(shard, 0)) for shard in {*offsets, *ahead}}
         told = self.told(offsets)
         history = pair.history.table.scan().to_arrow().to_pylist()
@@ -324,34 +318,9 @@ class LakeMachine(RuleBasedStateMachine):
     @rule(dice=DICE)
     def read_the_past(self, dice: random.Random) -> None:
         """The rows of any moment up to valid-through are what they were at the source then."""
-        history, through = self.view.history.table, self.view.table.table.properties.get("cdc.valid-through")
-        offsets = self._offsets(self.view.history)
-        moments = [
-            moment
-            for moment, _ in self.source.states
-            if through and at(moment) <= datetime.fromisoformat(through) and not self._is_blind(moment)
-        ]
-        if history.current_snapshot() is None or not moments:
-            return
-        asked = dice.choice(moments)
-        there = unique(self.told(offsets))
-        if any(sent.committed_at <= at(asked) and sent.identity not in there for sent in self.sent):
-            return  # of an epoch that is over, and whose changes count no more
-        spoilt = {key for _, key in spoilt_keys(self.sent, frozenset(self.lost))}
-        state = [rows for moment, rows in self.source.states if moment <= asked][-1]
-        found = self.readers.past(history, at(asked), {*TOASTED, *self.defaults})
-        assert found.keys() - spoilt == state.keys() - spoilt, "other keys than there were"
-        for key in found.keys() - spoilt:
-            wrong = {
-                name: (value, state[key][name])
-                for name, value in found[key].items()
-                if name in state[key] and value != state[key][name] and (name in COLUMNS or value is not None)
-            }
-            assert not wrong, f"{key} at {at(asked)}, as history has it and as it was: {wrong}"
-        self.done["past moment"] += 1
-        self.done["row of a past moment"] += len(found)
+        check_past(self, dice)
 
-    def _is_blind(self, moment: float) -> bool:
+    def is_blind(self, moment: float) -> bool:
         """Whether nobody can tell what the rows were then, since changes were lost."""
         return False
 
@@ -373,7 +342,7 @@ class LakeMachine(RuleBasedStateMachine):
             self.check()
         self.check()
         pair = self.view
-        assert self._offsets(pair.table) == {shard.id: len(shard.log) for shard in self.stream.shards}
+        assert self.offsets(pair.table) == {shard.id: len(shard.log) for shard in self.stream.shards}
         assert pair.table.table.properties["cdc.valid-through"] == at(self.source.seconds - 1).isoformat()
         told = spoilt_keys(self.sent, frozenset(self.lost))
         spoilt = {key for epoch, key in told if epoch == self.source.epoch}
@@ -389,17 +358,17 @@ class LakeMachine(RuleBasedStateMachine):
 
     def _execute(self, transaction: Transaction, dice: random.Random) -> None:
         for _ in range(dice.randint(1, 5)):
-            what = dice.choice(RARE if dice.random() < 0.03 else self.statements)
+            what = dice.choice(self.rare_statements if dice.random() < 0.03 else self.statements)
             key, other = dice.randrange(len(self.keys)), dice.randrange(len(self.keys))
             self.source.execute(transaction, Step(what, key, other, dice.randrange(60)))
 
     def _commit(self, place: int, delay: float) -> None:
-        changes = self.source.commit(self.source.open[place], delay)
         shards = set()
-        for sent in changes:
-            at_place = self.keys.index(sent.key) if sent.key else sent.lsn
+        for record in self.source.commit(self.source.open[place], delay):
+            # A record that changes a key lies where those of the new key do.
+            at_place = self.keys.index(record[-1].key) if record[-1].key else record[-1].lsn
             shards.add(at_place % SHARDS)
-            self._queue(sent, at_place)
+            self._queue(record, at_place)
         self.done["transaction over several shards"] += len(shards) > 1
 
     def rival_step(self) -> None:
@@ -410,6 +379,10 @@ class LakeMachine(RuleBasedStateMachine):
             self.done["a file that was gone"] += 1
             moved = self.rival.step().has_moved
         self.done["step of the rival that moved"] += moved
+
+    def new_source(self) -> Source:
+        """The source that tells all."""
+        return Source(self.keys, tuple(self.key_names), self.done)
 
     def begin(self, dice: random.Random) -> None:
         """What the stream begins with."""
@@ -423,13 +396,13 @@ class LakeMachine(RuleBasedStateMachine):
         """A snapshot's reads; they may go to other shards than the changes of the same keys."""
         away, reads = dice.randrange(SHARDS), self.source.snapshot()
         for sent in reads:
-            self._queue(sent, self.keys.index(sent.key) + away)
+            self._queue((sent,), self.keys.index(sent.key) + away)
             self.done["snapshot read"] += 1
         return reads
 
-    def _queue(self, sent: Sent, place: int) -> None:
-        self.sent.append(sent)
-        self.stream.queue(place, Record((sent,)))
+    def _queue(self, record: tuple[Sent, ...], place: int) -> None:
+        self.sent += record
+        self.stream.queue(place, Record(record))
 
     @property
     def key_names(self) -> list[str]:
@@ -443,7 +416,8 @@ class LakeMachine(RuleBasedStateMachine):
         return TableCompactor(self.contract, self.pair(), self.raw, self.quarantine, PII_KEY, EAGER)
 
     @staticmethod
-    def _offsets(lake: Any) -> dict[str, int]:
+    def offsets(lake: Any) -> dict[str, int]:
+        """Up to where a table says that it is merged, by shard id."""
         stated = msgspec.json.decode(lake.properties.get(OFFSETS) or "{}", type=dict[str, str])
         return {shard: int(number) for shard, number in stated.items()}
 

@@ -142,7 +142,7 @@ def check_history(
     rows: list[dict[str, Any]], told: list[Sent], key_columns: list[str], lost: frozenset[Identity] = frozenset()
 ) -> Recorded:
     """History has every change once, with what it carried; what else is recorded in it."""
-    changes, columns = unique(told), rows[0].keys() if rows else ()
+    changes, columns = unique(told), {name for row in rows[:1] for name in row}
     found: dict[Identity, dict[str, Any]] = {}
     for row in rows:
         key = () if row["cdc_op"] == "t" else tuple(row[name] for name in key_columns)
@@ -175,7 +175,7 @@ def check_history(
 def _vanished(identity: Identity, row: Mapping[str, Any]) -> Sent:
     """A delete that nobody sent."""
     key, (epoch, lsn, _), is_delete = identity
-    assert is_delete, "history has a change that was not told"
-    assert lsn == 0, "history has a delete that was not told"
-    assert epoch > 1, "history has a delete that was not told"
+    assert is_delete, f"history has a change that was not told: {identity}"
+    assert lsn == 0, f"history has a delete that was not told: {identity}"
+    assert epoch > 1, f"history has a delete that was not told: {identity}"
     return Sent("d", key, 0, row["cdc_committed_at"], {}, frozenset(), b"", epoch=epoch)

@@ -142,8 +142,8 @@ class Source:
         elif not others & {key, other}:
             getattr(self, f"_{step.what}")(transaction, key, other, step.value)
 
-    def commit(self, transaction: Transaction, seconds: float) -> list[Sent]:
-        """Its events, in the order of its writes."""
+    def commit(self, transaction: Transaction, seconds: float) -> list[tuple[Sent, ...]]:
+        """Its events by record, in the order of its writes."""
         self.open.remove(transaction)
         self.seconds += seconds
         self.lsn += 1
@@ -152,7 +152,7 @@ class Source:
             self.done["a transaction that began before the last commit"] += overtaken
             self.lsn_of_commit = self.lsn
             self._remember(_after(self.committed, transaction))
-        return [self._sent(*change) for change in transaction.changes]
+        return self._records(transaction)
 
     def roll_back(self, transaction: Transaction) -> None:
         """Nothing of it ever happened."""
@@ -292,6 +292,9 @@ class Source:
     ) -> None:
         self.lsn = self.lsn + 1 if lsn is None else lsn
         transaction.changes.append((op, key, self.lsn, row, unchanged))
+
+    def _records(self, transaction: Transaction) -> list[tuple[Sent, ...]]:
+        return [(self._sent(*change),) for change in transaction.changes]
 
     def _sent(self, op: str, key: Key, lsn: int, row: Row, unchanged: frozenset[str]) -> Sent:
         moment = at(self.seconds)

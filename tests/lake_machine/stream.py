@@ -45,7 +45,7 @@ class Shard:
     """`pending` waits at the producer, and so do `strays`, which were refused and come when others have overtaken them;
     `log` is in the stream, its sequence numbers are its places from 1.
 
-    `written` is how much of it is in the raw zone. What lies before `resent_from` is of an older epoch and never sent again.
+    `written` is how much of it is in the raw zone, but for what a zombie wrote, which `reached` counts too. What lies before `resent_from` is of an older epoch and never sent again.
     """
 
     writer: ShardWriter
@@ -55,6 +55,7 @@ class Shard:
     strays: list[Record] = field(default_factory=list)
     log: list[Record] = field(default_factory=list)
     written: int = 0
+    reached: int = 0
     resent_from: int = 0
     children: tuple[Shard, ...] = ()
 
@@ -155,6 +156,7 @@ class Stream:
         shard, second = shards[place % len(shards)], shards[other % len(shards)]
         if len(self.shards) > SHARDS_MAX - 2 or (shard is second and len(shard.slots) < 2):
             return
+        parents: tuple[Shard, ...]
         if shard is second:
             parents, slots = (shard,), sorted(shard.slots)
             children = tuple(self._new_shard(frozenset(half), parents) for half in (slots[::2], slots[1::2]))
@@ -205,7 +207,7 @@ class Stream:
         shard = self.at(place)
         start, upto = shard.written, len(shard.log)
         middle = start + cut
-        if start < middle < upto and all(parent.is_read for parent in shard.parents):
+        if shard.reached == start < middle < upto and all(parent.is_read for parent in shard.parents):
             self._batch(shard, middle, upto)
             yield
             self._batch(shard, start, middle)
@@ -254,6 +256,7 @@ class Stream:
 
     def _batch(self, shard: Shard, after: int, upto: int) -> None:
         records = shard.log[after:upto]
+        shard.reached = max(shard.reached, upto)
         beats = [record.heartbeat for record in records if record.heartbeat is not None]
         is_end = bool(shard.children) and upto == len(shard.log)
         shard.writer.batch(
