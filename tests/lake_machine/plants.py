@@ -250,7 +250,7 @@ def one_parent_proves_for_both(patches: pytest.MonkeyPatch) -> None:
             for child in batch.record.children:
                 name = f"{batch.shard.stream}/{child}"
                 if evidence[name].committed_at is None:
-                    evidence[name] = progress.evidence_of_child(evidence[batch.shard.id])
+                    evidence[name] = progress.evidence_of_child(evidence[name], evidence[batch.shard.id])
         return replace(after, evidence=evidence)
 
     patches.setattr(compactor, "advanced", advanced)
