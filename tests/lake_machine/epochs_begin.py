@@ -51,6 +51,7 @@ class EpochsBegin(LakeMachine):
         """All is read anew; not while a snapshot is taken."""
         if self.word is not None or self.source.epoch == EPOCHS_MAX:
             return
+        self.transactions(dice)
         while self.source.open:
             self._commit(0, 0.5)
         seen_until = self._lose(dice)
@@ -99,7 +100,7 @@ class EpochsBegin(LakeMachine):
         """The last changes that waited at the producer are never put; since when changes are missing."""
         since = at(self.source.seconds)
         for place in range(len(self.stream.shards)):
-            if dice.random() < 0.5:
+            if dice.random() < 0.7:
                 lost = self.stream.lose(place, dice.randint(1, 10))
                 identities = {sent.identity for sent in lost}
                 self.sent = [sent for sent in self.sent if sent.identity not in identities]
