@@ -101,6 +101,9 @@ class EpochKeeper:
         self.record_announced(progress, known, is_new=is_new)
         self._tell_refused()
         waiting = self._held
+        unsettled = {batch.shard.id for batch in batches if self._waits(batch)}
+        # What a child has came after its parent's mark, also where it is read before other shards are.
+        waiting |= descendants(unsettled, self._sightings.children)
         allowed = []
         for batch in batches:
             if batch.shard.id not in waiting and self._waits(batch):
