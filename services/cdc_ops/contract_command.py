@@ -111,6 +111,9 @@ def check(dsn: str, path: Path, out: TextIO, *, as_json: bool) -> int:
             live = read_table(connection, stated.contract.source_schema, stated.contract.source_table)
             found.append((stated.contract, drifts(stated.contract, live, stated.required)))
     out.write(_as_json(found) if as_json else _as_text(found))
+    for contract, _ in found:
+        if (cut := cut_columns(contract)) and not as_json:
+            sys.stderr.write(f"note: Redshift cuts values of {contract.name} past its limits: {', '.join(cut)}\n")
     return EXIT_FATAL if any(drift for _, drift in found) else 0
 
 
@@ -223,8 +226,6 @@ def _as_text(found: Sequence[tuple[TableContract, tuple[Drift, ...]]]) -> str:
         count = f"{len(drift)} difference(s)" if drift else "no drift"
         lines.append(f"{contract.name} ({shown(source_table(contract.source_schema, contract.source_table))}): {count}")
         lines += [f"  - {one}" for one in drift]
-        if cut := cut_columns(contract):
-            lines.append(f"  note: Redshift shows only the first 16,384 bytes of a text: {', '.join(cut)}")
     return "\n".join(lines) + "\n"
 
 
