@@ -24,8 +24,8 @@ class CompactorSettings(Settings):
         default=SecretStr(""),
         alias="CDC_PII_KEY",
         validate_default=True,
-        description=f"the masking key, at least {PII_KEY_LENGTH_MIN} characters, or {SECRETS_MANAGER}<arn>; "
-        "needed where a contract masks a column by token",
+        description=f"the masking key, at least {PII_KEY_LENGTH_MIN} characters, or "
+        f"{SECRETS_MANAGER}<arn>[#<version id>]; needed where a contract masks a column by token",
     )
     compact_interval_seconds: float | None = Field(
         default=None,
