@@ -16,7 +16,7 @@ from compactor.lake.proof import COMMITTED_AT
 
 Row = Mapping[str, Any]
 Kind = Literal["missing", "surplus", "differing", "not-held", "twice"]
-LOOKS_MAX: Final = 6
+LOOKS_MAX: Final = 10
 SUSPECTS_MAX: Final = 100_000
 """So many are looked at again; the rest stays undecided, and the table unproven."""
 _SKEW = timedelta(seconds=1)
