@@ -5,10 +5,10 @@ Columns that are known to be held are passed over, and told: one that nobody nam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,9 +25,14 @@ from cdc.epoch import FIRST_EPOCH
 from cdc.form import Forms
 from cdc.position import LSN_MAX, LSN_OF_BACKFILL
 from cdc.raw import RawLine
+from compactor.fold import DELETE
+from compactor.plain.block import parse
 from compactor.plain.columns import ColumnReader, column_reader
 
+BLOCK_ROWS = 16_384
+"""How many lines are read at once: what is odd among them makes only so many slower."""
 _NONE = (b"", b"null")
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _MEMBER, _QUOTED_MEMBER = b'":', b'\\":'
 _COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
 """The years 1 to 9999 in microseconds from 1970."""
@@ -66,8 +71,8 @@ class PlainRows:
 class _Source(msgspec.Struct, gc=False):
     schema: str
     table: str
-    ts_us: int
-    lsn: int | None = None
+    ts_us: Annotated[int, msgspec.Meta(ge=_COMMITTED_MIN, le=_COMMITTED_MAX)]
+    lsn: Annotated[int, msgspec.Meta(ge=0, le=LSN_MAX)] | None = None
     version: str = ""
 
 
@@ -76,6 +81,9 @@ class _Envelope(msgspec.Struct, gc=False):
     source: _Source
     before: msgspec.Raw = msgspec.Raw()
     after: msgspec.Raw = msgspec.Raw()
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
 class _HeldSets:
@@ -104,6 +112,7 @@ class _Dialect:
     def __init__(
         self, contract: TableContract, types: pa.Schema, forms: Forms | None, pii_key: bytes, held: Sequence[str]
     ) -> None:
+        self.is_stated = forms is not None
         self.readers: list[ColumnReader] = []
         self.placeholders: list[tuple[Any, ...]] = []
         self.nulled: list[int] = []
@@ -126,33 +135,41 @@ class _Dialect:
         self.decoder = msgspec.json.Decoder(row)
         key = [field for field, column in zip(fields, contract.columns, strict=True) if column.name in contract.key]
         self.key_decoder = msgspec.json.Decoder(msgspec.defstruct("Key", key, gc=False, rename=names))
-        self.lines: list[int] = []
-        self.tuples: list[tuple[Any, ...]] = []
-        self.ops: list[str] = []
-        self.lsns: list[int] = []
-        self.times: list[int] = []
-        self.held: list[int] = []
-
-    def clear(self) -> None:
-        for some in (self.lines, self.tuples, self.ops, self.lsns, self.times, self.held):
-            some.clear()
+        parsed = [reader.arrow_type for reader in self.readers]
+        self.parsed = (
+            pa.schema(list(zip((column.source_name for column in contract.columns), parsed, strict=True)))
+            if all(type_ is not None for type_ in parsed)
+            else None
+        )
+        """The types by which Arrow parses whole rows; None where some column has none."""
 
 
-class _Delete(NamedTuple):
-    """A delete: the place of its line, the key that the row had, LSN, commit time, and the set of held columns."""
+class _Change(NamedTuple):
+    """A change whose row is still to be read: the place of its line, op, LSN, commit time; the row's images."""
 
     place: int
-    key: tuple[Any, ...]
+    op: str
     lsn: int
     time: int
-    held: int
-    dialect: _Dialect
+    before: msgspec.Raw
+    after: msgspec.Raw
+
+
+class _Gathered:
+    """What was read so far: tables of plain rows, and the places of lines that are not plain."""
+
+    def __init__(self) -> None:
+        self.parts: list[PlainRows] = []
+        self.others: list[int] = []
 
 
 class PlainReader:
     """Reads the plain changes of one table; `history` is the Arrow schema of its history."""
 
-    def __init__(self, contract: TableContract, history: pa.Schema, pii_key: bytes) -> None:
+    def __init__(
+        self, contract: TableContract, history: pa.Schema, pii_key: bytes, block_rows: int = BLOCK_ROWS
+    ) -> None:
+        self._block_rows = block_rows
         self._contract = contract
         self._history = history
         self._pii_key = pii_key
@@ -161,11 +178,6 @@ class PlainReader:
         self._key_places = [place for place, column in enumerate(contract.columns) if column.name in contract.key]
         self._names = frozenset(column.source_name for column in contract.columns)
         self._make_dialects(frozenset())
-
-    def _prepare(self, lines: Sequence[Line], held: frozenset[str]) -> None:
-        if held != self._held:
-            self._make_dialects(held)
-        self._clear(lines)
 
     def _make_dialects(self, held: frozenset[str]) -> None:
         contract, history = self._contract, self._history
@@ -181,76 +193,84 @@ class PlainReader:
         `held` are columns that the lake does not show, by source name: they are passed over. Any other makes a change
         one that is not plain.
         """
-        self._prepare(lines, held)
-        deletes: list[_Delete] = []
-        others: list[int] = []
-        envelope = msgspec.json.Decoder(_Envelope).decode
-        columns = len(self._contract.columns)
-        astuple = msgspec.structs.astuple
-        for place, line in enumerate(lines):
-            if line.raw.schema_id is not None:
-                others.append(place)  # its forms are those of its Avro schema
-                continue
-            event = bytes(line.raw.event)
-            try:
-                message = envelope(event)
-                source = message.source
-                lsn = LSN_OF_BACKFILL if message.op == "r" else source.lsn
-                if (
-                    lsn is None
-                    or not (0 < lsn <= LSN_MAX or message.op == "r")
-                    or SPELT in event
-                    or not _COMMITTED_MIN <= source.ts_us <= _COMMITTED_MAX
-                ):
-                    others.append(place)
-                    continue
-                dialect = self._ours if source.version.endswith(PUBLISHER_VERSION) else self._stated
-                if message.op == "d":
-                    key, names = _key_of(bytes(message.before), dialect)
-                    beside = names - self._names
-                    carried = self._held_sets.place(beside) if beside <= held else None
-                    if key is None or carried is None or (dialect is self._stated and is_made_up(key)):
-                        others.append(place)
-                    else:
-                        deletes.append(_Delete(place, key, lsn, source.ts_us, carried, dialect))
-                    continue
-                after = bytes(message.after)
-                values = astuple(dialect.decoder.decode(after))
-                carried, carried_count = self._held_in(values[columns:])
-                if after.count(_MEMBER) - after.count(_QUOTED_MEMBER) != columns + carried_count:
-                    others.append(place)  # perhaps a column that stands twice
-                    continue
-                values = values[:columns]
-                if message.op == "u" and self._has_other_key(bytes(message.before), values, dialect):
-                    others.append(place)
-                    continue
-            except (msgspec.MsgspecError, ValueError, RecursionError):
-                others.append(place)
-                continue
-            dialect.lines.append(place)
-            dialect.tuples.append(values)
-            dialect.ops.append(message.op)
-            dialect.lsns.append(lsn)
-            dialect.times.append(source.ts_us)
-            dialect.held.append(carried)
-        plain = self._gathered(deletes, others)
-        return plain, sorted(others)
-
-    def _gathered(self, deletes: Sequence[_Delete], others: list[int]) -> PlainRows:
-        """The rows of all that was read; those of which a value is not plain go to the others."""
-        parts = [self._rows(dialect, others) for dialect in (self._ours, self._stated) if dialect.lines]
-        parts += [
-            self._deleted(some, dialect, others)
-            for dialect in (self._ours, self._stated)
-            if (some := [delete for delete in deletes if delete.dialect is dialect])
-        ]
-        self._clear(())
+        if held != self._held:
+            self._make_dialects(held)
+        self._epochs = np.fromiter((line.epoch for line in lines), np.int32, len(lines))
+        gathered = _Gathered()
+        for start in range(0, len(lines), self._block_rows):
+            some = [
+                (place, line.raw.event)
+                for place, line in enumerate(lines[start : start + self._block_rows], start)
+                if line.raw.schema_id is None
+            ]
+            if len(some) < min(self._block_rows, len(lines) - start):
+                # The forms of these are those of their Avro schemas.
+                ours = {place for place, _ in some}
+                gathered.others += [
+                    place for place in range(start, min(start + self._block_rows, len(lines))) if place not in ours
+                ]
+            for dialect, changes in zip((self._ours, self._stated), self._changes(some, gathered), strict=True):
+                rows = [change for change in changes if change.op != DELETE]
+                deletes = [change for change in changes if change.op == DELETE]
+                if rows:
+                    self._read_rows(dialect, rows, gathered)
+                if deletes:
+                    self._read_deletes(dialect, deletes, gathered)
         sets = self._held_sets.sets
-        if not parts:
-            return PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
-        rows = pa.concat_tables([part.rows for part in parts])
-        places, carried_by = (np.concatenate([getattr(part, name) for part in parts]) for name in ("places", "held"))
-        return PlainRows(rows, places, carried_by, sets)
+        if not gathered.parts:
+            nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
+            return nothing, sorted(gathered.others)
+        rows_of_all = pa.concat_tables([part.rows for part in gathered.parts])
+        places, carried_by = (
+            np.concatenate([getattr(part, name) for part in gathered.parts]) for name in ("places", "held")
+        )
+        return PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others)
+
+    def _changes(
+        self, events: Sequence[tuple[int, msgspec.Raw]], gathered: _Gathered
+    ) -> tuple[list[_Change], list[_Change]]:
+        """The changes of our own publisher and those of others, their rows still unread."""
+        ours: list[_Change] = []
+        stated: list[_Change] = []
+        # Both readings below give the same; one line that is none of ours must not make all others slow.
+        text = b"\n".join([event for _, event in events])
+        is_spelt = SPELT in text
+        try:
+            envelopes: Iterable[_Envelope | None] = _ENVELOPE.decode_lines(text)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            envelopes = map(_envelope, (event for _, event in events))
+        for (place, event), envelope in zip(events, envelopes, strict=True):
+            if envelope is None or (is_spelt and SPELT in bytes(event)):
+                gathered.others.append(place)
+                continue
+            op, source = envelope.op, envelope.source
+            lsn = LSN_OF_BACKFILL if op == "r" else source.lsn
+            if not lsn and op != "r":
+                gathered.others.append(place)
+                continue
+            assert lsn is not None
+            some = ours if source.version.endswith(PUBLISHER_VERSION) else stated
+            some.append(_Change(place, op, lsn, source.ts_us, envelope.before, envelope.after))
+        return ours, stated
+
+    def _read_rows(self, dialect: _Dialect, changes: list[_Change], gathered: _Gathered) -> None:
+        """Read the rows after some changes, all at once or, where one of them is odd, one by one."""
+        table = None if dialect.parsed is None else parse([change.after for change in changes], dialect.parsed)
+        if table is None:
+            self._read_rows_singly(dialect, changes, gathered)
+            return
+        bad = np.zeros(len(changes), np.bool_)
+        arrays: list[pa.Array] = []
+        parsed = [column.combine_chunks() for column in table.columns]
+        for place, (array, reader) in enumerate(zip(parsed, dialect.readers, strict=True)):
+            bad |= _says_unchanged(array, dialect.placeholders[place])
+            read, wrong = reader.convert_array(array)
+            bad |= np.bool_(False) if wrong is None else wrong
+            arrays.append(read)
+        bad |= self._nulls(dialect, changes, parsed)
+        bad |= self._have_other_keys(changes, parsed, dialect)
+        carried = np.full(len(changes), self._held_sets.none, np.intp)
+        self._gather(arrays, changes, carried, bad, gathered)
 
     def _held_in(self, values: tuple[Any, ...]) -> tuple[int, int]:
         """Which held columns a row carries, as the place of their set, and how many."""
@@ -261,83 +281,165 @@ class PlainReader:
         names = [name for name, value in zip(self._held_sets.held, values, strict=True) if value is not msgspec.UNSET]
         return self._held_sets.place(names), len(names)
 
-    def _clear(self, lines: Sequence[Line]) -> None:
-        """Forget the last lines; `lines` are those to be read next."""
-        self._ours.clear()
-        self._stated.clear()
-        self._epochs = np.fromiter((line.epoch for line in lines), np.int32, len(lines))
-
-    def _has_other_key(self, before: bytes, values: tuple[Any, ...], dialect: _Dialect) -> bool:
-        """Whether an update changes the key, or may."""
-        key = tuple(values[place] for place in self._key_places)
-        return before not in _NONE and _key_of(before, dialect)[0] != key
-
-    def _rows(self, dialect: _Dialect, others: list[int]) -> PlainRows:
-        places = np.asarray(dialect.lines, np.intp)
-        bad = np.zeros(len(places), np.bool_)
+    def _read_rows_singly(self, dialect: _Dialect, changes: list[_Change], gathered: _Gathered) -> None:
+        columns = len(self._contract.columns)
+        astuple = msgspec.structs.astuple
+        read: list[_Change] = []
+        tuples: list[tuple[Any, ...]] = []
+        carried_by: list[int] = []
+        for change in changes:
+            after = bytes(change.after)
+            try:
+                values = astuple(dialect.decoder.decode(after))
+                carried, carried_count = self._held_in(values[columns:])
+                if after.count(_MEMBER) - after.count(_QUOTED_MEMBER) != columns + carried_count:
+                    gathered.others.append(change.place)  # perhaps a column that stands twice
+                    continue
+                values = values[:columns]
+                key = tuple(values[place] for place in self._key_places)
+                is_other = change.op == "u" and self._is_other_key(bytes(change.before), key, dialect)
+            except _UNREADABLE:
+                is_other = True
+            if is_other:
+                gathered.others.append(change.place)
+                continue
+            read.append(change)
+            tuples.append(values)
+            carried_by.append(carried)
+        if not read:
+            return
+        bad = np.zeros(len(read), np.bool_)
         arrays: list[pa.Array] = []
-        updates = np.array([op == "u" for op in dialect.ops]) if dialect.nulled else None
-        for place, values in enumerate(zip(*dialect.tuples, strict=True)):
-            bad |= _unchanged(values, dialect.placeholders[place], len(places))
-            if updates is not None and place in dialect.nulled:
-                bad |= updates & np.array([value is None for value in values])
-            if place in dialect.unread:
-                bad |= np.array([value is None for value in values])
+        by_column = list(zip(*tuples, strict=True))
+        for place, values in enumerate(by_column):
+            bad |= _unchanged(values, dialect.placeholders[place], len(read))
             array, wrong = dialect.readers[place].convert(values)
-            if wrong is not None:
-                bad |= wrong
-            if place in self._key_places and array.null_count:
-                bad |= pc.is_null(array).to_numpy(zero_copy_only=False)
+            bad |= np.bool_(False) if wrong is None else wrong
             arrays.append(array)
-        stamps = (dialect.ops, dialect.lsns, dialect.times, dialect.held)
-        return self._stamped(arrays, *stamps, places, bad, others)
+        bad |= self._nulls(dialect, read, by_column)
+        self._gather(arrays, read, np.asarray(carried_by, np.intp), bad, gathered)
 
-    def _deleted(self, deletes: list[_Delete], dialect: _Dialect, others: list[int]) -> PlainRows:
-        places = np.asarray([delete.place for delete in deletes], np.intp)
-        bad = np.zeros(len(places), np.bool_)
-        keys: dict[int, pa.Array] = {}
-        for place, values in zip(self._key_places, zip(*(delete.key for delete in deletes), strict=True), strict=True):
-            array, wrong = dialect.readers[place].convert(values)
-            if wrong is not None:
-                bad |= wrong
-            if array.null_count:
-                bad |= pc.is_null(array).to_numpy(zero_copy_only=False)
-            keys[place] = array
+    def _nulls(
+        self, dialect: _Dialect, changes: Sequence[_Change], values: Sequence[pa.Array | Sequence[Any]]
+    ) -> npt.NDArray[np.bool_]:
+        """Rows with a null that from this producer may mean another thing."""
+        bad = np.zeros(len(changes), np.bool_)
+        for place in {*dialect.nulled, *dialect.unread}:
+            some = values[place]
+            is_null = (
+                some.is_null().to_numpy(zero_copy_only=False)
+                if isinstance(some, pa.Array)
+                else np.array([value is None for value in some], np.bool_)
+            )
+            bad |= is_null if place in dialect.unread else is_null & np.array([c.op == "u" for c in changes], np.bool_)
+        return bad
+
+    def _is_other_key(self, before: bytes, key: tuple[Any, ...], dialect: _Dialect) -> bool:
+        """Whether an update changes the key, or may."""
+        if before in _NONE:
+            return False
+        try:
+            return _key_of(before, dialect)[0] != key
+        except _UNREADABLE:
+            return True
+
+    def _have_other_keys(
+        self, changes: Sequence[_Change], parsed: Sequence[pa.Array], dialect: _Dialect
+    ) -> npt.NDArray[np.bool_]:
+        """The same of many changes, of whose rows `parsed` has the columns."""
+        other = np.zeros(len(changes), np.bool_)
+        places = [
+            row for row, change in enumerate(changes) if change.op == "u" and bytes(change.before) not in _NONE
+        ]
+        if not places:
+            return other
+        keys = [parsed[place].take(pa.array(places)) for place in self._key_places]
+        befores = None if dialect.parsed is None else parse([changes[row].before for row in places], dialect.parsed, may_lack=True)
+        if befores is None:
+            after = zip(*(key.to_pylist() for key in keys), strict=True)
+            other[places] = [
+                self._is_other_key(bytes(changes[row].before), key, dialect) for row, key in zip(places, after, strict=True)
+            ]
+            return other
+        for place, key in zip(self._key_places, keys, strict=True):
+            same = pc.fill_null(pc.equal(befores.column(place).combine_chunks(), key), False)
+            other[places] |= ~same.to_numpy(zero_copy_only=False)
+        return other
+
+    def _read_deletes(self, dialect: _Dialect, changes: list[_Change], gathered: _Gathered) -> None:
+        """Read the keys of some deletes, all at once or, where one of them is odd, one by one."""
+        rows = [change.before for change in changes]
+        table = None if dialect.parsed is None else parse(rows, dialect.parsed, may_lack=True)
+        read: list[_Change] = []
+        keys: list[tuple[Any, ...]] = []
+        carried_by: list[int] = []
+        if table is not None:
+            parsed = [table.column(place).to_pylist() for place in self._key_places]
+            keys = list(zip(*parsed, strict=True))
+            read, carried_by = changes, [self._held_sets.none] * len(changes)
+        else:
+            for change in changes:
+                try:
+                    key, names = _key_of(bytes(change.before), dialect)
+                except _UNREADABLE:
+                    key, names = None, frozenset()
+                beside = names - self._names
+                carried = self._held_sets.place(beside) if beside <= self._held else None
+                if key is None or carried is None:
+                    gathered.others.append(change.place)
+                    continue
+                read.append(change)
+                keys.append(key)
+                carried_by.append(carried)
+        if not read:
+            return
+        bad = np.zeros(len(read), np.bool_)
+        if dialect.is_stated:
+            bad |= np.array([is_made_up(key) for key in keys])
+        by_place: dict[int, pa.Array] = {}
+        for place, values in zip(self._key_places, zip(*keys, strict=True), strict=True):
+            by_place[place], wrong = dialect.readers[place].convert(values)
+            bad |= np.bool_(False) if wrong is None else wrong
         arrays = [
-            keys.get(place, pa.nulls(len(places), self._schema.field(column.name).type))
+            by_place.get(place, pa.nulls(len(read), self._schema.field(column.name).type))
             for place, column in enumerate(self._contract.columns)
         ]
-        lsns, times = [delete.lsn for delete in deletes], [delete.time for delete in deletes]
-        held = [delete.held for delete in deletes]
-        return self._stamped(arrays, ["d"] * len(places), lsns, times, held, places, bad, others)
+        self._gather(arrays, read, np.asarray(carried_by, np.intp), bad, gathered)
 
-    def _stamped(
+    def _gather(
         self,
         arrays: list[pa.Array],
-        ops: list[str],
-        lsns: list[int],
-        times: list[int],
-        held: list[int],
-        places: npt.NDArray[np.intp],
+        changes: Sequence[_Change],
+        carried_by: npt.NDArray[np.intp],
         bad: npt.NDArray[np.bool_],
-        others: list[int],
-    ) -> PlainRows:
-        count = len(places)
+        gathered: _Gathered,
+    ) -> None:
+        """Keep the rows that are plain, with what every row of the lake carries; those that are bad are others."""
+        for place in self._key_places:
+            if arrays[place].null_count:
+                bad |= arrays[place].is_null().to_numpy(zero_copy_only=False)
+        places = np.fromiter((change.place for change in changes), np.intp, len(changes))
         stamps = {
-            "cdc_op": pa.array(ops, pa.string()),
+            "cdc_op": pa.array([change.op for change in changes], pa.string()),
             "cdc_epoch": pa.array(self._epochs[places]),
-            "cdc_lsn": pa.array(lsns, pa.int64()),
-            "cdc_ordinal": pa.array(np.zeros(count, np.int64)),
-            "cdc_committed_at": pa.array(times, pa.int64()).cast(pa.timestamp("us", "UTC")),
+            "cdc_lsn": pa.array([change.lsn for change in changes], pa.int64()),
+            "cdc_ordinal": pa.array(np.zeros(len(changes), np.int64)),
+            "cdc_committed_at": pa.array([c.time for c in changes], pa.int64()).cast(pa.timestamp("us", "UTC")),
         }
         by_name = {column.name: array for column, array in zip(self._contract.columns, arrays, strict=True)} | stamps
         columns = [by_name[field.name].cast(field.type) for field in self._schema]
-        table = pa.Table.from_arrays(columns, schema=self._schema)
-        rows = PlainRows(table, places, np.asarray(held, np.intp), self._held_sets.sets)
-        if not bad.any():
-            return rows
-        others.extend(places[bad].tolist())
-        return rows.take(~bad)
+        rows = PlainRows(pa.Table.from_arrays(columns, schema=self._schema), places, carried_by, self._held_sets.sets)
+        if bad.any():
+            gathered.others += places[bad].tolist()
+            rows = rows.take(~bad)
+        gathered.parts.append(rows)
+
+
+def _envelope(event: msgspec.Raw) -> _Envelope | None:
+    try:
+        return _ENVELOPE.decode(event)
+    except _UNREADABLE:
+        return None
 
 
 def _key_of(before: bytes, dialect: _Dialect) -> tuple[tuple[Any, ...] | None, AbstractSet[str]]:
@@ -355,3 +457,20 @@ def _unchanged(values: Sequence[Any], stand_ins: tuple[Any, ...], count: int) ->
     if not any(stand_in in values for stand_in in stand_ins):
         return np.bool_(False)
     return np.fromiter((value in stand_ins for value in values), np.bool_, count)
+
+
+def _says_unchanged(array: pa.Array, stand_ins: tuple[Any, ...]) -> npt.NDArray[np.bool_] | np.bool_:
+    """The same, of values that Arrow has parsed: texts, or lists of texts."""
+    if pa.types.is_list(array.type):
+        texts = [one[0] for one in stand_ins if isinstance(one, list) and len(one) == 1 and isinstance(one[0], str)]
+        alone = pc.fill_null(pc.equal(pc.list_value_length(array), 1), False)
+        if not pc.any(alone).as_py():
+            return np.bool_(False)
+        first = pc.list_element(pc.if_else(alone, array, pa.scalar([""], array.type)), 0)
+        found = pc.and_(alone, pc.is_in(first, pa.array(texts, pa.string())))
+    elif pa.types.is_string(array.type):
+        found = pc.is_in(array, pa.array([one for one in stand_ins if isinstance(one, str)], pa.string()))
+    else:
+        return np.bool_(False)
+    says: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+    return says
