@@ -51,16 +51,12 @@ class ColumnReader:
     convert_array: _Convert
 
 
-def column_reader(column: Column, arrow_type: pa.DataType, form: Form | None, pii_key: bytes) -> ColumnReader:
-    """The reader of a column; `form` None is that of our own publisher."""
+def column_reader(column: Column, arrow_type: pa.DataType, form: Form | None) -> ColumnReader:
+    """The reader of a column, which does not mask it; `form` None is that of our own publisher."""
     fast = _fast_array(column.type, form) if column.type.is_array else _fast(column.type, form)
     slow = _one_by_one(converter(column.type, form), arrow_type)
-    masked = _masked(column, arrow_type, pii_key)
     if fast is None:
-        parsed = _parsed_type(column.type, form)
-        return ColumnReader(
-            Any, parsed, lambda values: masked(*slow(values)), lambda array: masked(*_slow_array(array, slow))
-        )
+        return ColumnReader(Any, _parsed_type(column.type, form), slow, lambda array: _slow_array(array, slow))
     json_type, parsed, convert = fast
 
     def read(array: pa.Array) -> _Read:
@@ -68,14 +64,14 @@ def column_reader(column: Column, arrow_type: pa.DataType, form: Form | None, pi
             read, bad = convert(array)
             read = read.cast(arrow_type)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            return masked(*_slow_array(array, slow))  # some value is not as simple; which one, the others tell
-        return masked(read, bad)
+            return _slow_array(array, slow)  # some value is not as simple; which one, the others tell
+        return read, bad
 
     def read_values(values: Sequence[Any]) -> _Read:
         try:
             array = pa.array(values, parsed)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            return masked(*slow(values))
+            return slow(values)
         return read(array)
 
     return ColumnReader(json_type | None, parsed, read_values, read)
@@ -222,17 +218,18 @@ def _one_by_one(convert: Callable[[Any], Any], arrow_type: pa.DataType) -> Calla
     return read
 
 
-def _masked(column: Column, arrow_type: pa.DataType, pii_key: bytes) -> Callable[[pa.Array, Mask | None], _Read]:
+def column_masker(column: Column, pii_key: bytes) -> Callable[[pa.ChunkedArray], pa.Array] | None:
+    """What masks all values of a column; None where nothing is to be masked."""
     mask = masker(column.mask, pii_key)
     if mask is None:
-        return lambda array, bad: (array, bad)
+        return None
     if column.mask == "redact":
-        return lambda array, bad: (pa.nulls(len(array), arrow_type), bad)
+        return lambda values: pa.nulls(len(values), values.type)
 
-    def masked(array: pa.Array, bad: Mask | None) -> _Read:
+    def masked(values: pa.ChunkedArray) -> pa.Array:
         # A key that changes often has the same CPF each time: every value is masked once.
-        coded = array.dictionary_encode()
-        shown = pa.array([mask(value) for value in coded.dictionary.to_pylist()], arrow_type)
-        return shown.take(coded.indices), bad
+        coded = values.combine_chunks().dictionary_encode()
+        shown = pa.array([mask(value) for value in coded.dictionary.to_pylist()], values.type)
+        return shown.take(coded.indices)
 
     return masked

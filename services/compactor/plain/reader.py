@@ -27,7 +27,7 @@ from cdc.position import LSN_MAX, LSN_OF_BACKFILL
 from cdc.raw import RawLine
 from compactor.fold import DELETE
 from compactor.plain.block import parse
-from compactor.plain.columns import ColumnReader, column_reader
+from compactor.plain.columns import ColumnReader, column_masker, column_reader
 
 BLOCK_ROWS = 16_384
 """How many lines are read at once: what is odd among them makes only so many slower."""
@@ -109,9 +109,7 @@ class _HeldSets:
 class _Dialect:
     """How the rows of one producer are read: all columns of the contract, each once, and of others the held ones."""
 
-    def __init__(
-        self, contract: TableContract, types: pa.Schema, forms: Forms | None, pii_key: bytes, held: Sequence[str]
-    ) -> None:
+    def __init__(self, contract: TableContract, types: pa.Schema, forms: Forms | None, held: Sequence[str]) -> None:
         self.is_stated = forms is not None
         self.readers: list[ColumnReader] = []
         self.placeholders: list[tuple[Any, ...]] = []
@@ -120,7 +118,7 @@ class _Dialect:
         fields = []
         for place, column in enumerate(contract.columns):
             form = None if forms is None else forms.by_column[column.source_name]
-            reader = column_reader(column, types.field(column.name).type, form, pii_key)
+            reader = column_reader(column, types.field(column.name).type, form)
             self.readers.append(reader)
             self.placeholders.append(placeholders(column.type, contract.producer))
             fields.append((f"c{place}", reader.json_type))
@@ -172,7 +170,8 @@ class PlainReader:
         self._block_rows = block_rows
         self._contract = contract
         self._history = history
-        self._pii_key = pii_key
+        maskers = ((column.name, column_masker(column, pii_key)) for column in contract.columns)
+        self._maskers = {name: mask for name, mask in maskers if mask is not None}
         self._epochs: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._schema = pa.schema([field for field in history if field.name != "cdc_unchanged"])
         self._key_places = [place for place, column in enumerate(contract.columns) if column.name in contract.key]
@@ -184,8 +183,8 @@ class PlainReader:
         forms = forms_of_modes(contract, contract.producer)
         self._held = held
         self._held_sets = _HeldSets(held - self._names)
-        self._ours = _Dialect(contract, history, None, self._pii_key, self._held_sets.held)
-        self._stated = _Dialect(contract, history, forms, self._pii_key, self._held_sets.held)
+        self._ours = _Dialect(contract, history, None, self._held_sets.held)
+        self._stated = _Dialect(contract, history, forms, self._held_sets.held)
 
     def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> tuple[PlainRows, list[int]]:
         """The plain changes of some lines, and the places of the lines that are not plain, in their order.
@@ -220,11 +219,19 @@ class PlainReader:
         if not gathered.parts:
             nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
             return nothing, sorted(gathered.others)
-        rows_of_all = pa.concat_tables([part.rows for part in gathered.parts])
+        rows_of_all = self._masked(pa.concat_tables([part.rows for part in gathered.parts]))
         places, carried_by = (
             np.concatenate([getattr(part, name) for part in gathered.parts]) for name in ("places", "held")
         )
         return PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others)
+
+    def _masked(self, rows: pa.Table) -> pa.Table:
+        """The rows in one piece, with the masks of the contract."""
+        columns = [
+            self._maskers[name](column) if name in self._maskers else column.combine_chunks()
+            for name, column in zip(rows.column_names, rows.columns, strict=True)
+        ]
+        return pa.Table.from_arrays(columns, schema=rows.schema)
 
     def _changes(
         self, events: Sequence[tuple[int, msgspec.Raw]], gathered: _Gathered
@@ -348,17 +355,20 @@ class PlainReader:
     ) -> npt.NDArray[np.bool_]:
         """The same of many changes, of whose rows `parsed` has the columns."""
         other = np.zeros(len(changes), np.bool_)
-        places = [
-            row for row, change in enumerate(changes) if change.op == "u" and bytes(change.before) not in _NONE
-        ]
+        places = [row for row, change in enumerate(changes) if change.op == "u" and bytes(change.before) not in _NONE]
         if not places:
             return other
         keys = [parsed[place].take(pa.array(places)) for place in self._key_places]
-        befores = None if dialect.parsed is None else parse([changes[row].before for row in places], dialect.parsed, may_lack=True)
+        befores = (
+            None
+            if dialect.parsed is None
+            else parse([changes[row].before for row in places], dialect.parsed, may_lack=True)
+        )
         if befores is None:
             after = zip(*(key.to_pylist() for key in keys), strict=True)
             other[places] = [
-                self._is_other_key(bytes(changes[row].before), key, dialect) for row, key in zip(places, after, strict=True)
+                self._is_other_key(bytes(changes[row].before), key, dialect)
+                for row, key in zip(places, after, strict=True)
             ]
             return other
         for place, key in zip(self._key_places, keys, strict=True):
