@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -126,7 +127,8 @@ class Tip(msgspec.Struct, frozen=True):
 
 
 _LINES = msgspec.json.Decoder(RawLine)
-# The stub of isal says less than the module: it is an exception.
+# The stubs of isal say less than the modules.
+_decompress: Callable[[bytes], bytes] = igzip.decompress
 _CORRUPT: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 
 
@@ -199,7 +201,7 @@ def decode_object(body: bytes, ref: ObjectRef) -> list[RawLine]:
     if len(body) != ref.bytes or sha256(body) != ref.sha256:
         raise FatalFault("a raw object is not the one that its batch record names", where=ref.path, hint=hint)
     try:
-        lines = _LINES.decode_lines(igzip.decompress(body))
+        lines = _LINES.decode_lines(_decompress(body))
     except (OSError, EOFError, _CORRUPT, msgspec.DecodeError):
         raise FatalFault("a raw object cannot be read", where=ref.path, hint=hint) from None
     if len(lines) != ref.records:

@@ -26,7 +26,7 @@ def parse(rows: Sequence[msgspec.Raw], schema: pa.Schema, *, may_lack: bool = Fa
     text = b"\n".join(rows)
     if not text.startswith(b"{") or text.count(b"\n{") != len(rows) - 1:
         return None
-    longest = max(map(len, map(memoryview, rows)))
+    longest = max(memoryview(row).nbytes for row in rows)
     try:
         table = pyarrow.json.read_json(
             pa.BufferReader(text),
@@ -45,4 +45,5 @@ def _may_lack_a_member(table: pa.Table, text: bytes) -> bool:
     """Whether a null may be a member that is missing. No member stands twice, so that their number tells."""
     if not any(column.null_count for column in table.columns):
         return False
-    return text.count(_MEMBER) - text.count(_QUOTED_MEMBER) != len(table) * table.num_columns
+    members = text.count(_MEMBER) - text.count(_QUOTED_MEMBER)
+    return members != int(len(table) * table.num_columns)

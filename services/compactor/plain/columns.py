@@ -21,7 +21,7 @@ from cdc.form import Form, Kind
 from cdc.postgres_type import PostgresType
 from cdc.producer import PUBLISHER
 from compactor.convert import INTEGER_BITS, converter
-from compactor.mask import masker
+from compactor.mask import LAST_SHOWN, masker
 
 Mask = npt.NDArray[np.bool_]
 _DAYS = (-719_162, 2_932_896)
@@ -225,6 +225,8 @@ def column_masker(column: Column, pii_key: bytes) -> Callable[[pa.ChunkedArray],
         return None
     if column.mask == "redact":
         return lambda values: pa.nulls(len(values), values.type)
+    if column.mask == "last4":
+        return lambda values: _last4(values.combine_chunks())
 
     def masked(values: pa.ChunkedArray) -> pa.Array:
         # A key that changes often has the same CPF each time: every value is masked once.
@@ -233,3 +235,13 @@ def column_masker(column: Column, pii_key: bytes) -> Callable[[pa.ChunkedArray],
         return shown.take(coded.indices)
 
     return masked
+
+
+def _last4(texts: pa.Array) -> pa.Array:
+    lengths = pc.utf8_length(texts)
+    is_longer = pc.greater(lengths, LAST_SHOWN)
+    hidden = pc.if_else(is_longer, pc.subtract(lengths, LAST_SHOWN), lengths)
+    nothing = pa.scalar("", texts.type)
+    shown = pc.if_else(is_longer, pc.utf8_slice_codeunits(texts, -LAST_SHOWN), nothing)
+    stars = pc.binary_repeat(pa.scalar("*", texts.type), hidden)
+    return pc.binary_join_element_wise(stars, shown, nothing)

@@ -5,9 +5,10 @@ Columns that are known to be held are passed over, and told: one that nobody nam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import compress
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -142,15 +143,32 @@ class _Dialect:
         """The types by which Arrow parses whole rows; None where some column has none."""
 
 
-class _Change(NamedTuple):
-    """A change whose row is still to be read: the place of its line, op, LSN, commit time; the row's images."""
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Changes whose rows are still to be read: the places of their lines, ops, LSNs, commit times; the rows' images."""
 
-    place: int
-    op: str
-    lsn: int
-    time: int
-    before: msgspec.Raw
-    after: msgspec.Raw
+    places: npt.NDArray[np.intp]
+    ops: npt.NDArray[np.str_]
+    lsns: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    before: list[msgspec.Raw]
+    after: list[msgspec.Raw]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> _Changes:
+        """Those where a mask is true."""
+        if mask.all():
+            return self
+        return _Changes(
+            self.places[mask],
+            self.ops[mask],
+            self.lsns[mask],
+            self.times[mask],
+            list(compress(self.before, mask)),
+            list(compress(self.after, mask)),
+        )
 
 
 class _Gathered:
@@ -197,24 +215,21 @@ class PlainReader:
         self._epochs = np.fromiter((line.epoch for line in lines), np.int32, len(lines))
         gathered = _Gathered()
         for start in range(0, len(lines), self._block_rows):
-            some = [
-                (place, line.raw.event)
-                for place, line in enumerate(lines[start : start + self._block_rows], start)
-                if line.raw.schema_id is None
-            ]
-            if len(some) < min(self._block_rows, len(lines) - start):
-                # The forms of these are those of their Avro schemas.
-                ours = {place for place, _ in some}
-                gathered.others += [
-                    place for place in range(start, min(start + self._block_rows, len(lines))) if place not in ours
-                ]
-            for dialect, changes in zip((self._ours, self._stated), self._changes(some, gathered), strict=True):
-                rows = [change for change in changes if change.op != DELETE]
-                deletes = [change for change in changes if change.op == DELETE]
-                if rows:
-                    self._read_rows(dialect, rows, gathered)
-                if deletes:
-                    self._read_deletes(dialect, deletes, gathered)
+            block = lines[start : start + self._block_rows]
+            if all(line.raw.schema_id is None for line in block):
+                places = np.arange(start, start + len(block))
+            else:
+                in_avro = np.array([line.raw.schema_id is not None for line in block])
+                gathered.others += (start + np.flatnonzero(in_avro)).tolist()  # their schemas tell their forms
+                block = list(compress(block, ~in_avro))
+                places = start + np.flatnonzero(~in_avro)
+            changes, is_ours = self._changes([line.raw.event for line in block], places, gathered)
+            is_delete = changes.ops == DELETE
+            for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
+                if (of_dialect & ~is_delete).any():
+                    self._read_rows(dialect, changes.where(of_dialect & ~is_delete), gathered)
+                if (of_dialect & is_delete).any():
+                    self._read_deletes(dialect, changes.where(of_dialect & is_delete), gathered)
         sets = self._held_sets.sets
         if not gathered.parts:
             nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
@@ -234,35 +249,44 @@ class PlainReader:
         return pa.Table.from_arrays(columns, schema=rows.schema)
 
     def _changes(
-        self, events: Sequence[tuple[int, msgspec.Raw]], gathered: _Gathered
-    ) -> tuple[list[_Change], list[_Change]]:
-        """The changes of our own publisher and those of others, their rows still unread."""
-        ours: list[_Change] = []
-        stated: list[_Change] = []
-        # Both readings below give the same; one line that is none of ours must not make all others slow.
-        text = b"\n".join([event for _, event in events])
-        is_spelt = SPELT in text
+        self, events: Sequence[msgspec.Raw], places: npt.NDArray[np.intp], gathered: _Gathered
+    ) -> tuple[_Changes, npt.NDArray[np.bool_]]:
+        """The changes that some lines state, and which of them are our own publisher's; their rows are still unread."""
+        text = b"\n".join(events)
+        # Both readings give the same; one line that is none of ours must not make all others slow.
         try:
-            envelopes: Iterable[_Envelope | None] = _ENVELOPE.decode_lines(text)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            envelopes = map(_envelope, (event for _, event in events))
-        for (place, event), envelope in zip(events, envelopes, strict=True):
-            if envelope is None or (is_spelt and SPELT in bytes(event)):
-                gathered.others.append(place)
-                continue
-            op, source = envelope.op, envelope.source
-            lsn = LSN_OF_BACKFILL if op == "r" else source.lsn
-            if not lsn and op != "r":
-                gathered.others.append(place)
-                continue
-            assert lsn is not None
-            some = ours if source.version.endswith(PUBLISHER_VERSION) else stated
-            some.append(_Change(place, op, lsn, source.ts_us, envelope.before, envelope.after))
-        return ours, stated
+            envelopes: Sequence[_Envelope | None] = _ENVELOPE.decode_lines(text)
+        except _UNREADABLE:
+            envelopes = [_envelope(event) for event in events]
+        if SPELT in text:
+            envelopes = [None if SPELT in bytes(e) else one for e, one in zip(events, envelopes, strict=True)]
+        read = [envelope for envelope in envelopes if envelope is not None]
+        if len(read) < len(envelopes):
+            is_read = np.array([envelope is not None for envelope in envelopes])
+            gathered.others += places[~is_read].tolist()
+            places = places[is_read]
+        sources = [envelope.source for envelope in read]
+        versions = [source.version for source in sources]
+        ours = {version for version in set(versions) if version.endswith(PUBLISHER_VERSION)}
+        is_ours = np.array([version in ours for version in versions], np.bool_)
+        ops = np.array([envelope.op for envelope in read], np.str_)
+        lsns = np.array([source.lsn or LSN_OF_BACKFILL for source in sources], np.int64)
+        lsns[ops == "r"] = LSN_OF_BACKFILL
+        changes = _Changes(
+            places,
+            ops,
+            lsns,
+            np.array([source.ts_us for source in sources], np.int64),
+            [envelope.before for envelope in read],
+            [envelope.after for envelope in read],
+        )
+        has_place = (lsns != LSN_OF_BACKFILL) | (ops == "r")
+        gathered.others += places[~has_place].tolist()
+        return changes.where(has_place), is_ours[has_place]
 
-    def _read_rows(self, dialect: _Dialect, changes: list[_Change], gathered: _Gathered) -> None:
+    def _read_rows(self, dialect: _Dialect, changes: _Changes, gathered: _Gathered) -> None:
         """Read the rows after some changes, all at once or, where one of them is odd, one by one."""
-        table = None if dialect.parsed is None else parse([change.after for change in changes], dialect.parsed)
+        table = None if dialect.parsed is None else parse(changes.after, dialect.parsed)
         if table is None:
             self._read_rows_singly(dialect, changes, gathered)
             return
@@ -288,32 +312,30 @@ class PlainReader:
         names = [name for name, value in zip(self._held_sets.held, values, strict=True) if value is not msgspec.UNSET]
         return self._held_sets.place(names), len(names)
 
-    def _read_rows_singly(self, dialect: _Dialect, changes: list[_Change], gathered: _Gathered) -> None:
+    def _read_rows_singly(self, dialect: _Dialect, changes: _Changes, gathered: _Gathered) -> None:
         columns = len(self._contract.columns)
         astuple = msgspec.structs.astuple
-        read: list[_Change] = []
+        is_read = np.zeros(len(changes), np.bool_)
         tuples: list[tuple[Any, ...]] = []
         carried_by: list[int] = []
-        for change in changes:
-            after = bytes(change.after)
+        for row, (image, before, op) in enumerate(zip(changes.after, changes.before, changes.ops, strict=True)):
+            after = bytes(image)
             try:
                 values = astuple(dialect.decoder.decode(after))
                 carried, carried_count = self._held_in(values[columns:])
                 if after.count(_MEMBER) - after.count(_QUOTED_MEMBER) != columns + carried_count:
-                    gathered.others.append(change.place)  # perhaps a column that stands twice
-                    continue
+                    continue  # perhaps a column that stands twice
                 values = values[:columns]
                 key = tuple(values[place] for place in self._key_places)
-                is_other = change.op == "u" and self._is_other_key(bytes(change.before), key, dialect)
+                is_read[row] = op != "u" or not self._is_other_key(bytes(before), key, dialect)
             except _UNREADABLE:
-                is_other = True
-            if is_other:
-                gathered.others.append(change.place)
                 continue
-            read.append(change)
-            tuples.append(values)
-            carried_by.append(carried)
-        if not read:
+            if is_read[row]:
+                tuples.append(values)
+                carried_by.append(carried)
+        gathered.others += changes.places[~is_read].tolist()
+        read = changes.where(is_read)
+        if not tuples:
             return
         bad = np.zeros(len(read), np.bool_)
         arrays: list[pa.Array] = []
@@ -327,7 +349,7 @@ class PlainReader:
         self._gather(arrays, read, np.asarray(carried_by, np.intp), bad, gathered)
 
     def _nulls(
-        self, dialect: _Dialect, changes: Sequence[_Change], values: Sequence[pa.Array | Sequence[Any]]
+        self, dialect: _Dialect, changes: _Changes, values: Sequence[pa.Array | Sequence[Any]]
     ) -> npt.NDArray[np.bool_]:
         """Rows with a null that from this producer may mean another thing."""
         bad = np.zeros(len(changes), np.bool_)
@@ -338,7 +360,7 @@ class PlainReader:
                 if isinstance(some, pa.Array)
                 else np.array([value is None for value in some], np.bool_)
             )
-            bad |= is_null if place in dialect.unread else is_null & np.array([c.op == "u" for c in changes], np.bool_)
+            bad |= is_null if place in dialect.unread else is_null & (changes.ops == "u")
         return bad
 
     def _is_other_key(self, before: bytes, key: tuple[Any, ...], dialect: _Dialect) -> bool:
@@ -351,23 +373,23 @@ class PlainReader:
             return True
 
     def _have_other_keys(
-        self, changes: Sequence[_Change], parsed: Sequence[pa.Array], dialect: _Dialect
+        self, changes: _Changes, parsed: Sequence[pa.Array], dialect: _Dialect
     ) -> npt.NDArray[np.bool_]:
         """The same of many changes, of whose rows `parsed` has the columns."""
         other = np.zeros(len(changes), np.bool_)
-        places = [row for row, change in enumerate(changes) if change.op == "u" and bytes(change.before) not in _NONE]
+        places = [row for row in np.flatnonzero(changes.ops == "u").tolist() if bytes(changes.before[row]) not in _NONE]
         if not places:
             return other
         keys = [parsed[place].take(pa.array(places)) for place in self._key_places]
         befores = (
             None
             if dialect.parsed is None
-            else parse([changes[row].before for row in places], dialect.parsed, may_lack=True)
+            else parse([changes.before[row] for row in places], dialect.parsed, may_lack=True)
         )
         if befores is None:
             after = zip(*(key.to_pylist() for key in keys), strict=True)
             other[places] = [
-                self._is_other_key(bytes(changes[row].before), key, dialect)
+                self._is_other_key(bytes(changes.before[row]), key, dialect)
                 for row, key in zip(places, after, strict=True)
             ]
             return other
@@ -376,32 +398,30 @@ class PlainReader:
             other[places] |= ~same.to_numpy(zero_copy_only=False)
         return other
 
-    def _read_deletes(self, dialect: _Dialect, changes: list[_Change], gathered: _Gathered) -> None:
+    def _read_deletes(self, dialect: _Dialect, changes: _Changes, gathered: _Gathered) -> None:
         """Read the keys of some deletes, all at once or, where one of them is odd, one by one."""
-        rows = [change.before for change in changes]
-        table = None if dialect.parsed is None else parse(rows, dialect.parsed, may_lack=True)
-        read: list[_Change] = []
+        table = None if dialect.parsed is None else parse(changes.before, dialect.parsed, may_lack=True)
         keys: list[tuple[Any, ...]] = []
         carried_by: list[int] = []
+        read = changes
         if table is not None:
-            parsed = [table.column(place).to_pylist() for place in self._key_places]
-            keys = list(zip(*parsed, strict=True))
-            read, carried_by = changes, [self._held_sets.none] * len(changes)
+            keys = list(zip(*(table.column(place).to_pylist() for place in self._key_places), strict=True))
+            carried_by = [self._held_sets.none] * len(changes)
         else:
-            for change in changes:
+            is_read = np.zeros(len(changes), np.bool_)
+            for row, before in enumerate(changes.before):
                 try:
-                    key, names = _key_of(bytes(change.before), dialect)
+                    key, names = _key_of(bytes(before), dialect)
                 except _UNREADABLE:
-                    key, names = None, frozenset()
-                beside = names - self._names
-                carried = self._held_sets.place(beside) if beside <= self._held else None
-                if key is None or carried is None:
-                    gathered.others.append(change.place)
                     continue
-                read.append(change)
-                keys.append(key)
-                carried_by.append(carried)
-        if not read:
+                beside = names - self._names
+                if key is not None and beside <= self._held:
+                    is_read[row] = True
+                    keys.append(key)
+                    carried_by.append(self._held_sets.place(beside))
+            gathered.others += changes.places[~is_read].tolist()
+            read = changes.where(is_read)
+        if not keys:
             return
         bad = np.zeros(len(read), np.bool_)
         if dialect.is_stated:
@@ -419,7 +439,7 @@ class PlainReader:
     def _gather(
         self,
         arrays: list[pa.Array],
-        changes: Sequence[_Change],
+        changes: _Changes,
         carried_by: npt.NDArray[np.intp],
         bad: npt.NDArray[np.bool_],
         gathered: _Gathered,
@@ -428,13 +448,13 @@ class PlainReader:
         for place in self._key_places:
             if arrays[place].null_count:
                 bad |= arrays[place].is_null().to_numpy(zero_copy_only=False)
-        places = np.fromiter((change.place for change in changes), np.intp, len(changes))
+        places = changes.places
         stamps = {
-            "cdc_op": pa.array([change.op for change in changes], pa.string()),
+            "cdc_op": pa.array(changes.ops, pa.string()),
             "cdc_epoch": pa.array(self._epochs[places]),
-            "cdc_lsn": pa.array([change.lsn for change in changes], pa.int64()),
+            "cdc_lsn": pa.array(changes.lsns),
             "cdc_ordinal": pa.array(np.zeros(len(changes), np.int64)),
-            "cdc_committed_at": pa.array([c.time for c in changes], pa.int64()).cast(pa.timestamp("us", "UTC")),
+            "cdc_committed_at": pa.array(changes.times).cast(pa.timestamp("us", "UTC")),
         }
         by_name = {column.name: array for column, array in zip(self._contract.columns, arrays, strict=True)} | stamps
         columns = [by_name[field.name].cast(field.type) for field in self._schema]
