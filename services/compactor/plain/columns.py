@@ -191,7 +191,7 @@ _PARSED_TYPES: dict[Kind, pa.DataType] = {
     **dict.fromkeys(
         (
             Kind.TEXT, Kind.ISO_DATE, Kind.ISO_TIME, Kind.ISO_TIMESTAMP, Kind.ZONED_TIME, Kind.ZONED_TIMESTAMP,
-            Kind.ISO_DURATION, Kind.UNSCALED, Kind.BASE64, Kind.BASE64_URL, Kind.HEX, Kind.BITS,
+            Kind.ISO_DURATION, Kind.DURATION, Kind.UNSCALED, Kind.BASE64, Kind.BASE64_URL, Kind.HEX, Kind.BITS,
         ),
         pa.string(),
     ),

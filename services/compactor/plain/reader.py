@@ -26,7 +26,7 @@ from cdc.epoch import FIRST_EPOCH
 from cdc.form import Forms
 from cdc.position import LSN_MAX, LSN_OF_BACKFILL
 from cdc.raw import RawLine
-from compactor.fold import DELETE
+from compactor.fold import DELETE, UPDATE
 from compactor.plain.block import parse
 from compactor.plain.columns import ColumnReader, column_masker, column_reader
 
@@ -84,6 +84,7 @@ class _Envelope(msgspec.Struct, gc=False):
     after: msgspec.Raw = msgspec.Raw()
 
 
+_ROW = msgspec.json.Decoder(dict[str, Any])
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
@@ -280,9 +281,11 @@ class PlainReader:
             [envelope.before for envelope in read],
             [envelope.after for envelope in read],
         )
-        has_place = (lsns != LSN_OF_BACKFILL) | (ops == "r")
-        gathered.others += places[~has_place].tolist()
-        return changes.where(has_place), is_ours[has_place]
+        is_sound = (lsns != LSN_OF_BACKFILL) | (ops == "r")
+        for row in np.flatnonzero(ops == DELETE).tolist():
+            is_sound[row] &= bytes(changes.after[row]) in _NONE
+        gathered.others += places[~is_sound].tolist()
+        return changes.where(is_sound), is_ours[is_sound]
 
     def _read_rows(self, dialect: _Dialect, changes: _Changes, gathered: _Gathered) -> None:
         """Read the rows after some changes, all at once or, where one of them is odd, one by one."""
@@ -327,7 +330,7 @@ class PlainReader:
                     continue  # perhaps a column that stands twice
                 values = values[:columns]
                 key = tuple(values[place] for place in self._key_places)
-                is_read[row] = op != "u" or not self._is_other_key(bytes(before), key, dialect)
+                is_read[row] = not self._is_other_key(op, bytes(before), key, dialect)
             except _UNREADABLE:
                 continue
             if is_read[row]:
@@ -360,15 +363,15 @@ class PlainReader:
                 if isinstance(some, pa.Array)
                 else np.array([value is None for value in some], np.bool_)
             )
-            bad |= is_null if place in dialect.unread else is_null & (changes.ops == "u")
+            bad |= is_null if place in dialect.unread else is_null & (changes.ops == UPDATE)
         return bad
 
-    def _is_other_key(self, before: bytes, key: tuple[Any, ...], dialect: _Dialect) -> bool:
-        """Whether an update changes the key, or may."""
+    def _is_other_key(self, op: str, before: bytes, key: tuple[Any, ...], dialect: _Dialect) -> bool:
+        """Whether a change changes the key, or may."""
         if before in _NONE:
             return False
         try:
-            return _key_of(before, dialect)[0] != key
+            return op != UPDATE or _key_of(before, dialect)[0] != key
         except _UNREADABLE:
             return True
 
@@ -377,9 +380,10 @@ class PlainReader:
     ) -> npt.NDArray[np.bool_]:
         """The same of many changes, of whose rows `parsed` has the columns."""
         other = np.zeros(len(changes), np.bool_)
-        places = [row for row in np.flatnonzero(changes.ops == "u").tolist() if bytes(changes.before[row]) not in _NONE]
+        places = [row for row, before in enumerate(changes.before) if bytes(before) not in _NONE]
         if not places:
             return other
+        other[places] = changes.ops[places] != UPDATE  # nothing was before it: whatever stands there is odd
         keys = [parsed[place].take(pa.array(places)) for place in self._key_places]
         befores = (
             None
@@ -388,8 +392,8 @@ class PlainReader:
         )
         if befores is None:
             after = zip(*(key.to_pylist() for key in keys), strict=True)
-            other[places] = [
-                self._is_other_key(bytes(changes.before[row]), key, dialect)
+            other[places] |= [
+                self._is_other_key(UPDATE, bytes(changes.before[row]), key, dialect)
                 for row, key in zip(places, after, strict=True)
             ]
             return other
@@ -476,7 +480,7 @@ def _key_of(before: bytes, dialect: _Dialect) -> tuple[tuple[Any, ...] | None, A
     """The key that a row had before, in the order of the contract's columns, None when a column stands twice; and the
     names of all columns of it.
     """
-    row = msgspec.json.decode(before, type=dict[str, msgspec.Raw])
+    row = _ROW.decode(before)  # all of it: the law refuses an image of which any value cannot be read
     if before.count(_MEMBER) - before.count(_QUOTED_MEMBER) != len(row):
         return None, row.keys()
     return msgspec.structs.astuple(dialect.key_decoder.decode(before)), row.keys()
