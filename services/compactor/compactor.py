@@ -16,6 +16,7 @@ from cdc.telemetry import get_log
 from compactor.added import new_columns, with_added
 from compactor.chain import Batch, known_shards, new_batches
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.collector import collector_paused
 from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.epochs import EpochKeeper
 from compactor.holds import is_held
@@ -117,7 +118,8 @@ class TableCompactor:
                 admitted = self._epochs.admitted(batches, self._progress, known, is_new=is_new)
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
-                has_moved = bool(admitted) and self._merge(admitted, known)
+                with collector_paused():
+                    has_moved = bool(admitted) and self._merge(admitted, known)
                 if not self._is_loaded:
                     return Step(has_moved, is_behind=True)  # a column is another one now
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
