@@ -55,7 +55,6 @@ class Entries:
         """The ordinals, zeros where none was kept."""
         return np.zeros(len(self), np.int64) if self.ordinal is None else self.ordinal
 
-
     @classmethod
     def zeros(cls, count: int) -> Entries:
         """Room for so many."""
