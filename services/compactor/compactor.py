@@ -52,6 +52,7 @@ _VALID_THROUGH = Gauge(
     "compactor_valid_through_timestamp_seconds", "valid-through as Unix time; 0 while nothing is proven.", ["table"]
 )
 _ROWS = Gauge("compactor_rows", "Rows of the table.", ["table"])
+_INDEX_BYTES = Gauge("compactor_index_bytes", "Memory of the index of the table's keys.", ["table"])
 _HELD_SHARDS = Gauge("compactor_held_shards", "Shards held back by a change that cannot be resolved yet.", ["table"])
 _WAITING_COLUMNS = Gauge(
     "compactor_waiting_columns", "Columns that the contract names and the lake does not show yet.", ["table"]
@@ -353,6 +354,7 @@ class TableCompactor:
         _DUPLICATES.labels(name).inc(duplicates)
         _HEALED.labels(name).inc(healed)
         _ROWS.labels(name).set(len(self._index))
+        _INDEX_BYTES.labels(name).set(self._index.bytes)
         _HELD_SHARDS.labels(name).set(len(holds))
         valid_through = self._progress.valid_through
         _VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
