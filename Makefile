@@ -7,11 +7,12 @@ EXTRAS := cdc-publisher,cdc-consumer,compactor,cdc-ops,sandbox,dev
 .DEFAULT_GOAL := help
 GATES := .venv-infra
 SOURCE ?= publisher
+SPEED ?= 1440
 # Compose as Docker's plug-in where it is installed, else the same program from PyPI.
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo $(GATES)/bin/docker-compose)
 # Debezium's heartbeats reach one shard alone, so its stream has one.
 CONTAINERS = $(if $(filter debezium,$(SOURCE)),CDC_SHARDS=1) $(COMPOSE) --profile $(SOURCE)
-.PHONY: help setup demo test check bench fuzz torture format gates up prove down containers
+.PHONY: help setup demo test check bench fuzz torture format gates up prove replay down containers
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +60,11 @@ up: $(READY) $(GATES)/.ready ## the whole system in containers, SOURCE=publisher
 
 prove: $(READY) ## an application works on the containers' Postgres for SECONDS (30), then every row is compared
 	@$(BIN)/python -m sandbox.containers prove --seconds $(or $(SECONDS),30)
+
+replay: $(READY) $(GATES)/.ready ## play a recorded day in containers, SPEED (1440) times as fast; ends when the lake holds it
+	@$(CONTAINERS) up --build --detach --wait --wait-timeout 600 consumer compactor
+	@CDC_SPEED=$(SPEED) $(COMPOSE) --profile replay run --rm replay
+	@$(BIN)/python -m sandbox.containers replayed infra/docker/recordings/dia.jsonl.gz
 
 down: $(GATES)/.ready ## remove the containers, their network and all that they stored
 	@$(COMPOSE) --profile '*' down --volumes --remove-orphans
