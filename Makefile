@@ -9,7 +9,7 @@ GATES := .venv-infra
 SOURCE ?= publisher
 SPEED ?= 1440
 # Compose as Docker's plug-in where it is installed, else the same program from PyPI.
-COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo $(GATES)/bin/docker-compose)
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo COMPOSE_BAKE=false $(GATES)/bin/docker-compose)
 # Debezium's heartbeats reach one shard alone, so its stream has one.
 CONTAINERS = $(if $(filter debezium,$(SOURCE)),CDC_SHARDS=1) $(COMPOSE) --profile $(SOURCE)
 .PHONY: help setup demo test check bench fuzz torture format gates up prove replay down containers
