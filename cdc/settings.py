@@ -110,7 +110,7 @@ class Settings(BaseModel):
     metrics_namespace: str = Field(
         default="usuarios-cdc",
         alias="CDC_METRICS_NAMESPACE",
-        pattern="^[a-z][0-9A-Za-z._/#-]{0,254}$",  # AWS API model of CloudWatch: Namespace; what begins with AWS/ is its own
+        pattern="^[a-z][0-9A-Za-z._/#-]{0,254}$",  # AWS API model of CloudWatch: Namespace; AWS/… is its own
         description="the namespace in CloudWatch, such as usuarios-cdc/production",
     )
     metrics_period_seconds: float = Field(
