@@ -52,18 +52,18 @@ class Monitor:
         alarm = ALARMS[name]
         if alarm.statistic == "Sum":
             return alarm.is_past(self.added(alarm))
-        values = self.values(alarm)
+        values = self.values(alarm.own_metric)
         if not values:
             return alarm.treat_missing_data == "breaching"
         scaled = replace_threshold(alarm, alarm.own_threshold / scale)
         return scaled.is_past(max(values) if alarm.statistic == "Maximum" else min(values))
 
-    def values(self, alarm: Alarm) -> list[float]:
-        """What the programs that answer show now, values that are none left out."""
+    def values(self, metric: str) -> list[float]:
+        """What the programs that answer show of a gauge now, values that are none left out."""
         found: list[float] = []
         for port in self.ports.values():
             families = text_string_to_metric_families(_page(port))
-            found += [s.value for family in families if family.name == alarm.own_metric for s in family.samples]
+            found += [s.value for family in families if family.name == metric for s in family.samples]
         return [value for value in found if value == value]  # noqa: PLR0124 - not a number is no value
 
     def added(self, alarm: Alarm) -> float:
@@ -181,6 +181,15 @@ class LakeScene:
         command = Command("compactor", (sys.executable, "-c", program), environment, self.folder, self.log)
         self.process = Process(command)
         return self.process
+
+    def wait_for_rows(self, rows: int) -> None:
+        """Wait until so many rows are merged."""
+        wait_until(
+            lambda: self.monitor.values("compactor_rows") == [rows],
+            PATIENCE_SECONDS,
+            f"{rows} rows are merged",
+            self.log,
+        )
 
     def stop(self) -> None:
         """End the compactor, if it runs."""

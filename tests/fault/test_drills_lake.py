@@ -101,8 +101,9 @@ def test_an_epoch_that_nobody_recorded(scene: LakeScene, catalog: Catalog) -> No
 def test_a_snapshot_of_another_database(scene: LakeScene) -> None:
     shard, sees = scene.shard(), scene.monitor
     snapshot(scene, shard, "first", OURS, change("r", 0, 1, "a", "x"), seconds=10)
-    snapshot(scene, shard, "wrong", OTHER, change("r", 0, 1, "no", "no"), seconds=500)
     scene.start()
+    scene.wait_for_rows(1)
+    snapshot(scene, shard, "wrong", OTHER, change("r", 0, 1, "no", "no"), seconds=500)
     sees.wait("snapshot-refused")
     # The publisher is back at the table's own database: what came of the other one is left out.
     snapshot(scene, shard, "second", OURS, change("r", 0, 1, "b", "x"), seconds=400)
@@ -114,7 +115,7 @@ def test_another_writer_commits(scene: LakeScene, catalog: Catalog) -> None:
     shard, sees = scene.shard(), scene.monitor
     scene.put(shard, change("c", 5, 1, "a", "x"))
     scene.start()
-    sees.wait_until_over("not-merging")
+    scene.wait_for_rows(1)
     table = catalog.load_table(("lake", scene.name))
     assert table.current_snapshot() is not None
     table.append(pa.Table.from_pylist([], schema=table.schema().as_arrow()))
@@ -144,8 +145,8 @@ def test_a_table_that_was_never_proven(scene: LakeScene, catalog: Catalog) -> No
     shard, sees = scene.shard(), scene.monitor
     scene.put(shard, change("c", 5, 1, "a", "x"))
     scene.start()
+    scene.wait_for_rows(1)
     sees.wait("proof-old")
-    sees.wait_until_over("not-merging")
     table = catalog.load_table(("lake", scene.name))
     with table.transaction() as transaction:
         transaction.set_properties({LAST_PROOF: datetime.now(UTC).isoformat()})
