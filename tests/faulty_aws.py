@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from sandbox.process import LOCALHOST
 
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
+"""Headers of an answer that are the proxy's own."""
+_OURS = {"content-length", "expect", "transfer-encoding"}
+"""Headers of a request that are the proxy's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,66 +62,58 @@ class FaultyAws:
             del self.changes[name]
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one connection; `proxy` and `behind`, the port of the services, are set on a class for each proxy."""
+
+    protocol_version = "HTTP/1.1"
+    proxy: FaultyAws
+    behind: int
+
+    def _pass(self) -> None:
+        asked = Request(self.command, self.path, self.headers.get("X-Amz-Target", ""), self._body())
+        request: Request | None = asked
+        for rule in list(self.proxy.rules.values()):
+            request = rule(request) if request is not None else None
+        if request is None:
+            self._answer(500, {"Content-Type": "application/x-amz-json-1.1"}, b'{"__type":"InternalFailure"}')
+            return
+        status, headers, content = _asked(self.behind, request, _without(self.headers.items(), _OURS))
+        for change in list(self.proxy.changes.values()):
+            content = change(asked, content)
+        length = headers.get("Content-Length") if self.command == "HEAD" else None
+        self._answer(status, _without(headers.items(), _HOP), content, length)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815 - the base class finds them by these names
+
+    def _body(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes, length: str | None = None) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status not in {204, 304}:
+            self.send_header("Content-Length", length or str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Requests are no news."""
+
+
 @contextmanager
 def faulty_aws(port: int) -> Iterator[FaultyAws]:
     """Run the proxy in front of the services on a port."""
     proxy = FaultyAws(0, {}, {})
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _pass(self) -> None:
-            body = self._body()
-            request: Request | None = Request(self.command, self.path, self.headers.get("X-Amz-Target", ""), body)
-            asked = request
-            for rule in list(proxy.rules.values()):
-                request = rule(request) if request is not None else None
-            if request is None or asked is None:
-                self._answer(500, {"Content-Type": "application/x-amz-json-1.1"}, b'{"__type":"InternalFailure"}')
-                return
-            headers = {
-                name: value
-                for name, value in self.headers.items()
-                if name.lower() not in {"content-length", "expect", "transfer-encoding"}
-            }
-            connection = http.client.HTTPConnection(LOCALHOST, port, timeout=60)
-            try:
-                connection.request(request.method, request.path, request.body, headers)
-                answer = connection.getresponse()
-                content = answer.read()
-            finally:
-                connection.close()
-            for change in list(proxy.changes.values()):
-                content = change(asked, content)
-            kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}
-            length = answer.getheader("Content-Length") if self.command == "HEAD" else None
-            self._answer(answer.status, kept, content, length)
-
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815 - the base class finds them by these names
-
-        def _body(self) -> bytes:
-            if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
-
-        def _answer(self, status: int, headers: dict[str, str], content: bytes, length: str | None = None) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if status not in {204, 304}:
-                self.send_header("Content-Length", length or str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_arguments: object) -> None:
-            """Requests are no news."""
-
-    server = ThreadingHTTPServer((LOCALHOST, 0), Handler)
+    handler = type("Handler", (_Handler,), {"proxy": proxy, "behind": port})
+    server = ThreadingHTTPServer((LOCALHOST, 0), handler)
     server.daemon_threads = True
     proxy.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, name="faulty aws", daemon=True)
@@ -129,3 +124,18 @@ def faulty_aws(port: int) -> Iterator[FaultyAws]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _asked(port: int, request: Request, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+    """What the services answer: status, headers and content."""
+    connection = http.client.HTTPConnection(LOCALHOST, port, timeout=60)
+    try:
+        connection.request(request.method, request.path, request.body, headers)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+def _without(headers: Iterable[tuple[str, str]], names: set[str]) -> dict[str, str]:
+    return {name: value for name, value in headers if name.lower() not in names}

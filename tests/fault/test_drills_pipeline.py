@@ -63,11 +63,10 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
             with psycopg.connect(pipeline.postgres.dsn, autocommit=True) as connection:
                 usuarios.create(connection, 50, Random(1), datetime.now(UTC))
             # Maintenance cannot list the lake at first, which shows later on.
-            with for_compactor.refusing("list", lists_the_lake), for_consumer.changing("shards", without_a_shard):
+            with for_compactor.refusing("list", lists_the_lake):
                 pipeline.start()
                 made = Drill(pipeline, proxies, monitor)
                 monitor.wait("maintenance-behind", scale=360)
-                monitor.wait("hash-keys-uncovered")
             pipeline.wait_until_complete(pipeline.source_clock(), PATIENCE_SECONDS)
             yield made
 
@@ -90,9 +89,8 @@ def operation(*names: str) -> re.Pattern[str]:
     return re.compile(rf"\.({'|'.join(names)})$")
 
 
-def test_all_is_well_before_and_after(drill: Drill) -> None:
+def test_all_is_well_once_maintenance_may_look(drill: Drill) -> None:
     drill.sees.wait_until_over("maintenance-behind", scale=360)
-    drill.sees.wait_until_over("hash-keys-uncovered")
     drill.sees.wait_until_over(
         "overdue", "no-evidence", "publisher-not-streaming", "nothing-published", "slot-at-risk", "slot-lost",
         "consumer-without-lease", "shards-unheld", "shard-lag", "records-unwritten", "stream-gap", "not-merging",
@@ -101,9 +99,12 @@ def test_all_is_well_before_and_after(drill: Drill) -> None:
 
 
 def test_the_producer_dies(drill: Drill) -> None:
-    drill.pipeline.kill("cdc-publisher")
-    drill.sees.wait("publisher-not-streaming", "overdue")
-    drill.sees.wait("no-evidence", scale=SCALE)
+    # The stream lists its shards wrongly at the same time: that takes two looks to be believed.
+    with drill.proxies["cdc-consumer"].changing("shards", without_a_shard):
+        drill.pipeline.kill("cdc-publisher")
+        drill.sees.wait("publisher-not-streaming", "overdue")
+        drill.sees.wait("no-evidence", scale=SCALE)
+        drill.sees.wait("hash-keys-uncovered")
     drill.pipeline.start("cdc-publisher")
     drill.sees.wait_until_over("publisher-not-streaming", "overdue")
     drill.sees.wait_until_over("no-evidence", scale=SCALE)
@@ -169,7 +170,8 @@ def test_the_stream_refuses_until_the_slot_is_lost(drill: Drill) -> None:
     drill.execute("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
     drill.sees.wait_until_over("slot-at-risk", "slot-lost")
     drill.sees.wait_until_over("nothing-published", scale=SCALE)
-    drill.sees.wait_until_over("slot-growing", scale=100)
+    drill.sees.wait_until_over("slot-growing", scale=1000)
+    drill.sees.wait_until_over("hash-keys-uncovered")
     drill.pipeline.wait_until_complete(drill.pipeline.source_clock(), PATIENCE_SECONDS)
 
 
