@@ -17,6 +17,7 @@ from compactor.added import new_columns, with_added
 from compactor.ages import Ages
 from compactor.chain import Batch, known_shards, new_batches
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.collector import collector_paused
 from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.epochs import EpochKeeper
 from compactor.holds import is_held
@@ -110,7 +111,8 @@ class TableCompactor:
                 admitted = self._epochs.admitted(batches, self._progress, known, is_new=is_new)
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
-                has_moved = bool(admitted) and self._merge(admitted, known)
+                with collector_paused():
+                    has_moved = bool(admitted) and self._merge(admitted, known)
                 if not self._is_loaded:
                     return Step(has_moved, is_behind=True)  # a column is another one now
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
@@ -374,6 +376,7 @@ class TableCompactor:
         """Show what holds of the table now."""
         name, valid_through = self._contract.name, self._progress.valid_through
         metrics.ROWS.labels(name).set(len(self._index))
+        metrics.INDEX_BYTES.labels(name).set(self._index.bytes)
         metrics.HELD_SHARDS.labels(name).set(len(self._progress.holds))
         metrics.VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
         held = self._held_columns()
