@@ -55,9 +55,9 @@ def _s3_properties() -> dict[str, str]:
 
 
 def open_tables(
-    catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes, pii_key_version: str = ""
+    catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes, pii_key_version: str = "", name: str = ""
 ) -> tuple[LakeTable, LakeTable]:
-    """The table of a contract and its history, made if they are missing.
+    """The table of a contract and its history, made if they are missing; `name` where they are called otherwise.
 
     Raises:
         FatalFault: when a table that is there was made for another contract and cannot follow.
@@ -70,7 +70,7 @@ def open_tables(
         ("", schema, UNPARTITIONED_PARTITION_SPEC),
         (HISTORY_SUFFIX, history, history_partitions(history)),
     ):
-        identifier = (namespace, contract.name + suffix)
+        identifier = (namespace, (name or contract.name) + suffix)
         opened.append(LakeTable(catalog, identifier, _open(catalog, identifier, its_schema, spec, contract, made_of)))
     table, its_history = opened
     columns = parse_columns(table.properties)
