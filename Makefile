@@ -14,7 +14,7 @@ SPEED ?= 1440
 # Compose as Docker's plug-in where it is installed, else the same program from PyPI.
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo COMPOSE_BAKE=false $(GATES)/bin/docker-compose)
 # Debezium's heartbeats reach one shard alone, so its stream has one.
-CONTAINERS = $(if $(filter debezium,$(SOURCE)),CDC_SHARDS=1) $(COMPOSE) --profile $(SOURCE)
+CONTAINERS = $(if $(filter debezium,$(SOURCE)),SANDBOX_SHARDS=1) $(COMPOSE) --profile $(SOURCE)
 .PHONY: help setup demo test check bench fuzz torture format gates up prove replay down containers
 
 help: ## show the targets
@@ -66,7 +66,7 @@ prove: $(READY) ## an application works on the containers' Postgres for SECONDS 
 
 replay: $(READY) $(GATES)/.ready ## play a recorded day in containers, SPEED (1440) times as fast; ends when the lake holds it
 	@$(CONTAINERS) up --build --detach --wait --wait-timeout 600 consumer compactor
-	@CDC_SPEED=$(SPEED) $(COMPOSE) --profile replay run --rm replay
+	@SANDBOX_SPEED=$(SPEED) $(COMPOSE) --profile replay run --rm replay
 	@$(BIN)/python -m sandbox.containers replayed infra/docker/recordings/dia.jsonl.gz
 
 down: $(GATES)/.ready ## remove the containers, their network and all that they stored
