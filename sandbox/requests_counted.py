@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from types import TracebackType
@@ -105,8 +105,9 @@ class _Forward(BaseHTTPRequestHandler):
         raise NotImplementedError
 
     def do_GET(self) -> None:
-        """Any method goes the same way."""
-        self._forward()
+        """Any method goes the same way. A client that does not wait for its answer is its own affair."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._forward()
 
     do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
 

@@ -119,6 +119,7 @@ module "network" {
   name     = local.name
   region   = var.region
   cidr     = var.vpc_cidr
+  zones    = var.zones
   database = var.source_database
 }
 

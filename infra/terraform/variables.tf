@@ -148,6 +148,12 @@ variable "vpc_cidr" {
   default     = "10.42.0.0/24"
 }
 
+variable "zones" {
+  description = "Letters of the region's availability zones that tasks run in, two to four."
+  type        = list(string)
+  default     = ["a", "b"]
+}
+
 # --- who queries
 
 variable "readers" {

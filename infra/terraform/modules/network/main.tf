@@ -1,12 +1,7 @@
 # Public subnets whose interfaces take no inbound connection. A NAT gateway would cost more than the compute (32.85 dollars a
 # month), interface endpoints 7.30 each in each zone; a public address is 3.65 a task (docs/cost.md).
 locals {
-  zones     = slice(data.aws_availability_zones.here.names, 0, 2)
   is_peered = var.database.vpc_id != null
-}
-
-data "aws_availability_zones" "here" {
-  state = "available"
 }
 
 resource "aws_vpc" "this" {
@@ -23,11 +18,11 @@ resource "aws_default_security_group" "none" {
 }
 
 resource "aws_subnet" "public" {
-  count             = 2
+  count             = length(var.zones)
   vpc_id            = aws_vpc.this.id
-  availability_zone = local.zones[count.index]
+  availability_zone = "${var.region}${var.zones[count.index]}"
   cidr_block        = cidrsubnet(var.cidr, 2, count.index)
-  tags              = { Name = "${var.name}-${local.zones[count.index]}" }
+  tags              = { Name = "${var.name}-${var.zones[count.index]}" }
 }
 
 resource "aws_internet_gateway" "this" {
@@ -47,7 +42,7 @@ resource "aws_route" "internet" {
 }
 
 resource "aws_route_table_association" "public" {
-  count          = 2
+  count          = length(var.zones)
   subnet_id      = aws_subnet.public[count.index].id
   route_table_id = aws_route_table.public.id
 }
@@ -63,6 +58,7 @@ resource "aws_vpc_endpoint" "gateway" {
 }
 
 resource "aws_security_group" "task" {
+  #checkov:skip=CKV2_AWS_5:tasks of other modules have it
   name        = "${var.name}-task"
   description = "Programs: nothing comes in; HTTPS and the database go out"
   vpc_id      = aws_vpc.this.id

@@ -22,3 +22,12 @@ variable "database" {
     route_table_ids = optional(set(string), [])
   })
 }
+
+variable "zones" {
+  description = "Letters of the availability zones, two to four; stated, since a list that AWS gives may grow and move subnets."
+  type        = list(string)
+  validation {
+    condition     = length(var.zones) >= 2 && length(var.zones) <= 4
+    error_message = "Two to four zones."
+  }
+}

@@ -159,7 +159,7 @@ resource "aws_vpc_security_group_egress_rule" "offsets" {
 }
 
 resource "aws_efs_mount_target" "offsets" {
-  count           = local.is_debezium * 2
+  count           = local.is_debezium * length(var.network.subnet_ids)
   file_system_id  = aws_efs_file_system.offsets[0].id
   subnet_id       = var.network.subnet_ids[count.index]
   security_groups = [aws_security_group.offsets[0].id]

@@ -13,8 +13,11 @@ locals {
   }
   series = merge([
     for name, dimensions in local.each_of : {
-      for set in setproduct(dimensions...) :
-      join("/", concat([name], [for pair in set : values(pair)[0] if local.stated[name].dimensions[keys(pair)[0]] == "*"])) => {
+      # setproduct wants two lists at least.
+      for set in setproduct([{}], [{}], dimensions...) :
+      join("/", concat([name], flatten([
+        for pair in set : [for dimension, value in pair : value if local.stated[name].dimensions[dimension] == "*"]
+        ]))) => {
         alarm      = local.stated[name]
         dimensions = merge(set...)
       }
@@ -23,7 +26,7 @@ locals {
   # Of a source that does not run, and of programs that are not here, nothing is watched.
   watched = {
     for name, series in local.series : name => series
-    if contains(concat(var.values["service"], [null]), lookup(series.dimensions, "service", null))
+    if contains(concat(var.values["service"], [""]), lookup(series.dimensions, "service", ""))
   }
 }
 
