@@ -1,9 +1,9 @@
 """Gates over infra/terraform: each runs one checker on a copy, so that nothing is left in the working tree.
 
-    python3 infra/gates/terraform.py fmt|validate|test|checkov [ROOT]
+    python3 infra/gates/terraform/gate.py fmt|validate|test|checkov [ROOT]
 
 ROOT is whose files are checked (default: this repository). Exit codes: 0 passed; 1 the checker found something; 2 a program is missing,
-or wrong usage. It needs nothing but Python's standard library; checkov is looked for in .venv-terraform (TERRAFORM_TOOLS: another folder).
+or wrong usage. It needs nothing but Python's standard library, and for checkov .venv-terraform (TERRAFORM_TOOLS: another folder).
 
 The AWS provider comes from a file-system mirror where this machine has one (TERRAFORM_MIRROR, or one of the usual places), else from the
 registry, as terraform does.
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-HOME = Path(__file__).resolve().parents[2]
+HOME = Path(__file__).resolve().parents[3]
 ENVIRONMENTS = ("development", "staging", "production")
 _MIRRORS = ("/opt/*", "/usr/share/terraform/*", "/usr/local/share/terraform/*", "~/.terraform.d/*")
 _PROVIDER = "registry.terraform.io/hashicorp/aws"
@@ -60,6 +60,8 @@ def copied(root: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """A copy of what Terraform reads, and the environment to run it in; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="terraform-") as name:
         place = Path(name)
+        if not (root / "infra" / "terraform").is_dir():
+            raise Missing(f"{root} has no infra/terraform: is it the repository?")
         shutil.copytree(root / "tables", place / "tables")
         leave = shutil.ignore_patterns(".terraform*", "*.tfstate*")
         shutil.copytree(root / "infra" / "terraform", place / "infra" / "terraform", ignore=leave)
@@ -138,7 +140,7 @@ GATES = {"fmt": fmt, "validate": validate, "test": test, "checkov": checkov}
 def main(arguments: Sequence[str]) -> int:
     """Run one gate."""
     if not 1 <= len(arguments) <= 2 or arguments[0] not in GATES:
-        sys.stderr.write(f"usage: terraform.py {'|'.join(GATES)} [ROOT]\n")
+        sys.stderr.write(f"usage: gate.py {'|'.join(GATES)} [ROOT]\n")
         return 2
     root = Path(arguments[1]) if len(arguments) == 2 else HOME
     try:
