@@ -99,8 +99,8 @@ resource "aws_ecr_lifecycle_policy" "image" {
   policy = jsonencode({
     rules = [{
       rulePriority = 1
-      description  = "The last ten images"
-      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 10 }
+      description  = "The last five images"
+      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 5 }
       action       = { type = "expire" }
     }]
   })

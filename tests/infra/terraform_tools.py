@@ -112,7 +112,14 @@ def apply(account: Account, variables: Mapping[str, str]) -> None:
         stated = [f"-var={name}={value}" for name, value in variables.items()]
         for command in (
             ["init", "-input=false", "-no-color"],
-            ["apply", "-auto-approve", "-input=false", "-no-color", "-var-file=environments/production.tfvars", *stated],
+            [
+                "apply",
+                "-auto-approve",
+                "-input=false",
+                "-no-color",
+                "-var-file=environments/production.tfvars",
+                *stated,
+            ],
         ):
             done = subprocess.run(
                 ["terraform", *command],

@@ -20,7 +20,9 @@ from tests.infra.terraform_tools import ACCOUNT, REGION, ROOT, Account, tools
 NAME = "usuarios-cdc-production"
 HERE = Path(__file__).parent
 LISTED: Mapping[str, Mapping[str, list[str]]] = yaml.safe_load((HERE / "iam_calls.yaml").read_text(encoding="utf-8"))
-CALLS = [(role, verdict, line) for role, its in LISTED.items() for verdict in ("may", "may_not") for line in its[verdict]]
+CALLS = [
+    (role, verdict, line) for role, its in LISTED.items() for verdict in ("may", "may_not") for line in its[verdict]
+]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -121,7 +123,12 @@ def test_the_simulator_tells_allowed_from_denied() -> None:
     }
     policies = [[allow], [], [allow, deny], [{**allow, "Condition": {"StringEquals": {"aws:SourceAccount": "1"}}}]]
     answers = simulate([{**asked, "identityPolicy": {"Version": "2012-10-17", "Statement": each}} for each in policies])
-    assert [answer["result"] for answer in answers] == ["Allowed", "ImplicitlyDenied", "ExplicitlyDenied", "ImplicitlyDenied"]
+    assert [answer["result"] for answer in answers] == [
+        "Allowed",
+        "ImplicitlyDenied",
+        "ExplicitlyDenied",
+        "ImplicitlyDenied",
+    ]
 
 
 def test_every_role_is_listed(account: Account) -> None:

@@ -22,12 +22,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
         ("compactor", CompactorSettings, {}),
     ],
 )
-def test_a_program_starts_with_what_its_task_has(account: Account, program: str, model: type, secrets: dict[str, str]) -> None:
+def test_a_program_starts_with_what_its_task_has(
+    account: Account, program: str, model: type, secrets: dict[str, str]
+) -> None:
     # CDC_TABLES is set in the image, where the contracts are.
     load(model, {**environment(account, program), **secrets, "CDC_TABLES": str(ROOT / "tables")})
 
 
-def test_pyiceberg_finds_the_catalog_that_the_compactor_is_told(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pyiceberg_finds_the_catalog_that_the_compactor_is_told(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pyiceberg.utils.config import Config  # noqa: PLC0415  # its environment is read when it is asked
 
     told = environment(account, "compactor")

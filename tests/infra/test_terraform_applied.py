@@ -213,7 +213,9 @@ def test_metrics_are_sent_where_the_alarms_look(account: Account) -> None:
 
 def test_the_tasks_take_no_connection(account: Account) -> None:
     ec2 = account.client("ec2")
-    groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [f"{NAME}-task"]}])["SecurityGroups"]
+    groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [f"{NAME}-task"]}])[
+        "SecurityGroups"
+    ]
     assert [group["IpPermissions"] for group in groups] == [[]]
     assert ec2.describe_nat_gateways()["NatGateways"] == []
     kinds = {point["ServiceName"]: point["VpcEndpointType"] for point in ec2.describe_vpc_endpoints()["VpcEndpoints"]}

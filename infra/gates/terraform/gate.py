@@ -93,7 +93,13 @@ def initialised(folder: Path, environment: Mapping[str, str]) -> bool:
     """Whether `terraform init` worked; it is shown only where it did not."""
     command = [terraform(), "init", "-backend=false", "-input=false", "-no-color"]
     done = subprocess.run(
-        command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, check=False, capture_output=True, text=True
+        command,
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
