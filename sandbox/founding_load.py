@@ -1,6 +1,6 @@
 """The founding load on the sandbox, with every request to AWS counted: what a month of it costs (docs/cost.md).
 
-    python -m sandbox.founding_load SECONDS FILE        e.g. 720 tests/infra/founding_load.json
+python -m sandbox.founding_load SECONDS FILE        e.g. 720 tests/infra/founding_load.json
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHANGES_A_SECOND = 150_000 / 86_400
 ROWS = 20_000
 FOUNDING = Pace(shards=1, heartbeat_seconds=5, batch_age_seconds=15, compact_interval_seconds=30, lease_seconds=30)
 _FIRST_NEW_KEY = 10**12
-_INSERT: LiteralString = 'INSERT INTO "Usuários" VALUES (' + ", ".join(["%s"] * 14) + ")"
+_INSERT: LiteralString = 'INSERT INTO "Usuários" VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)'
 
 
 class Counted(Pipeline):
@@ -36,7 +36,10 @@ class Counted(Pipeline):
 
     def environment(self) -> dict[str, str]:
         """The settings, with the proxy in AWS's place."""
-        return {name: value.replace(self.aws.endpoint_url, self.endpoint_url) for name, value in super().environment().items()}
+        return {
+            name: value.replace(self.aws.endpoint_url, self.endpoint_url)
+            for name, value in super().environment().items()
+        }
 
 
 def measure(directory: Path, seconds: float, pace: Pace, *, warm_up_seconds: float) -> Counter[tuple[str, str]]:
@@ -66,7 +69,9 @@ def _work(connection: psycopg.Connection, keys: list[int], random: Random, secon
             connection.execute(_INSERT, usuarios.usuario(random, key, datetime.now(UTC)))
             keys.append(key)
         elif kind < 0.9:
-            connection.execute('UPDATE "Usuários" SET ativo = NOT coalesce(ativo, false) WHERE id = %s', (random.choice(keys),))
+            connection.execute(
+                'UPDATE "Usuários" SET ativo = NOT coalesce(ativo, false) WHERE id = %s', (random.choice(keys),)
+            )
         else:
             connection.execute('DELETE FROM "Usuários" WHERE id = %s', (keys.pop(random.randrange(len(keys))),))
         time.sleep(1 / CHANGES_A_SECOND)
@@ -75,11 +80,14 @@ def _work(connection: psycopg.Connection, keys: list[int], random: Random, secon
 def report(counts: Mapping[tuple[str, str], int], seconds: float) -> str:
     """The counts as JSON, with what they are of."""
     what = (
-        f"Requests at the founding load: {CHANGES_A_SECOND:.2f} changes a second (70% updates, 20% inserts, 10% deletes of {ROWS} rows), "
-        f"{FOUNDING.shards} shard, batches of {FOUNDING.batch_age_seconds:.0f} s, commits of {FOUNDING.compact_interval_seconds:.0f} s, "
-        f"heartbeats of {FOUNDING.heartbeat_seconds:.0f} s"
+        f"Requests at the founding load: {CHANGES_A_SECOND:.2f} changes a second (70% updates, 20% inserts, 10% deletes"
+        f" of {ROWS} rows), {FOUNDING.shards} shard, batches of {FOUNDING.batch_age_seconds:.0f} s, commits of"
+        f" {FOUNDING.compact_interval_seconds:.0f} s, heartbeats of {FOUNDING.heartbeat_seconds:.0f} s"
     )
-    listed = [{"operation": name, "place": place, "requests": number} for (name, place), number in sorted(counts.items())]
+    listed = [
+        {"operation": operation, "place": place, "requests": number}
+        for (operation, place), number in sorted(counts.items())
+    ]
     return json.dumps({"what": what, "seconds": seconds, "counts": listed}, indent=1) + "\n"
 
 

@@ -32,7 +32,7 @@ class RequestsCounted(AbstractContextManager["RequestsCounted"]):
 
         class Handler(_Forward):
             def counted(self, operation: str, place: str) -> None:
-                with counted._lock:  # noqa: SLF001  # this class is a part of the outer one
+                with counted._lock:
                     counted.counts[operation, place] += 1
 
         Handler.upstream_port = upstream_port
@@ -64,7 +64,7 @@ class RequestsCounted(AbstractContextManager["RequestsCounted"]):
 
 def operation_of(method: str, target: str, headers: Mapping[str, str]) -> str:
     """What AWS calls the operation of a request: by its header, or of S3 by method and query."""
-    named = headers.get("X-Amz-Target", "")
+    named = next((value for name, value in headers.items() if name.lower() == "x-amz-target"), "")
     if named:
         return named.rpartition(".")[2]
     url = urlsplit(target)
@@ -109,14 +109,14 @@ class _Forward(BaseHTTPRequestHandler):
         with suppress(BrokenPipeError, ConnectionResetError):
             self._forward()
 
-    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
+    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET  # noqa: N815  # http.server's names
 
     def log_message(self, *_: Any) -> None:
         """Requests are counted, not logged."""
 
     def _forward(self) -> None:
         body = self._body()
-        operation = operation_of(self.command, self.path, self.headers)
+        operation = operation_of(self.command, self.path, dict(self.headers))
         self.counted(operation, "" if "X-Amz-Target" in self.headers else place_of(self.path))
         upstream = http.client.HTTPConnection(LOCALHOST, self.upstream_port, timeout=_ANSWER_SECONDS)
         try:

@@ -116,7 +116,9 @@ def test_quantities_are_those_of_terraform() -> None:
     assert known["tasks"] == len(sizes)
     production = (TERRAFORM / "environments" / "production.tfvars").read_text(encoding="utf-8")
     stated = {line.split("=")[0].strip() for line in production.splitlines() if "=" in line}
-    assert stated == {"environment", "region", "lake_database", "image_tag"}, "what production changes must be counted here"
+    assert stated == {"environment", "region", "lake_database", "image_tag"}, (
+        "what production changes must be counted here"
+    )
 
 
 def test_the_alarms_are_counted() -> None:
@@ -139,7 +141,7 @@ def test_requests_are_those_that_were_counted() -> None:
     a_month = MONTH_SECONDS / measured["seconds"]
 
     def monthly(is_meant: Callable[[Mapping[str, Any]], bool]) -> float:
-        return sum(count["requests"] for count in measured["counts"] if is_meant(count)) * a_month
+        return sum(int(count["requests"]) for count in measured["counts"] if is_meant(count)) * a_month
 
     counted = {
         "lake_puts": monthly(lambda c: c["operation"] in WRITES and not c["place"].startswith("raw/")),
@@ -156,7 +158,9 @@ def test_requests_are_those_that_were_counted() -> None:
 
 def test_small_files_were_counted_in_one_request_each() -> None:
     measured = json.loads((ROOT / "tests" / "infra" / "founding_load.json").read_text(encoding="utf-8"))
-    assert not [count for count in measured["counts"] if "Multipart" in count["operation"] or count["operation"] == "UploadPart"]
+    assert not [
+        count for count in measured["counts"] if "Multipart" in count["operation"] or count["operation"] == "UploadPart"
+    ]
 
 
 def test_a_formula_is_arithmetic_and_nothing_else() -> None:

@@ -113,7 +113,7 @@ def test_a_role_may_do_its_duty_and_no_more(
 def test_the_simulator_tells_allowed_from_denied() -> None:
     allow = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}
     deny = {**allow, "Effect": "Deny"}
-    asked = {
+    asked: dict[str, Any] = {
         "action": "s3:GetObject",
         "resource": "arn:aws:s3:::b/k",
         "account": ACCOUNT,

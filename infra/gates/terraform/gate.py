@@ -2,11 +2,12 @@
 
     python3 infra/gates/terraform/gate.py fmt|validate|test|checkov [ROOT]
 
-ROOT is whose files are checked (default: this repository). Exit codes: 0 passed; 1 the checker found something; 2 a program is missing,
-or wrong usage. It needs nothing but Python's standard library, and for checkov .venv-terraform (TERRAFORM_TOOLS: another folder).
+ROOT is whose files are checked (default: this repository). Exit codes: 0 passed; 1 the checker found something; 2 a
+program is missing, or wrong usage. It needs nothing but Python's standard library, and for checkov .venv-terraform
+(TERRAFORM_TOOLS: another folder).
 
-The AWS provider comes from a file-system mirror where this machine has one (TERRAFORM_MIRROR, or one of the usual places), else from the
-registry, as terraform does.
+The AWS provider comes from a file-system mirror where this machine has one (TERRAFORM_MIRROR, or one of the usual
+places), else from the registry, as terraform does.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def validate(folder: Path, environment: Mapping[str, str]) -> int:
 
 
 def test(folder: Path, environment: Mapping[str, str]) -> int:
-    """tests/*.tftest.hcl with mocked providers: all of them once, what holds everywhere with each environment's variables."""
+    """Tests with mocked providers: those of the parts once, what holds everywhere with each environment's variables."""
     if not initialised(folder, environment):
         return 1
     command = [terraform(), "test", "-no-color"]

@@ -1,8 +1,8 @@
 """File access of the lake: pyiceberg's own, with no more requests to S3 than its small files need.
 
-A commit of a small load writes a dozen files of some kilobytes. Left alone, pyarrow uploads each in parts, which is three requests that are
-charged for, and pyiceberg asks before each whether it is there already, which is two more: at a commit each half minute that costs more
-than the machines.
+A commit of a small load writes a dozen files of some kilobytes. Left alone, pyarrow uploads each in parts, which is
+three requests that are charged for, and pyiceberg asks before some whether they are there, which is two more: at a
+commit each half minute that costs more than the machines.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ NAME = f"{__name__}.LakeFileIO"
 
 
 class LakeFileIO(PyArrowFileIO):
-    """pyiceberg's file access over pyarrow, which uploads a file of less than one part (10 MB) in one request."""
+    """File access over pyarrow, which uploads a file of less than one part (10 MB) in one request."""
 
     def _initialize_s3_fs(self, netloc: str | None) -> FileSystem:
-        """pyiceberg hands on no such option; what it made says how it is made again, as for another process."""
+        """No property of pyiceberg names the option; what it made says how it is made again, as for another process."""
         make, (options,) = super()._initialize_s3_fs(netloc).__reduce__()
         return make({**options, "allow_delayed_open": True})
 
