@@ -19,6 +19,7 @@ KNOWN = frozenset({
     "CDC_SOURCE", "CDC_SCHEMA_REGISTRY", "CDC_TABLES", "CDC_RAW", "CDC_QUARANTINE", "CDC_LEASES", "CDC_LEASE_SECONDS",
     "CDC_BATCH_AGE_SECONDS", "CDC_BATCH_BYTES", "CDC_COMPACT_INTERVAL_SECONDS", "CDC_CATALOG", "CDC_PII_KEY",
     "CDC_DATABASE", "CDC_SLOT", "CDC_HEARTBEAT_SECONDS", "CDC_HTTP_HOST", "CDC_HTTP_PORT", "CDC_LOG_LEVEL",
+    "CDC_METRICS", "CDC_METRICS_NAMESPACE", "CDC_METRICS_PERIOD_SECONDS",
 })  # fmt: skip
 """Every setting of every program; any other name that starts with `CDC_` is a typing error and refused."""
 KAFKA_PREFIX = "CDC_KAFKA_"
@@ -113,6 +114,25 @@ class Settings(BaseModel):
     )
     log_level: str = Field(
         default="info", alias="CDC_LOG_LEVEL", pattern="^(debug|info|warning|error)$", description="least level logged"
+    )
+    metrics: str = Field(
+        default="prometheus",
+        alias="CDC_METRICS",
+        pattern="^(prometheus|emf)$",
+        description="prometheus: on /metrics only; emf: also on stdout, in CloudWatch's embedded metric format",
+    )
+    metrics_namespace: str = Field(
+        default="usuarios-cdc",
+        alias="CDC_METRICS_NAMESPACE",
+        pattern="^[a-z][0-9A-Za-z._/#-]{0,254}$",  # AWS API model of CloudWatch: Namespace; AWS/… is its own
+        description="the namespace in CloudWatch, such as usuarios-cdc/production",
+    )
+    metrics_period_seconds: float = Field(
+        default=60,
+        alias="CDC_METRICS_PERIOD_SECONDS",
+        gt=0,
+        le=3600,
+        description="how often metrics are written to stdout; alarms count on at most 60",
     )
 
 

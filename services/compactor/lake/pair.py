@@ -17,12 +17,12 @@ from compactor.added import with_added
 from compactor.change import SET_ASIDE, Change, Key
 from compactor.columns_seen import ColumnsSeen, parse_columns, taken_out
 from compactor.fold import DELETE, State
-from compactor.index import Entries, Located, Mark, Positions, RowIndex, entries_of
+from compactor.index import Entries, Fingerprints, Located, Mark, Positions, RowIndex, entries_of
 from compactor.lake.catalog import evolutions, open_tables, shown_of
 from compactor.lake.commit import Changes, Committed, commit, commit_properties, commit_schema
 from compactor.lake.evolve import Evolution, identity, source_names
 from compactor.lake.fill import fill
-from compactor.lake.table import brought_since
+from compactor.lake.table import LiveFile, brought_since
 from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
 from compactor.refill import Place, Values
 
@@ -135,18 +135,10 @@ class TablePair:
 
     def build_index(self) -> RowIndex:
         """The index of the table's live rows, and of the deletes and set-aside changes that history remembers."""
-        index = self.empty_index()
-        parts = []
-        for file in self.table.live_files():
+        index, files = self.empty_index(), self.table.live_files()
+        for file in files:
             index.add_file(file.path, file.records, file.deleted)
-            rows = self.table.read(file.path, [*self._contract.key, *_POSITION])
-            alive = np.arange(file.records)
-            if len(file.deleted):
-                alive = np.delete(alive, file.deleted)
-                rows = rows.take(pa.array(alive))
-            prints = index.prints_of([rows[name] for name in self._contract.key])
-            parts.append((prints, entries_of(index, file.path, alive, rows)))
-        if not index.load(parts):
+        if not index.load(self._entries(index, file) for file in files):
             raise FatalFault(
                 "a key has two live rows",
                 where=self.table.name,
@@ -155,6 +147,15 @@ class TablePair:
         marked = self.history.find_rows("cdc_op", [DELETE, SET_ASIDE], (*self._contract.key, *_POSITION, "cdc_op"))
         index.mark(index.prints_of([marked[name] for name in self._contract.key]), _marked(marked))
         return index
+
+    def _entries(self, index: RowIndex, file: LiveFile) -> tuple[Fingerprints, Entries]:
+        """What the index is to know of the live rows of a file."""
+        rows = self.table.read(file.path, [*self._contract.key, *_POSITION])
+        alive = np.arange(file.records)
+        if len(file.deleted):
+            alive = np.delete(alive, file.deleted)
+            rows = rows.take(pa.array(alive))
+        return index.prints_of([rows[name] for name in self._contract.key]), entries_of(index, file.path, alive, rows)
 
     def live_rows(self) -> Iterator[Place]:
         """The key and position of every live row, read from the files."""
