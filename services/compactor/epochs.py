@@ -23,7 +23,7 @@ from cdc.telemetry import get_log
 from compactor import metrics
 from compactor.chain import Batch, Shard, new_links, read_lines, read_record, shards
 from compactor.plain import Line
-from compactor.progress import Progress, ShardEvidence, with_epochs
+from compactor.progress import Progress, with_epochs
 
 _LOG = get_log(__name__)
 RESENT_WITHIN = timedelta(minutes=1)
