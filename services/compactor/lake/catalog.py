@@ -19,6 +19,7 @@ from cdc.errors import FatalFault, SettingsFault
 from cdc.readers import HISTORY_SUFFIX
 from compactor.added import with_added
 from compactor.columns_seen import parse_columns
+from compactor.lake import file_io
 from compactor.lake.evolve import Evolution, evolution, identity
 from compactor.lake.schema import history_partitions, history_schema, table_schema
 from compactor.lake.table import LakeTable
@@ -38,7 +39,8 @@ def open_catalog(name: str, *, is_to_be_made: bool = True) -> Catalog:
     stated = Config().get_catalog_config(name) or {}
     try:
         # Botocore wants a number, which pyiceberg hands on as it is.
-        return load_catalog(name, **{**_s3_properties(), **stated, **reading, "glue.max-retries": 0})  # type: ignore[arg-type]
+        ours = {"py-io-impl": file_io.NAME, **_s3_properties()}
+        return load_catalog(name, **{**ours, **stated, **reading, "glue.max-retries": 0})  # type: ignore[arg-type]
     except Exception as error:
         variable = f"PYICEBERG_CATALOG__{name.upper()}__TYPE"
         raise SettingsFault(
@@ -62,7 +64,9 @@ def open_tables(
     Raises:
         FatalFault: when a table that is there was made for another contract and cannot follow.
     """
-    catalog.create_namespace_if_not_exists(namespace)
+    # Looked for first: a role that may make no databases needs none where there is one.
+    if not catalog.namespace_exists(namespace):
+        catalog.create_namespace_if_not_exists(namespace)
     schema, history = table_schema(contract), history_schema(contract)
     opened = []
     made_of = identity(contract, pii_key, pii_key_version)
