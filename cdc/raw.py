@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 from isal import igzip, isal_zlib
 
-from cdc.errors import FatalFault, RecordFault
+from cdc.errors import FatalFault, RawFault, RecordFault
 
 BATCHES = "_batches"
 TIPS = "_tips"
@@ -195,17 +195,17 @@ def decode_object(body: bytes, ref: ObjectRef) -> list[RawLine]:
     """The lines of a raw object, after its checksum and counts were found right.
 
     Raises:
-        FatalFault: when the object is not what its batch record says; nothing of it may be merged.
+        RawFault: when the object is not what its batch record says; nothing of it may be merged.
     """
     hint = "restore the object from the bucket's versions or replay the shard from the stream; do not skip it"
     if len(body) != ref.bytes or sha256(body) != ref.sha256:
-        raise FatalFault("a raw object is not the one that its batch record names", where=ref.path, hint=hint)
+        raise RawFault("a raw object is not the one that its batch record names", where=ref.path, hint=hint)
     try:
         lines = _LINES.decode_lines(_decompress(body))
     except (OSError, EOFError, _CORRUPT, msgspec.DecodeError):
-        raise FatalFault("a raw object cannot be read", where=ref.path, hint=hint) from None
+        raise RawFault("a raw object cannot be read", where=ref.path, hint=hint) from None
     if len(lines) != ref.records:
-        raise FatalFault(f"a raw object has {len(lines)} records instead of {ref.records}", where=ref.path, hint=hint)
+        raise RawFault(f"a raw object has {len(lines)} records instead of {ref.records}", where=ref.path, hint=hint)
     return lines
 
 
