@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from compactor.plain.block import parse
+from compactor.plain.block import blocks, parse
 
 SCHEMA = pa.schema([("id", pa.int64()), ("nome", pa.string()), ("tags", pa.list_(pa.string()))])
 FULL = b'{"id": 9007199254740993, "nome": "a \\"b\\": \\u00e7", "tags": ["x", null]}'
@@ -28,6 +28,12 @@ def test_rows_keep_their_order_and_their_values() -> None:
     some = [FULL.replace(b"9007199254740993", str(number).encode()) for number in range(5000)]
     assert parsed(some) == [json.loads(row) for row in some]
     assert parsed([FULL]) == [json.loads(FULL)]
+
+
+def test_blocks_have_so_many_rows_or_bytes_and_one_row_at_least() -> None:
+    assert list(blocks([], 3, 10)) == []
+    assert list(blocks([1] * 7, 3, 10)) == [(0, 3), (3, 6), (6, 7)]
+    assert list(blocks([4, 4, 4, 99, 1, 10, 5, 5], 3, 10)) == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 8)]
 
 
 @pytest.mark.parametrize(

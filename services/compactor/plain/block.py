@@ -8,9 +8,10 @@ not UTF-8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
@@ -18,6 +19,17 @@ _NULL = b"null"
 MEMBER, QUOTED_MEMBER = b'":', b'\\":'
 _PARSED_AT_ONCE_BYTES = 1 << 20
 _TEXT_BYTES_MAX = 1 << 30  # Arrow counts the bytes of a column of texts in 32 bits
+
+
+def blocks(sizes: Sequence[int], rows_max: int, bytes_max: int) -> Iterator[tuple[int, int]]:
+    """Where blocks of rows of some sizes begin and end: each as large as it may be, and of one row at least."""
+    ends = np.cumsum(np.asarray(sizes, np.int64))
+    start, before = 0, 0
+    while start < len(sizes):
+        within = int(np.searchsorted(ends, before + bytes_max, side="right"))
+        end = max(start + 1, min(start + rows_max, within))
+        yield start, end
+        start, before = end, int(ends[end - 1])
 
 
 def parse(rows: Sequence[msgspec.Raw], schema: pa.Schema, *, may_lack: bool = False) -> pa.Table | None:

@@ -19,13 +19,15 @@ from cdc.contract import TableContract
 from cdc.debezium.forms import forms_of_modes
 from cdc.debezium.identity import is_made_up
 from compactor.fold import DELETE, UPDATE
-from compactor.plain.block import MEMBER, QUOTED_MEMBER, parse
+from compactor.plain.block import MEMBER, QUOTED_MEMBER, blocks, parse
 from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, Line, changes_of
 from compactor.plain.columns import column_masker
 from compactor.plain.dialect import Dialect, HeldSets
 
 BLOCK_ROWS = 16_384
 """How many lines are read at once: what is odd among them makes only so many slower."""
+BLOCK_BYTES = 32 * 1024 * 1024
+"""And how many bytes, unless a single line has more: a block takes as much memory a few times over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,8 @@ class PlainReader:
             self._make_dialects(held)
         self._epochs = np.array([line.epoch for line in lines], np.int32)
         gathered = _Gathered()
-        for start in range(0, len(lines), self._block_rows):
-            block = lines[start : start + self._block_rows]
-            changes, is_ours, others = changes_of(block, start)
+        for start, end in blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES):
+            changes, is_ours, others = changes_of(lines[start:end], start)
             gathered.others += others
             is_delete = changes.ops == DELETE
             for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
