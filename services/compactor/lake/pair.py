@@ -30,12 +30,23 @@ _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 
 
 class TablePair:
-    """One contract's tables in the lake, at the snapshots that were current when they were loaded."""
+    """One contract's tables in the lake, at the snapshots that were current when they were loaded.
 
-    def __init__(self, catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes) -> None:
+    `name` is the table's where it is not the contract's: one that is made anew beside it.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        namespace: str,
+        contract: TableContract,
+        pii_key: bytes,
+        pii_key_version: str = "",
+        name: str = "",
+    ) -> None:
         self._contract = contract
-        self._pii_key = pii_key
-        self.table, self.history = open_tables(catalog, namespace, contract, pii_key)
+        self._pii_key = (pii_key, pii_key_version)
+        self.table, self.history = open_tables(catalog, namespace, contract, pii_key, pii_key_version, name)
 
     @property
     def shown(self) -> TableContract:
@@ -61,7 +72,8 @@ class TablePair:
             FatalFault: when a table cannot follow; nothing was touched.
         """
         present = self.table_progress().columns
-        planned = evolutions(self.table, self.history, self.wanted(present), self._pii_key, self._named_now(present))
+        wanted, anew = self.wanted(present), self._named_now(present)
+        planned = evolutions(self.table, self.history, wanted, *self._pii_key, anew)
         was_cut_off = self.is_cut_off()
         progress = None if was_cut_off else self.table_progress()
         gone = source_names(self.table.properties, planned[0].dropped)
@@ -90,7 +102,7 @@ class TablePair:
         names = {column.name for column in self.shown.columns} | {one.column.name for one in values}
         wanted = self.wanted(progress.columns)
         columns = tuple(column for column in wanted.columns if column.name in names)
-        made_of = identity(replace(wanted, columns=columns), self._pii_key)
+        made_of = identity(replace(wanted, columns=columns), *self._pii_key)
         stated = progress.properties()
         fill(self.history, values, self._contract.key, stated, stated | made_of, is_history=True)
         fill(self.table, values, self._contract.key, {}, self._properties(progress) | made_of, is_history=False)
