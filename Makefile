@@ -2,6 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+# Tests wait for servers as much as they compute; each worker starts its own servers, on free ports.
+WORKERS ?= 3
+PARALLEL := --numprocesses=$(WORKERS) --dist=worksteal
 EXTRAS := cdc-publisher,cdc-consumer,compactor,cdc-ops,sandbox,dev
 
 .DEFAULT_GOAL := help
@@ -31,14 +34,14 @@ demo: $(READY) ## a real Postgres, AWS services and the whole pipeline for a min
 	@$(BIN)/python -m sandbox.demo
 
 test: $(READY) ## all tests, with real servers on free ports of 127.0.0.1
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 check: $(READY) ## format, lint, types, imports and the fast tests; under a minute
 	@$(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy cdc services sandbox tests
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit tests/property
+	@$(BIN)/python -m pytest -q $(PARALLEL) tests/unit tests/property
 
 gates: $(GATES)/.ready ## static checks of containers and workflows, with checkers of their own in .venv-infra
 	@infra/gates/run

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import msgspec
-from prometheus_client import Counter, Gauge
 
 from cdc import raw
 from cdc.contract import TableContract
@@ -21,14 +20,12 @@ from cdc.epoch import FIRST_EPOCH, EpochEnd, Epochs, EpochStart, read_epochs, re
 from cdc.objects import ObjectStore
 from cdc.raw import SnapshotMark, SnapshotWord
 from cdc.telemetry import get_log
+from compactor import metrics
 from compactor.chain import Batch, Shard, new_links, read_lines, read_record, shards
 from compactor.plain import Line
 from compactor.progress import Progress, ShardEvidence, with_epochs
 
 _LOG = get_log(__name__)
-_WAITING = Gauge("compactor_waits_for_epoch", "Shards in which an unrecorded epoch seems to begin.", ["table"])
-_REFUSED = Gauge("compactor_refused_snapshots", "Snapshots that wait, being of another database.", ["table"])
-_DISCARDED = Counter("compactor_discarded_records", "Records of another database, which are left out.", ["table"])
 RESENT_WITHIN = timedelta(minutes=1)
 """A producer that sends refused records again has done so, or given up, after this time."""
 
@@ -79,7 +76,7 @@ class EpochKeeper:
     def is_waiting(self, progress: Progress) -> bool:
         """Whether the table waits for an operator; said as loudly as can be, each time."""
         name, waits = self._contract.name, progress.waits
-        _WAITING.labels(name).set(len(waits))
+        metrics.WAITS_FOR_EPOCH.labels(name).set(len(waits))
         if waits:
             hint = f"`cdc epoch {name}` shows where it begins and records it; see docs/epochs.md"
             what = "a snapshot begins after streamed changes, or LSNs began anew: the table waits for its epoch"
@@ -101,6 +98,9 @@ class EpochKeeper:
         self.record_announced(progress, known, is_new=is_new)
         self._tell_refused()
         waiting = self._held
+        unsettled = {batch.shard.id for batch in batches if self._waits(batch)}
+        # What a child has came after its parent's mark, also where it is read before other shards are.
+        waiting |= descendants(unsettled, self._sightings.children)
         allowed = []
         for batch in batches:
             if batch.shard.id not in waiting and self._waits(batch):
@@ -125,21 +125,31 @@ class EpochKeeper:
 
     def lines(self, batches: Iterable[Batch]) -> list[Line]:
         """The table's records in some batches, each with its epoch; those of another database are left out."""
-        epochs, name = self.epochs, self._contract.name
-        found = [
-            Line(batch.shard.id, batch.name, line, epochs.of(batch.shard.id, int(line.seq)))
-            for batch in batches
-            for line in read_lines(self._store, batch, name)
-        ]
-        kept = [line for line in found if line.epoch not in epochs.discarded]
-        if len(kept) < len(found):
-            _DISCARDED.labels(name).inc(len(found) - len(kept))
-            _LOG.warning("records of another database are left out", table=name, records=len(found) - len(kept))
+        name, discarded = self._contract.name, self.epochs.discarded
+        kept: list[Line] = []
+        left_out = 0
+        for batch in batches:
+            lines = self._lines_of(batch)
+            kept += [line for line in lines if line.epoch not in discarded] if discarded else lines
+            left_out += len(lines)
+        left_out -= len(kept)
+        if left_out:
+            metrics.DISCARDED.labels(name).inc(left_out)
+            _LOG.warning("records of another database are left out", table=name, records=left_out)
         return kept
+
+    def _lines_of(self, batch: Batch) -> list[Line]:
+        """The table's records in a batch; nearly every batch is of one epoch whole."""
+        shard, name, epochs = batch.shard.id, batch.name, self.epochs
+        lines = read_lines(self._store, batch, self._contract.name)
+        epoch = epochs.of(shard, batch.upto)
+        if epochs.of(shard, batch.after + 1) == epoch:
+            return [Line(shard, name, line, epoch) for line in lines]
+        return [Line(shard, name, line, epochs.of(shard, int(line.seq))) for line in lines]
 
     def _tell_refused(self) -> None:
         name = self._contract.name
-        _REFUSED.labels(name).set(len(self.refused))
+        metrics.REFUSED_SNAPSHOTS.labels(name).set(len(self.refused))
         for snapshot, source in sorted(self.refused.items()):
             _LOG.error(
                 "a snapshot is of another database than the table: its shards wait",

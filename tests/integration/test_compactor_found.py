@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.compactor_world import World, change, put
+from tests.compactor_world import World, change, proven, put
 
 pytestmark = pytest.mark.slow
 
@@ -19,3 +19,19 @@ def test_a_truncate_sweeps_the_rows_of_keys_that_were_only_asked_for_values(worl
     put(other, world.contract, change("c", 8, 2, "b2"), change("t", 9, 0))
     world.merge()
     assert world.rows() == {}
+
+
+def test_a_child_of_two_shards_proves_nothing_that_only_one_of_them_has_proven(world: World) -> None:
+    """A heartbeat reached one parent; what was committed before it waits at the producer for the other one, and goes to
+    the child when that closes.
+    """
+    left, right, child = world.shard(0), world.shard(1), (world.shard(2).shard,)
+    put(left, world.contract, change("c", 5, 1, "a", "x"), seconds=50)
+    put(right, world.contract, change("c", 6, 2, "b", "y"), seconds=40)
+    put(left, world.contract, closed=True, children=child)
+    put(right, world.contract, closed=True, children=child)
+    world.merge()
+    assert (world.pair().table.properties["cdc.valid-through"] or "") <= proven(40)
+    put(world.shard(2), world.contract, change("c", 45, 3, "late", "z"), seconds=60)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(60)
