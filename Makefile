@@ -9,6 +9,7 @@ EXTRAS := cdc-publisher,cdc-consumer,compactor,cdc-ops,sandbox,dev
 
 .DEFAULT_GOAL := help
 GATES := .venv-infra
+TERRAFORM := .venv-terraform
 SOURCE ?= publisher
 SPEED ?= 1440
 # Compose as Docker's plug-in where it is installed, else the same program from PyPI.
@@ -43,7 +44,7 @@ check: $(READY) ## format, lint, types, imports and the fast tests; under a minu
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q $(PARALLEL) tests/unit tests/property
 
-gates: $(GATES)/.ready ## static checks of containers and workflows, with checkers of their own in .venv-infra
+gates: $(GATES)/.ready $(TERRAFORM)/.ready ## static checks of containers, workflows and Terraform, with checkers of their own
 	@infra/gates/run
 
 $(GATES)/.ready: infra/requirements.txt infra/gates/package-lock.json
@@ -55,6 +56,16 @@ $(GATES)/.ready: infra/requirements.txt infra/gates/package-lock.json
 	@ln -sf "$$(echo $(CURDIR)/$(GATES)/lib/python*/site-packages/compose/docker-compose)" $(GATES)/bin/docker-compose
 	@cp infra/gates/package.json infra/gates/package-lock.json $(GATES)/
 	@npm ci --prefix $(GATES) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Checkov and moto pin what the others need in other versions.
+$(TERRAFORM)/.ready: infra/gates/terraform/requirements.txt infra/gates/terraform/package-lock.json
+	@echo "setting up $(TERRAFORM) (once; two minutes)"
+	@command -v npm >/dev/null || { echo "node 20 and npm are needed for the simulator of IAM; on Debian or Ubuntu: apt install nodejs npm"; exit 1; }
+	@$(PYTHON) -m venv --clear $(TERRAFORM)
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(TERRAFORM)/bin/python -m pip install --quiet --requirement infra/gates/terraform/requirements.txt
+	@cp infra/gates/terraform/package.json infra/gates/terraform/package-lock.json $(TERRAFORM)/
+	@npm ci --prefix $(TERRAFORM) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 up: $(READY) $(GATES)/.ready ## the whole system in containers, SOURCE=publisher or debezium; ends when a change is in the lake

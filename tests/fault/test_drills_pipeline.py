@@ -34,7 +34,7 @@ class Drill:
         self.sees.check = pipeline.check
 
     def execute(self, *statements: str) -> None:
-        with closing(psycopg.connect(self.pipeline.postgres.dsn, autocommit=True)) as connection:
+        with closing(psycopg.connect(self.pipeline.postgres.dsn_admin, autocommit=True)) as connection:
             for statement in statements:
                 connection.execute(statement)
 

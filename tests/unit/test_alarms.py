@@ -12,7 +12,7 @@ import cdc_consumer.metrics
 import cdc_publisher.metrics
 import compactor.metrics
 from cdc import vitals
-from sandbox import prometheus_rules
+from sandbox import grafana, prometheus_rules
 from sandbox.alarms import Alarm, load_alarms
 from tests.conftest import ROOT
 
@@ -65,18 +65,32 @@ def test_prometheuss_rules_are_made_of_the_alarms() -> None:
         "run python -m sandbox.prometheus_rules"
     )
     made = {rule["alert"]: rule for rule in yaml.safe_load(prometheus_rules.text())["groups"][0]["rules"]}
-    assert made.keys() == {alarm.name for alarm in ALARMS if not alarm.no_drill}
+    assert made.keys() == {alarm.name for alarm in ALARMS if prometheus_rules.has_rule(alarm)}
     assert made["overdue"]["expr"] == "max by (table) (compactor_overdue_seconds) > 0"
     assert made["overdue"]["for"] == "180s"
     assert "absent(compactor_merge_age_seconds)" in made["not-merging"]["expr"]
 
 
-def test_the_rules_are_promql() -> None:
+def test_the_dashboard_is_the_one_that_is_written_and_shows_metrics_that_are_there() -> None:
+    assert grafana.FILE.read_text(encoding="utf-8") == grafana.text(), "run python -m sandbox.grafana"
+    known = {getattr(collector, "_name", "") for collector in REGISTRY._collector_to_names}
+    shown = set(re.findall(r"(?:cdc_publisher|cdc_consumer|compactor|program)_[a-z_]+", " ".join(queries_shown())))
+    assert {re.sub(r"_(total|bucket)$", "", name) for name in shown} <= known
+    assert len({panel["id"] for panel in grafana.dashboard()["panels"]}) == len(grafana.dashboard()["panels"])
+
+
+def queries_shown() -> list[str]:
+    return [query for _, panels in grafana.ROWS for panel in panels for query, _ in panel.queries]
+
+
+def test_rules_and_graphs_are_promql() -> None:
     parser = pytest.importorskip("promql_parser", reason="the extra `dev` has it since October 2026; run `make setup`")
     for alarm in ALARMS:
         if prometheus_rules.has_rule(alarm):
             parser.parse(prometheus_rules.expression(alarm))
-    with pytest.raises(ValueError, match="parse"):
+    for query in queries_shown():
+        parser.parse(query)
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no better one
         parser.parse("max by (table (x) > 0")
 
 

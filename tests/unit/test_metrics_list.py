@@ -73,3 +73,25 @@ def test_no_label_can_hold_a_value_of_a_row() -> None:
         if family.name.startswith((*PROGRAMS, "program_")):
             labels = {label for sample in family.samples for label in sample.labels}
             assert labels - {"le"} <= allowed, family.name
+
+
+STATM = "50000 2560 800 1 0 4000 0"
+MEMINFO = "MemTotal:        4096000 kB\nMemFree: 1 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("limits", "ratio"),
+    [
+        (["max\n"], 2560 * 4096 / (4096000 * 1024)),
+        (["20971520\n"], 0.5),
+        (["max\n", "20971520\n"], 0.5),
+        (["9223372036854771712\n"], 2560 * 4096 / (4096000 * 1024)),  # cgroups v1 without a limit
+        (["", ""], 2560 * 4096 / (4096000 * 1024)),
+    ],
+)
+def test_memory_is_told_over_the_least_of_what_limits_it(
+    limits: list[str], ratio: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.vitals.os.sysconf", lambda _: 4096)
+    assert vitals.memory_ratio(STATM, limits, MEMINFO) == pytest.approx(ratio)
+    assert vitals.memory_ratio("", ["", ""], "") == 0
