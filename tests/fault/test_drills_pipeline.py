@@ -158,6 +158,8 @@ def test_the_stream_refuses_until_the_slot_is_lost(drill: Drill) -> None:
     drill.sees.forget()
     with drill.proxies["cdc-publisher"].refusing("puts", lambda request: bool(puts(request.target))):
         drill.sees.wait("nothing-published", scale=SCALE)
+        drill.execute("SELECT pg_switch_wal()", 'UPDATE "Usuários" SET ativo = NOT ativo', "SELECT pg_switch_wal()")
+        drill.sees.wait("slot-growing", scale=1000)
         drill.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'", "SELECT pg_reload_conf()")
 
         def is_at_risk() -> bool:
@@ -165,7 +167,6 @@ def test_the_stream_refuses_until_the_slot_is_lost(drill: Drill) -> None:
             return drill.sees.sees("slot-at-risk")
 
         wait_until(is_at_risk, PATIENCE_SECONDS, "the slot is at risk", poll_seconds=1)
-        drill.sees.wait("slot-growing", scale=1000)
         drill.sees.wait("slot-lost")
     drill.execute("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
     drill.sees.wait_until_over("slot-at-risk", "slot-lost")
