@@ -203,7 +203,7 @@ class Source:
         not_held: list[tuple[Suspect, NotHeld]] = []
         unreadable = 0
         for row in rows:
-            sent = msgspec.json.decode(self._format.row(row))
+            sent = msgspec.json.decode(msgspec.json.encode(self._format.row(row)))
             shown, at_fault = self._shown(sent, self._convert)
             if not at_fault:
                 good.append(shown)
@@ -250,7 +250,9 @@ class Source:
             for row in rows:
                 text = dict(zip(order, row, strict=True))
                 after = tuple(str(text[name]) for name in self._table.key)
-                shown, at_fault = self._shown(msgspec.json.decode(format_.row(row)), self._key_names)
+                shown, at_fault = self._shown(
+                    msgspec.json.decode(msgspec.json.encode(format_.row(row))), self._key_names
+                )
                 if not at_fault:
                     yield after, tuple(shown[name] for name in self._key_names)
             if not rows:

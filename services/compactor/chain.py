@@ -89,11 +89,8 @@ def shards(store: ObjectStore) -> Iterator[Shard]:
 
 def known_shards(store: ObjectStore) -> set[str]:
     """The ids of all shards that the consumer has seen, read or not: each has a tip."""
-    return {
-        f"{stream}/{path.rsplit('/', 1)[1].removesuffix('.json')}"
-        for stream in store.list_folders(f"{raw.TIPS}/")
-        for path in store.list_after(raw.tip_prefix(stream))
-    }
+    tips = f"{raw.TIPS}/"
+    return {path.removeprefix(tips).removesuffix(".json") for path in store.list_after(tips)}
 
 
 def new_links(store: ObjectStore, shard: Shard, offset: int) -> list[Link]:

@@ -31,9 +31,13 @@ _ENCODE = msgspec.json.Encoder().encode
 
 @dataclass
 class Users:
-    """The users that live at the source, and the changes that happen to them; `lsn` is where its log ends."""
+    """The users that live at the source, and the changes that happen to them; `lsn` is where its log ends.
+
+    `is_one_transaction`: all of them have one commit time.
+    """
 
     seed: int = 1
+    is_one_transaction: bool = False
     lsn: int = 141_926_872
     live: list[int] = field(default_factory=list)
     ever: int = 0
@@ -70,7 +74,7 @@ class Users:
         row = None if op == "d" else self._row(key)
         if row is not None and is_bio_unchanged:
             row["bio"] = PLACEHOLDER
-        at_us = _COMMITTED_US + self.lsn
+        at_us = _COMMITTED_US + (0 if self.is_one_transaction else self.lsn)
         return _ENCODE(
             {
                 "before": {"id": key} | dict.fromkeys(_COLUMNS) if op == "d" else None,

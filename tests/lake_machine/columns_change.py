@@ -145,4 +145,4 @@ class ColumnsChange(LakeMachine):
         super()._end()
         shown = set(self.readers.columns(self.view.table.table))
         # A value that was left unchanged may be asked of a row that is not known.
-        assert shown == {*COLUMNS, *self.named} or spoilt_keys(self.sent, frozenset(self.lost)), "a column waits"
+        assert shown == {*COLUMNS, *self.named} or spoilt_keys(self.sent, self.lost), "a column waits"

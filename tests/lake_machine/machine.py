@@ -30,7 +30,7 @@ from tests.lake_machine.contract import BIGINT_KEYS, COLUMNS, new_contract
 from tests.lake_machine.effects import EFFECTS, FOREIGN
 from tests.lake_machine.lake import Readers
 from tests.lake_machine.mishaps import MISHAPS, plan
-from tests.lake_machine.model import check_history, differences, expected_rows, shown, spoilt_keys, unique
+from tests.lake_machine.model import Recorded, check_history, differences, expected_rows, shown, spoilt_keys, unique
 from tests.lake_machine.past import check_past
 from tests.lake_machine.source import Identity, Key, Sent, Source, Step, Transaction, poison
 from tests.lake_machine.stream import Record, Stream
@@ -88,6 +88,7 @@ class LakeMachine(RuleBasedStateMachine):
         self.sent: list[Sent] = []
         self.lost: set[Identity] = set()
         self.defaults: dict[str, Any] = {}
+        self.recorded = Recorded(frozenset(), ())
         self.poisoned = 0
         self.checked: tuple[str, str] = ("", "")
 
@@ -275,7 +276,8 @@ class LakeMachine(RuleBasedStateMachine):
         reached = {shard: max(offsets.get(shard, 0), ahead.get(shard, 0)) for shard in {*offsets, *ahead}}
         told = self.told(offsets)
         history = pair.history.table.scan().to_arrow().to_pylist()
-        recorded = check_history(history, self.told(reached), self.key_names, frozenset(self.lost))
+        recorded = check_history(history, self.told(reached), self.key_names, frozenset(COLUMNS), self.lost)
+        self.recorded = recorded
         rows = self.readers.rows(pair.table.table)
         if pair.is_cut_off():
             here = tuple(s for s in recorded.vanished if s.key not in rows or rows[s.key].position > s.position)
@@ -344,7 +346,7 @@ class LakeMachine(RuleBasedStateMachine):
         pair = self.view
         assert self.offsets(pair.table) == {shard.id: len(shard.log) for shard in self.stream.shards}
         assert pair.table.table.properties["cdc.valid-through"] == at(self.source.seconds - 1).isoformat()
-        told = spoilt_keys(self.sent, frozenset(self.lost))
+        told = spoilt_keys(self.sent, self.lost)
         spoilt = {key for epoch, key in told if epoch == self.source.epoch}
         columns = self.readers.columns(pair.table.table)
         ours = {key: row.values for key, row in self.readers.rows(pair.table.table).items() if key not in spoilt}

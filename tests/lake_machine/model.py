@@ -122,14 +122,16 @@ def shown(row: Mapping[str, Any], columns: Iterable[str]) -> tuple[tuple[str, An
     return tuple((name, row[name]) for name in sorted(columns))
 
 
-def spoilt_keys(told: Iterable[Sent], lost: frozenset[Identity] = frozenset()) -> dict[tuple[int, Key], int]:
-    """The keys, by epoch, whose values may be unknown from an LSN on: of a change that is not held, and of key changes
-    from there, also where what the old key left was `lost` before it reached the stream.
+def spoilt_keys(
+    told: Iterable[Sent], lost: AbstractSet[Identity], lacking: AbstractSet[Identity] = frozenset()
+) -> dict[tuple[int, Key], int]:
+    """The keys, by epoch, whose values may be unknown from an LSN on: of a change that is not held or is `lacking` a column,
+    and of key changes from there, also where what the old key left was `lost` before it reached the stream.
     """
     spoilt: dict[tuple[int, Key], int] = {}
     left = {position for _, position, is_delete in lost if is_delete}
     for sent in ordered(told):
-        if not sent.is_held:
+        if not sent.is_held or sent.identity in lacking:
             spoilt.setdefault((sent.epoch, sent.key), sent.lsn)
         if sent.op == "d" and (sent.epoch, sent.key) in spoilt:
             left.add(sent.position)
@@ -139,9 +141,16 @@ def spoilt_keys(told: Iterable[Sent], lost: frozenset[Identity] = frozenset()) -
 
 
 def check_history(
-    rows: list[dict[str, Any]], told: list[Sent], key_columns: list[str], lost: frozenset[Identity] = frozenset()
+    rows: list[dict[str, Any]],
+    told: list[Sent],
+    key_columns: list[str],
+    always: AbstractSet[str],
+    lost: AbstractSet[Identity],
 ) -> Recorded:
-    """History has every change once, with what it carried; what else is recorded in it."""
+    """History has every change once, with what it carried; what else is recorded in it.
+
+    `always` and `lost` are those of `expected_rows` and `spoilt_keys`.
+    """
     changes, columns = unique(told), {name for row in rows[:1] for name in row}
     found: dict[Identity, dict[str, Any]] = {}
     for row in rows:
@@ -153,22 +162,31 @@ def check_history(
     assert changes.keys() <= found.keys(), "history lacks changes up to its offsets"
     read = {(sent.epoch, sent.key) for sent in changes.values() if sent.op == "r"}
     assert not read & {(sent.epoch, sent.key) for sent in vanished}, "a row was deleted that the snapshot has"
-    spoilt = spoilt_keys(told, lost)
+    aside = frozenset(identity for identity in changes if found[identity]["cdc_op"] == "q")
+    # Where only reads have had a column, a change without it may as well be newer than all that has it: it is set aside,
+    # loudly. Such are here the changes of an older epoch.
+    newest = max((sent.epoch for sent in changes.values()), default=1)
+    added = {name for name in columns if not name.startswith("cdc_")} - always - {*key_columns}
+    lacking = {i for i in aside if i[1][0] < newest and added - changes[i].values.keys() - changes[i].unchanged}
+    spoilt = spoilt_keys(told, lost, lacking)
     for identity, sent in changes.items():
         row = found[identity]
         assert row["cdc_committed_at"] == sent.committed_at
         if row["cdc_op"] == "q":
             since = spoilt.get((sent.epoch, sent.key), sent.lsn + 1)
-            reason = not sent.is_held or (sent.unchanged and since <= sent.lsn)
+            reason = not sent.is_held or identity in lacking or (sent.unchanged and since <= sent.lsn)
             assert reason, f"the change at {sent.position} was given up without need"
             continue
         assert sent.is_held, "a value that cannot be held is in history"
         assert row["cdc_op"] == sent.op
         assert {*(row["cdc_unchanged"] or ())} & columns == sent.unchanged & columns
-        assert {name: row[name] for name in sent.values.keys() & columns} == {
-            name: sent.values[name] for name in sent.values.keys() & columns
+        # Of columns that were added, history keeps null where a value was not known and no row needed it.
+        wrong = {
+            name
+            for name in sent.values.keys() & columns
+            if row[name] != sent.values[name] and (name in always or row[name] is not None)
         }
-    aside = frozenset(identity for identity in changes if found[identity]["cdc_op"] == "q")
+        assert not wrong, f"history has other values of {wrong} than the change at {sent.position} carried"
     return Recorded(aside, tuple(vanished))
 
 

@@ -56,7 +56,8 @@ def check_past(machine: LakeMachine, dice: random.Random) -> None:
     there = unique(machine.told(offsets))
     if any(sent.committed_at <= at(asked) and sent.identity not in there for sent in machine.sent):
         return  # of an epoch that is over, and whose changes count no more
-    spoilt = {key for _, key in spoilt_keys(machine.sent, frozenset(machine.lost))}
+    spoilt = {key for _, key in spoilt_keys(machine.sent, machine.lost)}
+    spoilt |= {key for key, _, _ in machine.recorded.aside}
     state = [rows for moment, rows in machine.source.states if moment <= asked][-1]
     found = machine.readers.past(history, at(asked), {*TOASTED, *machine.defaults})
     assert found.keys() - spoilt == state.keys() - spoilt, "other keys than there were"

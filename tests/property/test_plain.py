@@ -23,6 +23,7 @@ from compactor.change import ChangeReader
 from compactor.columns_seen import Seen
 from compactor.lake.schema import history_schema
 from compactor.plain import Line, PlainReader, PlainRows, noted_of_plain
+from compactor.plain import block as block_module
 from compactor.plain import reader as reader_module
 
 TYPES = (
@@ -263,7 +264,7 @@ def test_an_odd_row_makes_none_but_its_block_slower(monkeypatch: pytest.MonkeyPa
         for op, before, after in [("d", row, None) if n == 5 else ("u", row, odd.get(n, row))]
     ]  # fmt: skip
     parsed: list[bool] = []
-    real = reader_module.parse
+    real = block_module.parse
 
     def told(*arguments: Any, **options: Any) -> pa.Table | None:
         rows = real(*arguments, **options)

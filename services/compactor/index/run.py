@@ -166,7 +166,7 @@ def sorted_run(parts: Iterable[tuple[Fingerprints, Entries]], count: int, nothin
     for prints, part in parts:
         to = at + len(part)
         high[at:to] = prints.high
-        if low is not None:
+        if low is not None and prints.low is not None:
             low[at:to] = prints.low
         entries.put(slice(at, to), part)
         at = to

@@ -19,6 +19,7 @@ from cdc.errors import FatalFault, SettingsFault
 from cdc.readers import HISTORY_SUFFIX
 from compactor.added import with_added
 from compactor.columns_seen import parse_columns
+from compactor.lake import file_io
 from compactor.lake.evolve import Evolution, evolution, identity
 from compactor.lake.schema import history_partitions, history_schema, table_schema
 from compactor.lake.table import LakeTable
@@ -38,7 +39,8 @@ def open_catalog(name: str, *, is_to_be_made: bool = True) -> Catalog:
     stated = Config().get_catalog_config(name) or {}
     try:
         # Botocore wants a number, which pyiceberg hands on as it is.
-        return load_catalog(name, **{**_s3_properties(), **stated, **reading, "glue.max-retries": 0})  # type: ignore[arg-type]
+        ours = {"py-io-impl": file_io.NAME, **_s3_properties()}
+        return load_catalog(name, **{**ours, **stated, **reading, "glue.max-retries": 0})  # type: ignore[arg-type]
     except Exception as error:
         variable = f"PYICEBERG_CATALOG__{name.upper()}__TYPE"
         raise SettingsFault(
@@ -55,14 +57,16 @@ def _s3_properties() -> dict[str, str]:
 
 
 def open_tables(
-    catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes, pii_key_version: str = ""
+    catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes, pii_key_version: str = "", name: str = ""
 ) -> tuple[LakeTable, LakeTable]:
-    """The table of a contract and its history, made if they are missing.
+    """The table of a contract and its history, made if they are missing; `name` where they are called otherwise.
 
     Raises:
         FatalFault: when a table that is there was made for another contract and cannot follow.
     """
-    catalog.create_namespace_if_not_exists(namespace)
+    # Looked for first: a role that may make no databases needs none where there is one.
+    if not catalog.namespace_exists(namespace):
+        catalog.create_namespace_if_not_exists(namespace)
     schema, history = table_schema(contract), history_schema(contract)
     opened = []
     made_of = identity(contract, pii_key, pii_key_version)
@@ -70,7 +74,7 @@ def open_tables(
         ("", schema, UNPARTITIONED_PARTITION_SPEC),
         (HISTORY_SUFFIX, history, history_partitions(history)),
     ):
-        identifier = (namespace, contract.name + suffix)
+        identifier = (namespace, (name or contract.name) + suffix)
         opened.append(LakeTable(catalog, identifier, _open(catalog, identifier, its_schema, spec, contract, made_of)))
     table, its_history = opened
     columns = parse_columns(table.properties)

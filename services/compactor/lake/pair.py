@@ -30,14 +30,23 @@ _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 
 
 class TablePair:
-    """One contract's tables in the lake, at the snapshots that were current when they were loaded."""
+    """One contract's tables in the lake, at the snapshots that were current when they were loaded.
+
+    `name` is the table's where it is not the contract's: one that is made anew beside it.
+    """
 
     def __init__(
-        self, catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes, pii_key_version: str = ""
+        self,
+        catalog: Catalog,
+        namespace: str,
+        contract: TableContract,
+        pii_key: bytes,
+        pii_key_version: str = "",
+        name: str = "",
     ) -> None:
         self._contract = contract
         self._pii_key = (pii_key, pii_key_version)
-        self.table, self.history = open_tables(catalog, namespace, contract, pii_key, pii_key_version)
+        self.table, self.history = open_tables(catalog, namespace, contract, pii_key, pii_key_version, name)
 
     @property
     def shown(self) -> TableContract:

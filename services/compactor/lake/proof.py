@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
@@ -68,9 +67,7 @@ class ComparedTable:
     def live_rows(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The live rows, file by file, at the snapshot that was loaded."""
         with reaching(self.name):
-            for file in self._table.live_files():
-                rows = self._table.read(file.path, columns)
-                yield rows.take(pa.array(np.delete(np.arange(file.records), file.deleted)))
+            yield from self._table.live_rows(columns)
 
     def find(self, keys: Sequence[Key]) -> dict[Key, list[dict[str, Any]]]:
         """The rows of some keys, with the time of their newest change; one that stands twice is there twice."""
