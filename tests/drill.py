@@ -79,6 +79,17 @@ class Monitor:
                         total += json.loads(line).get(alarm.metric, 0.0)
         return total
 
+    def series(self) -> set[tuple[str, str]]:
+        """What was told to CloudWatch since `forget`, as metric and table."""
+        found = set()
+        for program, log in self.logs.items():
+            for line in log.read_bytes()[self.since.get(program, 0) :].splitlines():
+                if b'"_aws"' in line:
+                    told = json.loads(line)
+                    (directive,) = told["_aws"]["CloudWatchMetrics"]
+                    found |= {(metric["Name"], told.get("table", "")) for metric in directive["Metrics"]}
+        return found
+
     def forget(self) -> None:
         """Count from now on."""
         self.since = {program: log.stat().st_size for program, log in self.logs.items() if log.exists()}

@@ -98,6 +98,14 @@ def test_all_is_well_once_maintenance_may_look(drill: Drill) -> None:
     )  # fmt: skip
 
 
+def test_few_series_are_sent_while_all_is_well(drill: Drill) -> None:
+    drill.sees.forget()
+    wait_until(lambda: len(drill.sees.series()) >= 9, PATIENCE_SECONDS, "all programs have told CloudWatch")
+    drill.pipeline.wait_until_complete(drill.pipeline.source_clock(), PATIENCE_SECONDS)
+    # What is sent always, and that the table was never proven.
+    assert len(drill.sees.series()) <= 10
+
+
 def test_the_producer_dies(drill: Drill) -> None:
     # The stream lists its shards wrongly at the same time: that takes two looks to be believed.
     with drill.proxies["cdc-consumer"].changing("shards", without_a_shard):
