@@ -225,6 +225,9 @@ class EpochKeeper:
         for stream, word in told:
             name, places = self._contract.name, self._places(word)
             begun = self.epochs.by_origin(word.snapshot)
+            if not word.is_complete and self._is_foreign(word):
+                # Also where the table's own database is known only since the snapshot before.
+                foreign.setdefault(word.snapshot, (stream, word))
             if not word.is_complete and begun is None and word.snapshot not in foreign:
                 # What stands ahead of it in the stream, and is of another database, would belong to the epoch before.
                 for its_stream, other in list(foreign.values()):
