@@ -21,13 +21,15 @@ PART_BYTES = 10 * 1024 * 1024
 @contextmanager
 def counted(aws: Aws) -> Iterator[tuple[file_io.LakeFileIO, RequestsCounted]]:
     with RequestsCounted(aws.port) as requests:
-        access = load_file_io({
-            "py-io-impl": file_io.NAME,
-            "s3.endpoint": requests.endpoint_url,
-            "s3.region": REGION,
-            "s3.access-key-id": CREDENTIAL,
-            "s3.secret-access-key": CREDENTIAL,
-        })
+        access = load_file_io(
+            {
+                "py-io-impl": file_io.NAME,
+                "s3.endpoint": requests.endpoint_url,
+                "s3.region": REGION,
+                "s3.access-key-id": CREDENTIAL,
+                "s3.secret-access-key": CREDENTIAL,
+            }
+        )
         assert isinstance(access, file_io.LakeFileIO)
         yield access, requests
 
@@ -44,7 +46,7 @@ def location(name: str) -> str:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_small_file_is_one_request(aws: Aws, overwrite: bool) -> None:
+def test_a_small_file_is_one_request(aws: Aws, *, overwrite: bool) -> None:
     content = b"a manifest" * 1000
     with counted(aws) as (access, requests):
         with access.new_output(location(f"small-{overwrite}")).create(overwrite=overwrite) as stream:
