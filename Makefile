@@ -2,6 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+# Tests wait for servers as much as they compute; each worker starts its own servers, on free ports.
+WORKERS ?= 3
+PARALLEL := --numprocesses=$(WORKERS) --dist=worksteal
 EXTRAS := cdc-publisher,cdc-consumer,compactor,cdc-ops,sandbox,dev
 
 .DEFAULT_GOAL := help
@@ -12,7 +15,7 @@ SPEED ?= 1440
 # Compose as Docker's plug-in where it is installed, else the same program from PyPI.
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo COMPOSE_BAKE=false $(GATES)/bin/docker-compose)
 # Debezium's heartbeats reach one shard alone, so its stream has one.
-CONTAINERS = $(if $(filter debezium,$(SOURCE)),CDC_SHARDS=1) $(COMPOSE) --profile $(SOURCE)
+CONTAINERS = $(if $(filter debezium,$(SOURCE)),SANDBOX_SHARDS=1) $(COMPOSE) --profile $(SOURCE)
 .PHONY: help setup demo test check bench fuzz torture format gates up prove replay down containers
 
 help: ## show the targets
@@ -32,14 +35,14 @@ demo: $(READY) ## a real Postgres, AWS services and the whole pipeline for a min
 	@$(BIN)/python -m sandbox.demo
 
 test: $(READY) ## all tests, with real servers on free ports of 127.0.0.1
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 check: $(READY) ## format, lint, types, imports and the fast tests; under a minute
 	@$(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy cdc services sandbox tests
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit tests/property
+	@$(BIN)/python -m pytest -q $(PARALLEL) tests/unit tests/property
 
 gates: $(GATES)/.ready $(TERRAFORM)/.ready ## static checks of containers, workflows and Terraform, with checkers of their own
 	@infra/gates/run
@@ -74,7 +77,7 @@ prove: $(READY) ## an application works on the containers' Postgres for SECONDS 
 
 replay: $(READY) $(GATES)/.ready ## play a recorded day in containers, SPEED (1440) times as fast; ends when the lake holds it
 	@$(CONTAINERS) up --build --detach --wait --wait-timeout 600 consumer compactor
-	@CDC_SPEED=$(SPEED) $(COMPOSE) --profile replay run --rm replay
+	@SANDBOX_SPEED=$(SPEED) $(COMPOSE) --profile replay run --rm replay
 	@$(BIN)/python -m sandbox.containers replayed infra/docker/recordings/dia.jsonl.gz
 
 down: $(GATES)/.ready ## remove the containers, their network and all that they stored

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from cdc.errors import SettingsFault
+from cdc.readers import namespace_faults
 
 KNOWN = frozenset({
     "CDC_SOURCE", "CDC_SCHEMA_REGISTRY", "CDC_TABLES", "CDC_RAW", "CDC_QUARANTINE", "CDC_LEASES", "CDC_LEASE_SECONDS",
@@ -82,7 +83,20 @@ def _s3_location(value: object) -> S3Location:
 
 
 SourceSetting = Annotated[Source, BeforeValidator(_source)]
+
+
+def _catalog(value: str) -> str:
+    if faults := namespace_faults(value):
+        raise ValueError("; ".join(faults))
+    return value
+
+
 S3Setting = Annotated[S3Location, BeforeValidator(_s3_location)]
+CatalogSetting = Annotated[str, AfterValidator(_catalog)]
+"""The name of the pyiceberg catalog, and of the lake's namespace in it."""
+CATALOG_DESCRIPTION = (
+    "name of the pyiceberg catalog (PYICEBERG_CATALOG__<NAME>__*) and of the lake's namespace (Glue: database) in it"
+)
 
 
 class Settings(BaseModel):
@@ -110,7 +124,7 @@ class Settings(BaseModel):
     metrics_namespace: str = Field(
         default="usuarios-cdc",
         alias="CDC_METRICS_NAMESPACE",
-        pattern="^[a-z][0-9A-Za-z._/#-]{0,254}$",  # AWS API model of CloudWatch: Namespace; what begins with AWS/ is its own
+        pattern="^[a-z][0-9A-Za-z._/#-]{0,254}$",  # AWS API model of CloudWatch: Namespace; AWS/… is its own
         description="the namespace in CloudWatch, such as usuarios-cdc/production",
     )
     metrics_period_seconds: float = Field(

@@ -59,12 +59,12 @@ _UNREACHABLE = (psycopg.OperationalError, BotoCoreError, ClientError, NoSuchTabl
 
 def source_dsn(environ: Mapping[str, str]) -> str:
     """How this machine reaches the containers' Postgres."""
-    return f"postgresql://app:sandbox@{LOCALHOST}:{environ.get('CDC_POSTGRES_PORT') or 55432}/app"
+    return f"postgresql://app:sandbox@{LOCALHOST}:{environ.get('SANDBOX_POSTGRES_PORT') or 55432}/app"
 
 
 def lake_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """How this machine reaches the containers' AWS and lake."""
-    endpoint_url = f"http://{LOCALHOST}:{environ.get('CDC_AWS_PORT') or 4566}"
+    endpoint_url = f"http://{LOCALHOST}:{environ.get('SANDBOX_AWS_PORT') or 4566}"
     return lake_environment(endpoint_url, AWS_PROFILE_FILE)
 
 

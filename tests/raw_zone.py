@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from cdc.raw import BatchRecord, Evidence, ObjectRef, RawLine
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PLACEHOLDER = "__debezium_unavailable_value"
+NO_MARKS: Mapping[int, raw.SnapshotWord] = MappingProxyType({})
 
 
 class MemoryObjects:
@@ -88,11 +90,12 @@ class ShardWriter:
         closed: bool = False,
         children: tuple[str, ...] = (),
         marks: Sequence[raw.SnapshotWord] = (),
+        marks_at: Mapping[int, raw.SnapshotWord] = NO_MARKS,
     ) -> None:
         """Write a batch of events; `after` re-reads from an earlier sequence number, as a zombie or a restart would.
 
         An event that is None is a record of which nothing is kept for this table, such as a heartbeat. `marks` are a
-        publisher's words of its snapshots, ahead of the events.
+        publisher's words of its snapshots, ahead of the events; `marks_at` are such in the place of some events.
         """
         start = self.upto if after is None else after
         numbers = range(start + 1 + len(marks), start + 1 + len(marks) + (len(events) or not marks))
@@ -113,7 +116,10 @@ class ShardWriter:
         record = BatchRecord(
             self.stream, self.shard, str(start), str(upto), refs,
             evidence=Evidence(evidence, 0) if evidence else None, closed=closed, children=children, tables=(table,),
-            marks=tuple(raw.SnapshotMark(str(number), word) for number, word in enumerate(marks, start + 1)),
+            marks=(
+                *(raw.SnapshotMark(str(number), word) for number, word in enumerate(marks, start + 1)),
+                *(raw.SnapshotMark(str(numbers[place]), word) for place, word in sorted(marks_at.items())),
+            ),
         )  # fmt: skip
         path = raw.batch_path(self.stream, self.shard, start, upto)
         self.store.put_new(path, msgspec.json.encode(record))

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from cdc.contract import ContractsSetting
-from cdc.settings import S3Setting, Settings, describe, load
+from cdc.settings import CATALOG_DESCRIPTION, CatalogSetting, S3Setting, Settings, describe, load
 
 _DESCRIPTION = """\
 Shows the epochs of a table, what it waits for, and where raw shows that a new snapshot begins; records it as the next
@@ -26,12 +26,7 @@ class EpochSettings(Settings):
 
     tables: ContractsSetting = Field(alias="CDC_TABLES", description="folder of table contracts (*.odcs.yaml)")
     raw: S3Setting = Field(alias="CDC_RAW", description="the raw zone, s3://bucket/prefix")
-    catalog: str = Field(
-        default="lake",
-        alias="CDC_CATALOG",
-        pattern="^[a-z][a-z0-9_]*$",
-        description="name of the pyiceberg catalog (PYICEBERG_CATALOG__<NAME>__*) and of the lake's namespace in it",
-    )
+    catalog: CatalogSetting = Field(default="lake", alias="CDC_CATALOG", description=CATALOG_DESCRIPTION)
 
 
 def add_parser(commands: Any) -> None:

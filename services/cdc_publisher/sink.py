@@ -223,9 +223,10 @@ class Sink:
         for future in [future for future in self._calls if future.done()]:
             call = self._calls.pop(future)
             outcome = future.result()
+            bytes_before = self._outbox.bytes
             self._outbox.settle(call, outcome.refused, now)
             metrics.RECORDS.inc(len(call) - len(outcome.refused))
-            metrics.BYTES.inc(sum(record.size for i, record in enumerate(call) if i not in outcome.refused))
+            metrics.BYTES.inc(bytes_before - self._outbox.bytes)
             if len(outcome.refused) < len(call):
                 self.taken_at = now
             if outcome.refused:

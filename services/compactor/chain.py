@@ -182,7 +182,7 @@ def read_record(store: ObjectStore, link: Link) -> BatchRecord:
 def read_lines(store: ObjectStore, batch: Batch, table: str) -> Iterator[RawLine]:
     """The lines of one table in a batch, those of an overlap left out."""
     refs: list[ObjectRef] = [ref for ref in batch.record.objects if ref.table == table]
+    is_whole = (batch.after, batch.upto) == (int(batch.record.after), int(batch.record.upto))
     for ref in refs:
-        yield from (
-            line for line in raw.decode_object(store.get(ref.path), ref) if batch.after < int(line.seq) <= batch.upto
-        )
+        lines = raw.decode_object(store.get(ref.path), ref)
+        yield from lines if is_whole else (line for line in lines if batch.after < int(line.seq) <= batch.upto)

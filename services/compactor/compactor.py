@@ -17,6 +17,7 @@ from compactor.added import new_columns, with_added
 from compactor.ages import Ages
 from compactor.chain import Batch, known_shards, new_batches
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.collector import collector_paused
 from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.epochs import EpochKeeper
 from compactor.holds import is_held
@@ -110,7 +111,8 @@ class TableCompactor:
                 admitted = self._epochs.admitted(batches, self._progress, known, is_new=is_new)
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
-                has_moved = bool(admitted) and self._merge(admitted, known)
+                with collector_paused():
+                    has_moved = bool(admitted) and self._merge(admitted, known)
                 if not self._is_loaded:
                     return Step(has_moved, is_behind=True)  # a column is another one now
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
@@ -177,6 +179,7 @@ class TableCompactor:
         self._index = self._pair.build_index()
         self._show_new_columns()
         self._is_loaded = True
+        self._show_state()
         _LOG.info("loaded", table=self._contract.name, rows=len(self._index))
 
     def _follow_contract(self) -> None:
@@ -354,15 +357,8 @@ class TableCompactor:
         metrics.CHANGES.labels(name).inc(changes)
         metrics.DUPLICATES.labels(name).inc(duplicates)
         metrics.HEALED.labels(name).inc(healed)
-        metrics.ROWS.labels(name).set(len(self._index))
-        metrics.HELD_SHARDS.labels(name).set(len(holds))
         valid_through = self._progress.valid_through
-        metrics.VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
-        held = self._held_columns()
-        for column in sorted(held - self._new_columns):
-            _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")
-        self._new_columns = held
-        metrics.HELD_COLUMNS.labels(name).set(len(self._new_columns))
+        self._show_state()
         if holds:
             _LOG.warning("held back", table=name, shards=sorted(holds), hint="a change waits for one of another shard")
         _LOG.info(
@@ -375,6 +371,19 @@ class TableCompactor:
             held_shards=sorted(holds),
             valid_through=valid_through.isoformat() if valid_through else None,
         )
+
+    def _show_state(self) -> None:
+        """Show what holds of the table now."""
+        name, valid_through = self._contract.name, self._progress.valid_through
+        metrics.ROWS.labels(name).set(len(self._index))
+        metrics.INDEX_BYTES.labels(name).set(self._index.bytes)
+        metrics.HELD_SHARDS.labels(name).set(len(self._progress.holds))
+        metrics.VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
+        held = self._held_columns()
+        for column in sorted(held - self._new_columns):
+            _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")
+        self._new_columns = held
+        metrics.HELD_COLUMNS.labels(name).set(len(held))
 
 
 def _set_aside(merged: Merged, rejected: Sequence[Rejected]) -> list[Record]:

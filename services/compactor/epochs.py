@@ -98,6 +98,9 @@ class EpochKeeper:
         self.record_announced(progress, known, is_new=is_new)
         self._tell_refused()
         waiting = self._held
+        unsettled = {batch.shard.id for batch in batches if self._waits(batch)}
+        # What a child has came after its parent's mark, also where it is read before other shards are.
+        waiting |= descendants(unsettled, self._sightings.children)
         allowed = []
         for batch in batches:
             if batch.shard.id not in waiting and self._waits(batch):
@@ -122,17 +125,27 @@ class EpochKeeper:
 
     def lines(self, batches: Iterable[Batch]) -> list[Line]:
         """The table's records in some batches, each with its epoch; those of another database are left out."""
-        epochs, name = self.epochs, self._contract.name
-        found = [
-            Line(batch.shard.id, batch.name, line, epochs.of(batch.shard.id, int(line.seq)))
-            for batch in batches
-            for line in read_lines(self._store, batch, name)
-        ]
-        kept = [line for line in found if line.epoch not in epochs.discarded]
-        if len(kept) < len(found):
-            metrics.DISCARDED.labels(name).inc(len(found) - len(kept))
-            _LOG.warning("records of another database are left out", table=name, records=len(found) - len(kept))
+        name, discarded = self._contract.name, self.epochs.discarded
+        kept: list[Line] = []
+        left_out = 0
+        for batch in batches:
+            lines = self._lines_of(batch)
+            kept += [line for line in lines if line.epoch not in discarded] if discarded else lines
+            left_out += len(lines)
+        left_out -= len(kept)
+        if left_out:
+            metrics.DISCARDED.labels(name).inc(left_out)
+            _LOG.warning("records of another database are left out", table=name, records=left_out)
         return kept
+
+    def _lines_of(self, batch: Batch) -> list[Line]:
+        """The table's records in a batch; nearly every batch is of one epoch whole."""
+        shard, name, epochs = batch.shard.id, batch.name, self.epochs
+        lines = read_lines(self._store, batch, self._contract.name)
+        epoch = epochs.of(shard, batch.upto)
+        if epochs.of(shard, batch.after + 1) == epoch:
+            return [Line(shard, name, line, epoch) for line in lines]
+        return [Line(shard, name, line, epochs.of(shard, int(line.seq))) for line in lines]
 
     def _tell_refused(self) -> None:
         name = self._contract.name

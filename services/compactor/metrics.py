@@ -35,6 +35,7 @@ PROOF_AGE = Gauge(
     ["table"],
 )
 ROWS = Gauge("compactor_rows", "Rows of the table.", ["table"])
+INDEX_BYTES = Gauge("compactor_index_bytes", "Memory of the index of the table's keys.", ["table"])
 HELD_SHARDS = Gauge("compactor_held_shards", "Shards held back by a change that cannot be resolved yet.", ["table"])
 WAITING_COLUMNS = Gauge(
     "compactor_waiting_columns", "Columns that the contract names and the lake does not show yet.", ["table"]

@@ -199,11 +199,12 @@ def advanced(
             evidence[shard] = msgspec.structs.replace(evidence[shard], lsn=0)  # it is not compared across epochs
         evidence[shard] = _after_batch(evidence[shard], batch, "" if is_discarded(batch, epochs) else table)
         for child in batch.record.children:
-            # Everything that a child could hold comes after its parent's end.
             known = evidence.get(f"{batch.shard.stream}/{child}", ShardEvidence())
-            evidence[f"{batch.shard.stream}/{child}"] = (
-                known if known.committed_at else evidence_of_child(evidence[shard])
-            )
+            if known.committed_at is None and len(batch.record.children) > 1:
+                # Everything that a child could hold comes after its parent's end.
+                known = evidence_of_child(evidence[shard])
+            # An only child has another parent, of which this one proves nothing: its own evidence is waited for.
+            evidence[f"{batch.shard.stream}/{child}"] = known
     return replace(progress, offsets=offsets, evidence=evidence, floor=floor, stated=progress.proven, holds=dict(holds))
 
 

@@ -257,8 +257,8 @@ def _of_this_life(column: Column, told: Mapping[Place, Any], life: _Life, before
     kept: dict[Place, Any] = {}
     for place, value in told.items():
         position = place[1]
-        if position.lsn == LSN_OF_BACKFILL:
-            # A read has no place in the order: whether it is from before the column was dropped cannot be told.
+        if position.lsn == LSN_OF_BACKFILL and (life.after is None or position.epoch <= life.after.epoch):
+            # A read has no place in its epoch's order: whether it is from before the column was dropped cannot be told.
             kept[place] = value if life.after is None else Mark.UNKNOWN
         elif life.after is None or position > life.after:
             is_unclear = life.unclear_to is not None and position <= life.unclear_to

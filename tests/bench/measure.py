@@ -6,7 +6,24 @@ import gc
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What some work took: seconds, and seconds of all cores together."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """Do some work, once."""
+    gc.collect()
+    began, cpu_began = time.perf_counter(), time.process_time()
+    work()
+    return Cost(time.perf_counter() - began, time.process_time() - cpu_began)
 
 
 def stay_on_one_core() -> None:

@@ -89,12 +89,12 @@ def test_the_database_has_the_founding_table() -> None:
 
 def test_this_machine_looks_where_the_containers_publish() -> None:
     postgres, aws = (SERVICES[name]["ports"][0] for name in ("postgres", "aws"))
-    assert postgres == "127.0.0.1:${CDC_POSTGRES_PORT:-55432}:5432"
-    assert aws == "127.0.0.1:${CDC_AWS_PORT:-4566}:4566"
+    assert postgres == "127.0.0.1:${SANDBOX_POSTGRES_PORT:-55432}:5432"
+    assert aws == "127.0.0.1:${SANDBOX_AWS_PORT:-4566}:4566"
     assert containers.source_dsn({}).endswith("@127.0.0.1:55432/app")
-    assert containers.source_dsn({"CDC_POSTGRES_PORT": "5"}).endswith("@127.0.0.1:5/app")
+    assert containers.source_dsn({"SANDBOX_POSTGRES_PORT": "5"}).endswith("@127.0.0.1:5/app")
     assert containers.lake_settings({})["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
-    assert containers.lake_settings({"CDC_AWS_PORT": "6"})["AWS_ENDPOINT_URL"] == "http://127.0.0.1:6"
+    assert containers.lake_settings({"SANDBOX_AWS_PORT": "6"})["AWS_ENDPOINT_URL"] == "http://127.0.0.1:6"
 
 
 def test_metrics_are_asked_of_services_that_are_there() -> None:

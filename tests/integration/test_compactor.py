@@ -276,11 +276,12 @@ def test_valid_through_is_the_least_of_what_open_shards_prove(world: World) -> N
     put(right, world.contract, seconds=60)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(60)
-    put(right, world.contract, seconds=65, closed=True, children=("shardId-000000000002",))
+    put(right, world.contract, seconds=65, closed=True, children=("shardId-000000000002", "shardId-000000000003"))
     put(left, world.contract, seconds=90)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(65)
-    put(world.shard(2), world.contract, seconds=80)
+    for child in (2, 3):
+        put(world.shard(child), world.contract, seconds=80)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(80)
 

@@ -121,6 +121,26 @@ def test_a_child_read_before_its_parent_is_of_the_new_epoch(world: World) -> Non
     assert epochs_of(world)[2, 2] == {"r", "u"}
 
 
+def test_a_child_waits_with_its_parent_until_every_shard_is_told(world: World) -> None:
+    left, right, child, other = (world.shard(number) for number in range(4))
+    put(left, world.contract, change("c", 100, 1, "a", "x"))
+    put(right, world.contract, change("c", 101, 2, "b", "y"))
+    world.merge()
+    begins = word("second", left, right)
+    put(left, world.contract, marks=[begins])
+    left.batch((), table=world.contract.name, closed=True, children=(child.shard, other.shard))
+    put(child, world.contract, change("c", 7, 3, "new", "z"))
+    world.merge()  # the reader of the other shard is behind: its mark is not in raw yet
+    assert world.rows() == {1: ("a", "x", 100), 2: ("b", "y", 101)}
+    put(right, world.contract, change("r", 0, 2, "b", "y"), marks=[begins])
+    complete = word("second", right, child, other, reads=1)
+    for shard in (right, child, other):
+        put(shard, world.contract, marks=[complete])
+    world.merge()
+    assert world.rows() == {2: ("b", "y", 0), 3: ("new", "z", 7)}
+    assert epochs_of(world)[2, 3] == {"c"}
+
+
 def test_a_late_change_of_an_older_epoch_never_comes_back(world: World) -> None:
     shard = world.shard()
     late = ShardWriter(world.raw, "shardId-000000000000", stream="usuarios-20251121T000000Z")

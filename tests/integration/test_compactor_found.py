@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.compactor_world import World, change, put
+from tests.compactor_world import World, change, proven, put
+from tests.integration.test_compactor_epochs import word
+from tests.lake_columns import known_before, made, row, shown, with_columns
 
 pytestmark = pytest.mark.slow
 
@@ -19,3 +21,32 @@ def test_a_truncate_sweeps_the_rows_of_keys_that_were_only_asked_for_values(worl
     put(other, world.contract, change("c", 8, 2, "b2"), change("t", 9, 0))
     world.merge()
     assert world.rows() == {}
+
+
+def test_a_child_of_two_shards_proves_nothing_that_only_one_of_them_has_proven(world: World) -> None:
+    """A heartbeat reached one parent; what was committed before it waits at the producer for the other one, and goes to
+    the child when that closes.
+    """
+    left, right, child = world.shard(0), world.shard(1), (world.shard(2).shard,)
+    put(left, world.contract, change("c", 5, 1, "a", "x"), seconds=50)
+    put(right, world.contract, change("c", 6, 2, "b", "y"), seconds=40)
+    put(left, world.contract, closed=True, children=child)
+    put(right, world.contract, closed=True, children=child)
+    world.merge()
+    assert (world.pair().table.properties["cdc.valid-through"] or "") <= proven(40)
+    put(world.shard(2), world.contract, change("c", 45, 3, "late", "z"), seconds=60)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(60)
+
+
+def test_what_a_new_snapshot_read_of_a_column_is_newer_than_a_change_that_lacked_it(world: World) -> None:
+    made(world, a="text")
+    shard = world.shard()
+    put(shard, world.contract, row("c", 5, id=1, a="x", c="held"), row("u", 6, id=1, a="y"))
+    put(shard, world.contract, row("r", 0, id=1, a="y", c="read"), marks=[word("second", shard)])
+    put(shard, world.contract, row("c", 7, id=2, a="z", c="new"), marks=[word("second", shard, reads=1)])
+    world.merge()
+    world.contract = known_before(with_columns(world.contract, a="text", c="text"), "c", None)
+    world.restart()
+    world.merge()
+    assert [(found["a"], found["c"]) for found in shown(world)] == [("y", "read"), ("z", "new")]

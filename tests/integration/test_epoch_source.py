@@ -11,6 +11,7 @@ from cdc_ops.epoch_source import tell_and_accept
 from compactor.progress import parse_progress
 from tests.compactor_world import World, change, proven, put
 from tests.raw_zone import ShardWriter, at
+from tests.status_world import kinds, status_of
 
 pytestmark = pytest.mark.slow
 OURS, OTHER = "7512000000000000001/16384", "7512000000000000002/16384"
@@ -63,12 +64,16 @@ def test_a_snapshot_of_another_database_waits_until_one_of_the_tables_own_follow
     assert world.rows() == before
     assert read_epochs(world.raw, world.contract.name).newest == 1
     assert "a snapshot is of another database than the table" in capsys.readouterr().out
+    told = status_of(world, at(600))
+    assert told.tables[0].refused_snapshots == {"wrong": OTHER}
+    assert "refused-snapshot" in kinds(told)
     assert world.pair().table.properties["cdc.valid-through"] == proven(10)
 
     # The publisher is back, and what it missed is read anew; its clock is behind that of the other database.
     snapshot(world, shard, "second", OURS, change("r", 0, 1, "a3", "x"), seconds=400)
     world.merge()
     assert world.rows() == {1: ("a3", "x", 0)}
+    assert status_of(world, at(600)).tables[0].refused_snapshots == {}
     epochs = read_epochs(world.raw, world.contract.name)
     assert (epochs.newest, epochs.discarded, epochs.source) == (3, frozenset({2}), OURS)
     assert world.pair().table.properties["cdc.valid-through"] == proven(400)

@@ -39,6 +39,7 @@ BY_MACHINE: tuple[tuple[Plant, type[LakeMachine]], ...] = (
     (plants.old_row_of_a_key_change_stays, Catcher),
     (plants.arrival_is_the_order, Catcher),
     (plants.offsets_pass_what_is_held, Catcher),
+    (plants.deletes_are_forgotten, Catcher),
     (plants.replays_are_news, Catcher),
     (plants.no_answer_is_a_success, Catcher),
     (plants.a_late_change_is_dropped, Catcher),

@@ -47,7 +47,11 @@ def test_spark_reads_what_the_others_read(spark: Any, machine: type[LakeMachine]
         read = spark.read.format("iceberg").load(table.metadata_location).selectExpr(*listed).collect()
         rows = {tuple(row)[: len(machine.key_columns)]: tuple(row)[len(machine.key_columns) :] for row in read}
         ours = {
-            key: (*(dict(row.values)[name] for name in COLUMNS), row.lsn, round(row.committed_at.timestamp() * 1e6))
+            key: (
+                *(dict(row.values)[name] for name in COLUMNS),
+                row.position[1],
+                round(row.committed_at.timestamp() * 1e6),
+            )
             for key, row in machine.readers.rows(table).items()
         }
         assert len(read) == len(rows)

@@ -14,7 +14,7 @@ version: 1.0.0
 status: active
 schema:
   - name: {name}
-    customProperties: [{{property: sourceTable, value: public.t}}]
+    customProperties: [{{property: sourceTable, value: public.t}}{stated}]
     properties:
 {key}
       - {{name: nome, physicalType: text, classification: internal}}
@@ -38,7 +38,7 @@ COMPOSITE_KEYS: tuple[Key, ...] = (
 )
 
 
-def new_contract(name: str, key_columns: tuple[tuple[str, str], ...]) -> TableContract:
-    """A table with these columns as its key, each with its type."""
+def new_contract(name: str, key_columns: tuple[tuple[str, str], ...], stated: str = "") -> TableContract:
+    """A table with these columns as its key, each with its type; `stated` are more custom properties of it."""
     lines = [_KEY.format(name=column, type=type_, place=place) for place, (column, type_) in enumerate(key_columns, 1)]
-    return parse_contract(CONTRACT.format(name=name, key="\n".join(lines)))
+    return parse_contract(CONTRACT.format(name=name, key="\n".join(lines), stated=stated))

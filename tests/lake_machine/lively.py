@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lake_machine.contract import COLUMNS
+from tests.lake_machine.effects import FOREIGN
 from tests.lake_machine.lake import Readers, local_catalog
-from tests.lake_machine.machine import FOREIGN, SHARDS, LakeMachine
+from tests.lake_machine.machine import LakeMachine
 from tests.lake_machine.mishaps import MISHAPS
 
 
 def prepare(machine: type[LakeMachine], folder: Path) -> None:
     """Give a machine its lake, in a folder, and nothing done yet."""
     machine.catalog, machine.numbers, machine.done = local_catalog(folder), itertools.count(), Counter()
-    machine.readers = Readers(COLUMNS, tuple(name for name, _ in machine.key_columns))
+    machine.readers = Readers(tuple(name for name, _ in machine.key_columns))
 
 
 def lively_run(machine: type[LakeMachine], seed: int, acts: int = 30) -> LakeMachine:
@@ -33,8 +33,9 @@ def lively_run(machine: type[LakeMachine], seed: int, acts: int = 30) -> LakeMac
 
 
 def _act(world: LakeMachine, dice: random.Random) -> None:
-    place, some = dice.randrange(SHARDS), dice.randrange(1, 40)
-    acts: tuple[tuple[int, Callable[[], None]], ...] = (
+    place, some = dice.randrange(6), dice.randrange(1, 40)
+    acts: tuple[tuple[int, Callable[[], object]], ...] = (
+        *world.acts(dice),
         (4, lambda: world.deliver(dice)),
         (2, lambda: world.beat(dice)),
         (5, world.step),
@@ -42,6 +43,9 @@ def _act(world: LakeMachine, dice: random.Random) -> None:
         (2, world.rival_steps),
         (3, lambda: world.maintain(1 + some % 4, dice.random() < 0.4)),
         (2, lambda: world.resend(place, some, 1 + some % 8)),
+        (2, lambda: world.resend_of_the_deleted(place, dice)),
+        (1, lambda: world.reshard(place, dice.choice([place, dice.randrange(6)]))),
+        (2, lambda: world.read_the_past(dice)),
         (1, lambda: world.zombie(place, some, 1 + some % 8)),
         (3, lambda: world.late_batch(place, 1 + some % 2, dice)),
         (1, lambda: world.damage(some, some)),

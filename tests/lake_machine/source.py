@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
+from tests.lake_machine.columns import Added
 from tests.raw_zone import PLACEHOLDER, at
 
 Key = tuple[Any, ...]
 Row = dict[str, Any]
+Identity = tuple[Key, tuple[int, int, int], bool]
 
 TOASTED = ("bio", "nota")
 """The columns whose values come as "unchanged" where a change left them alone."""
@@ -34,9 +37,9 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Sent:
-    """One event as the producer sends it: `values` without the columns that came `unchanged`.
+    """One event as the producer sends it: `values` (by the columns' names in the lake) without those that came `unchanged`.
 
-    `is_held` is False where the lake cannot hold one of the values. `lsn` is 0 for a row that the snapshot read.
+    `is_held` is False where the lake cannot hold one of the values. `lsn` is 0 for a row that a snapshot read.
     """
 
     op: str
@@ -47,11 +50,18 @@ class Sent:
     unchanged: frozenset[str]
     body: bytes
     is_held: bool = True
+    epoch: int = 1
+    ordinal: int = 0
 
     @property
-    def identity(self) -> tuple[Key, int, bool]:
+    def position(self) -> tuple[int, int, int]:
+        """Its place in the order: epoch, LSN, ordinal."""
+        return self.epoch, self.lsn, self.ordinal
+
+    @property
+    def identity(self) -> Identity:
         """What tells it from all other events; a key change deletes and creates at one position."""
-        return self.key, self.lsn, self.op == "d"
+        return self.key, self.position, self.op == "d"
 
 
 @dataclass
@@ -66,7 +76,9 @@ class Transaction:
 class Source:
     """Rows by key, as after all transactions, open ones too: none touches a row that another one has locked.
 
-    `seconds` is the clock of commits. `done` counts what statements had an effect.
+    `seconds` is the clock of commits, `states` are the committed rows after each, oldest first. `added` are the columns that
+    were added to those of the beginning and are there now, by their names in the lake. `done` counts what statements had an
+    effect.
     """
 
     keys: tuple[Key, ...]
@@ -77,12 +89,40 @@ class Source:
     lsn: int = 990  # soon with a digit more: compared as text, positions would go wrong
     seconds: float = 10.0
     lsn_of_commit: int = 990
+    epoch: int = 1
+    added: dict[str, Added] = field(default_factory=dict)
+    committed: dict[Key, Row] = field(default_factory=dict)
+    states: list[tuple[float, dict[Key, Row]]] = field(default_factory=list)
 
-    def snapshot(self, places: list[int]) -> list[Sent]:
-        """Rows that were there before the stream began, read by the snapshot."""
+    def fill(self, places: list[int]) -> None:
+        """Rows that were there before the stream began."""
         for place in places:
             self.rows[self.keys[place]] = self._new_row(place)
+        self._remember(self.rows)
+
+    def snapshot(self) -> list[Sent]:
+        """All rows, read by a snapshot. Nobody may have a transaction open with changes in it."""
         return [self._sent("r", key, 0, row, frozenset()) for key, row in self.rows.items()]
+
+    def begin_epoch(self, lsn: int) -> None:
+        """All that is read or streamed from now on is of a new epoch, whose LSNs begin anywhere."""
+        self.epoch += 1
+        self.lsn = self.lsn_of_commit = lsn
+
+    def alter(self, name: str, column: Added | None) -> None:
+        """Add a column, give it another name or type, or drop it; nobody may have changes open: ALTER TABLE waits for them."""
+        assert not any(one.changes for one in self.open)
+        self.lsn += 1
+        if column is None:
+            del self.added[name]
+        for key, row in self.rows.items():
+            if column is None:
+                self.rows[key] = {other: value for other, value in row.items() if other != name}
+            elif name not in self.added:
+                self.rows[key] = {**row, name: column.default}
+        if column is not None:
+            self.added[name] = column
+        self._remember(self.rows)
 
     def begin(self) -> Transaction:
         """Open a transaction."""
@@ -102,8 +142,8 @@ class Source:
         elif not others & {key, other}:
             getattr(self, f"_{step.what}")(transaction, key, other, step.value)
 
-    def commit(self, transaction: Transaction, seconds: float) -> list[Sent]:
-        """Its events, in the order of its writes."""
+    def commit(self, transaction: Transaction, seconds: float) -> list[tuple[Sent, ...]]:
+        """Its events by record, in the order of its writes."""
         self.open.remove(transaction)
         self.seconds += seconds
         self.lsn += 1
@@ -111,7 +151,8 @@ class Source:
             overtaken = any(lsn < self.lsn_of_commit for _, _, lsn, _, _ in transaction.changes)
             self.done["a transaction that began before the last commit"] += overtaken
             self.lsn_of_commit = self.lsn
-        return [self._sent(*change) for change in transaction.changes]
+            self._remember(_after(self.committed, transaction))
+        return self._records(transaction)
 
     def roll_back(self, transaction: Transaction) -> None:
         """Nothing of it ever happened."""
@@ -145,7 +186,7 @@ class Source:
     def _touch(self, transaction: Transaction, key: Key, other: Key, value: int) -> None:
         """An update that leaves one long value, or both, alone."""
         if key in self.rows:
-            kept = (TOASTED, TOASTED[:1], TOASTED[1:])[value % 3]
+            kept = (TOASTED, TOASTED[:1], TOASTED[1:])[value % 3] + self._kept_of_added(value)
             new = self._new_row(value)
             self._put(transaction, "u", key, {**new, **{name: self.rows[key][name] for name in kept}}, kept)
             self.done["unchanged"] += 1
@@ -167,7 +208,7 @@ class Source:
     def _move(self, transaction: Transaction, key: Key, other: Key, value: int) -> None:
         if key not in self.rows or other in self.rows:
             return
-        row, kept = self.rows[key], (TOASTED, TOASTED[:1], ())[value % 3]
+        row, kept = self.rows[key], (TOASTED, TOASTED[:1], ())[value % 3] + self._kept_of_added(value)
         self._write(transaction, key, None)
         self._log(transaction, "d", key, {}, frozenset())
         moved = {**self._new_row(value), **{name: row[name] for name in kept}}
@@ -213,7 +254,16 @@ class Source:
             "nota": (f"a{name}", None, f"a{name}")[value % 3],
             "numero": NUMBERS[value % len(NUMBERS)],
             "saldo": AMOUNTS[value % len(AMOUNTS)],
+            **{name: column.value(value, self.lsn) for name, column in self.added.items()},
         }
+
+    def _kept_of_added(self, value: int) -> tuple[str, ...]:
+        """Long values of columns that were added are left alone at times, too."""
+        return tuple(name for name, column in self.added.items() if column.is_long) if value % 2 else ()
+
+    def _remember(self, rows: dict[Key, Row]) -> None:
+        self.committed = dict(rows)
+        self.states.append((self.seconds, self.committed))
 
     def _put(
         self,
@@ -243,13 +293,32 @@ class Source:
         self.lsn = self.lsn + 1 if lsn is None else lsn
         transaction.changes.append((op, key, self.lsn, row, unchanged))
 
+    def _records(self, transaction: Transaction) -> list[tuple[Sent, ...]]:
+        return [(self._sent(*change),) for change in transaction.changes]
+
     def _sent(self, op: str, key: Key, lsn: int, row: Row, unchanged: frozenset[str]) -> Sent:
         moment = at(self.seconds)
         shown = dict(zip(self.key_columns, key, strict=True)) if key else {}
         values = {name: value for name, value in row.items() if name not in unchanged}
         saldo = row.get("saldo")
-        body = _body(op, lsn, moment, shown if op == "d" else {**shown, **row}, unchanged)
-        return Sent(op, key, lsn, moment, values, unchanged, body, is_held=saldo is None or not saldo.is_nan())
+        names = {name: column.source_name for name, column in self.added.items()}
+        told = {**shown, **{names.get(name, name): value for name, value in row.items()}}
+        body = _body(op, lsn, moment, shown if op == "d" else told, {names.get(name, name) for name in unchanged})
+        is_held = saldo is None or not saldo.is_nan()
+        return Sent(op, key, lsn, moment, values, unchanged, body, is_held, self.epoch)
+
+
+def _after(rows: dict[Key, Row], transaction: Transaction) -> dict[Key, Row]:
+    """Rows as a transaction leaves them."""
+    rows = dict(rows)
+    for op, key, _, row, _ in transaction.changes:
+        if op == "t":
+            rows.clear()
+        elif op == "d":
+            rows.pop(key, None)
+        else:
+            rows[key] = row
+    return rows
 
 
 def poison(number: int) -> bytes:
@@ -261,7 +330,7 @@ def poison(number: int) -> bytes:
     )[number % 3]
 
 
-def _body(op: str, lsn: int, moment: datetime, row: Row, unchanged: frozenset[str]) -> bytes:
+def _body(op: str, lsn: int, moment: datetime, row: Row, unchanged: AbstractSet[str]) -> bytes:
     """The event as our publisher spells it."""
     real = "a real value that equals the placeholder"
     stated = {name: real if value == PLACEHOLDER else value for name, value in row.items()}
