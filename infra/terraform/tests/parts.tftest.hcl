@@ -275,8 +275,8 @@ run "services" {
     error_message = "consumers follow the lag of the shards"
   }
   assert {
-    condition     = aws_ecs_service.program["compactor"].deployment_maximum_percent == 100
-    error_message = "never two compactors"
+    condition     = aws_ecs_service.program["compactor"].deployment_maximum_percent == 100 && aws_ecs_service.program["consumer"].deployment_maximum_percent == 200
+    error_message = "never two compactors; of consumers the new one begins before the old one ends"
   }
   assert {
     condition     = one(aws_ecs_service.program["consumer"].capacity_provider_strategy).capacity_provider == "FARGATE_SPOT" && one(aws_ecs_service.program["compactor"].capacity_provider_strategy).capacity_provider == "FARGATE"
