@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +21,11 @@ from cdc.dms_value import normaliser
 from cdc.errors import FatalFault, RecordFault
 from cdc.postgres_type import PostgresType, parse_type
 from cdc.producer import UNSTATED, ProducerModes, read_modes
+from cdc.readers import COLUMNS_MAX, HISTORY_SUFFIX, column_name_faults, table_name_faults
 
 MASKS = ("clear", "token", "redact", "last4")
 SENSITIVE = ("restricted", "confidential")
 CLASSIFICATIONS = ("public", "internal", *SENSITIVE)
-LAKE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,126}")
-RESERVED_PREFIX = "cdc_"
 VALUE_BEFORE = "valueBeforeAdded"
 _SOURCE_TABLE = re.compile(r'(?P<schema>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)\.(?P<table>"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)')
 
@@ -177,7 +176,7 @@ def load_folder(folder: Path) -> tuple[TableContract, ...]:
     problems.extend(
         f"the table {name} would be the history of another"
         for name in names
-        if name.removesuffix("_history") in names - {name}
+        if name.removesuffix(HISTORY_SUFFIX) in names - {name}
     )
     if problems:
         raise ContractFault(problems)
@@ -203,7 +202,7 @@ def parse_contract(text: str) -> TableContract:
         raise ContractFault([f"must describe exactly one table under `schema`, has {len(tables)}"])
     table = tables[0]
     contract = TableContract(
-        name=_lake_name(table.physicalName or table.name, "the table", problems),
+        name=_lake_name(table.physicalName or table.name, "the table", table_name_faults, problems),
         columns=tuple(_column(prop, problems) for prop in table.properties or []),
         key=_key(table, problems),
         on_new_column=_on_new_column(table, problems),
@@ -215,6 +214,10 @@ def parse_contract(text: str) -> TableContract:
         new_value_before=_new_value_before(table, problems),
         **_source_table(table, problems),
     )
+    if len(contract.columns) > COLUMNS_MAX:
+        problems.append(
+            f"has {len(contract.columns)} columns, and Redshift reads {COLUMNS_MAX} beside the service's own"
+        )
     sources = [name for c in contract.columns for name in (c.source_name, *c.former_names)]
     for names in ([c.name for c in contract.columns], sources):
         problems.extend(f"column {name}: stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
@@ -227,11 +230,8 @@ def _custom(properties: list[CustomProperty] | None, name: str) -> Any:
     return next((prop.value for prop in properties or [] if prop.property == name), None)
 
 
-def _lake_name(name: str | None, what: str, problems: list[str]) -> str:
-    if not name or not LAKE_NAME.fullmatch(name):
-        problems.append(f"{what}: the lake's name {name!r} must match [a-z_][a-z0-9_]*, which Athena reads")
-    elif name.startswith(RESERVED_PREFIX):
-        problems.append(f"{what}: names that start with {RESERVED_PREFIX} are the service's own")
+def _lake_name(name: str | None, what: str, faults: Callable[[str], tuple[str, ...]], problems: list[str]) -> str:
+    problems.extend(f"{what}: the lake's name {name!r}: {fault}" for fault in faults(name or ""))
     return name or ""
 
 
@@ -255,7 +255,7 @@ def _unquoted(identifier: str) -> str:
 
 
 def _column(prop: SchemaProperty, problems: list[str]) -> Column:
-    name = _lake_name(prop.name, f"column {prop.name}", problems)
+    name = _lake_name(prop.name, f"column {prop.name}", column_name_faults, problems)
     kind = parse_type(prop.physicalType or "")
     if kind is None:
         problems.append(f"column {name}: physicalType {prop.physicalType!r} is no Postgres type that the lake can hold")

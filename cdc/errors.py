@@ -5,6 +5,7 @@
     ├── TransientFault   the outside world failed for now: back off, try again
     ├── LeaseLost        another worker owns the shard: drop what is in flight
     └── FatalFault       going on could lose or falsify data: exit non-zero
+        ├── RawFault         raw lacks something, or says what cannot be: nothing past it is merged
         └── SettingsFault    settings or contracts are wrong: name all problems, exit 2
 
 No text of an error ever holds a value of a row, a key or a secret.
@@ -48,6 +49,10 @@ class LeaseLost(CdcError):
 
 class FatalFault(CdcError):
     """Going on could lose or falsify data; the program must stop with a non-zero exit."""
+
+
+class RawFault(FatalFault):
+    """The raw zone lacks something or says what cannot be; nothing past it may be merged."""
 
 
 class SettingsFault(FatalFault):

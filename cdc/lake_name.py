@@ -6,22 +6,34 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from cdc.contract import RESERVED_PREFIX
+from cdc.readers import HISTORY_SUFFIX, NAME_LENGTH_MAX, column_name_faults, table_name_faults
 
-LENGTH_MAX = 127
+_PREFIX = "source_"
+_LENGTH_MAX = NAME_LENGTH_MAX - len(HISTORY_SUFFIX)
 _OTHER = re.compile(r"[^a-z0-9_]")
 _PLAIN_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_$]*")
 
 
 def lake_name(name: str) -> str:
-    """The lake's name for a name in Postgres: no marks, lower case, all else as `_`, never the service's own."""
+    """The lake's name for a column in Postgres: no marks, lower case, all else as `_`; what readers or the service have
+    for something else gets a `source_`.
+    """
+    plain = _folded(name)
+    return f"{_PREFIX}{plain}" if column_name_faults(plain) else plain
+
+
+def lake_table_name(name: str) -> str:
+    """The same for a table."""
+    plain = _folded(name)
+    return f"{_PREFIX}{plain}" if table_name_faults(plain) else plain
+
+
+def _folded(name: str) -> str:
     letters = "".join(char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
     plain = _OTHER.sub("_", letters.lower())
     if not plain or plain[0].isdigit():
         plain = f"_{plain}"
-    if plain.startswith(RESERVED_PREFIX):
-        plain = f"source_{plain}"
-    return plain[:LENGTH_MAX]
+    return plain[: _LENGTH_MAX - len(_PREFIX)]
 
 
 def lake_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -44,7 +56,7 @@ def _free(wanted: str, taken: set[str]) -> str:
     candidate, number = wanted, 1
     while candidate in taken:
         number += 1
-        candidate = f"{wanted[: LENGTH_MAX - len(str(number)) - 1]}_{number}"
+        candidate = f"{wanted[: _LENGTH_MAX - len(str(number)) - 1]}_{number}"
     return candidate
 
 

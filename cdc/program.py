@@ -8,10 +8,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import TypeVar
 
+from cdc import vitals
+from cdc.emf import Series, emitting
 from cdc.errors import CdcError, SettingsFault
 from cdc.settings import Settings, load
 from cdc.telemetry import configure_logging, get_log, http_server
@@ -22,14 +25,39 @@ EXIT_USAGE = 2
 
 
 def run_program(
-    name: str, model: type[T], environ: Mapping[str, str], body: Callable[[T, threading.Event], None]
+    name: str,
+    model: type[T],
+    environ: Mapping[str, str],
+    body: Callable[[T, threading.Event], None],
+    series: Sequence[Series] = (),
 ) -> int:
-    """Run `body(settings, stop)` as a program; the event is set on SIGTERM and SIGINT. Returns the exit code."""
+    """Run `body(settings, stop)` as a program; the event is set on SIGTERM and SIGINT. Returns the exit code.
+
+    `series` are what the program has for CloudWatch, where the settings ask for that.
+    """
     try:
         settings = load(model, environ)
     except SettingsFault as fault:
         return _refuse(name, fault)
     configure_logging(name, settings.log_level)
+    vitals.STARTS.inc()
+    vitals.watch_memory()
+    # Outermost, so that its last lines tell of a failure too.
+    with _metrics(name, settings, series):
+        code = _run(name, settings, body)
+        if code:
+            vitals.FAILURES.inc()
+    return code
+
+
+def _metrics(name: str, settings: Settings, series: Sequence[Series]) -> AbstractContextManager[None]:
+    if settings.metrics != "emf":
+        return nullcontext()
+    both = (*series, *vitals.SERIES)
+    return emitting(both, name, settings.metrics_namespace, settings.metrics_period_seconds)
+
+
+def _run(name: str, settings: T, body: Callable[[T, threading.Event], None]) -> int:
     log = get_log("cdc.program")
     stop = threading.Event()
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
+from isal import igzip, isal_zlib
 
-from cdc.errors import FatalFault, RecordFault
+from cdc.errors import FatalFault, RawFault, RecordFault
 
 BATCHES = "_batches"
 TIPS = "_tips"
@@ -30,7 +31,7 @@ START = 0
 """The sequence number before the first record of a shard: the `after` of the first batch."""
 
 
-class RawLine(msgspec.Struct, frozen=True, omit_defaults=True):
+class RawLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One record as it came: its place in the stream, and the payload untouched.
 
     One that came in Avro is the JSON that Debezium would have sent with decimals as text; `schema_id` names its schema,
@@ -126,6 +127,9 @@ class Tip(msgspec.Struct, frozen=True):
 
 
 _LINES = msgspec.json.Decoder(RawLine)
+# The stubs of isal say less than the modules.
+_decompress: Callable[[bytes], bytes] = igzip.decompress
+_CORRUPT: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 
 
 def padded(sequence_number: int) -> str:
@@ -191,17 +195,17 @@ def decode_object(body: bytes, ref: ObjectRef) -> list[RawLine]:
     """The lines of a raw object, after its checksum and counts were found right.
 
     Raises:
-        FatalFault: when the object is not what its batch record says; nothing of it may be merged.
+        RawFault: when the object is not what its batch record says; nothing of it may be merged.
     """
     hint = "restore the object from the bucket's versions or replay the shard from the stream; do not skip it"
     if len(body) != ref.bytes or sha256(body) != ref.sha256:
-        raise FatalFault("a raw object is not the one that its batch record names", where=ref.path, hint=hint)
+        raise RawFault("a raw object is not the one that its batch record names", where=ref.path, hint=hint)
     try:
-        lines = _LINES.decode_lines(gzip.decompress(body))
-    except (OSError, EOFError, zlib.error, msgspec.DecodeError):
-        raise FatalFault("a raw object cannot be read", where=ref.path, hint=hint) from None
+        lines = _LINES.decode_lines(_decompress(body))
+    except (OSError, EOFError, _CORRUPT, msgspec.DecodeError):
+        raise RawFault("a raw object cannot be read", where=ref.path, hint=hint) from None
     if len(lines) != ref.records:
-        raise FatalFault(f"a raw object has {len(lines)} records instead of {ref.records}", where=ref.path, hint=hint)
+        raise RawFault(f"a raw object has {len(lines)} records instead of {ref.records}", where=ref.path, hint=hint)
     return lines
 
 

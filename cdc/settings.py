@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from cdc.errors import SettingsFault
+from cdc.readers import namespace_faults
 
 KNOWN = frozenset({
     "CDC_SOURCE", "CDC_SCHEMA_REGISTRY", "CDC_TABLES", "CDC_RAW", "CDC_QUARANTINE", "CDC_LEASES", "CDC_LEASE_SECONDS",
     "CDC_BATCH_AGE_SECONDS", "CDC_BATCH_BYTES", "CDC_COMPACT_INTERVAL_SECONDS", "CDC_CATALOG", "CDC_PII_KEY",
     "CDC_DATABASE", "CDC_SLOT", "CDC_HEARTBEAT_SECONDS", "CDC_HTTP_HOST", "CDC_HTTP_PORT", "CDC_LOG_LEVEL",
+    "CDC_METRICS", "CDC_METRICS_NAMESPACE", "CDC_METRICS_PERIOD_SECONDS",
 })  # fmt: skip
 """Every setting of every program; any other name that starts with `CDC_` is a typing error and refused."""
 KAFKA_PREFIX = "CDC_KAFKA_"
@@ -81,7 +83,20 @@ def _s3_location(value: object) -> S3Location:
 
 
 SourceSetting = Annotated[Source, BeforeValidator(_source)]
+
+
+def _catalog(value: str) -> str:
+    if faults := namespace_faults(value):
+        raise ValueError("; ".join(faults))
+    return value
+
+
 S3Setting = Annotated[S3Location, BeforeValidator(_s3_location)]
+CatalogSetting = Annotated[str, AfterValidator(_catalog)]
+"""The name of the pyiceberg catalog, and of the lake's namespace in it."""
+CATALOG_DESCRIPTION = (
+    "name of the pyiceberg catalog (PYICEBERG_CATALOG__<NAME>__*) and of the lake's namespace (Glue: database) in it"
+)
 
 
 class Settings(BaseModel):
@@ -99,6 +114,25 @@ class Settings(BaseModel):
     )
     log_level: str = Field(
         default="info", alias="CDC_LOG_LEVEL", pattern="^(debug|info|warning|error)$", description="least level logged"
+    )
+    metrics: str = Field(
+        default="prometheus",
+        alias="CDC_METRICS",
+        pattern="^(prometheus|emf)$",
+        description="prometheus: on /metrics only; emf: also on stdout, in CloudWatch's embedded metric format",
+    )
+    metrics_namespace: str = Field(
+        default="usuarios-cdc",
+        alias="CDC_METRICS_NAMESPACE",
+        pattern="^[a-z][0-9A-Za-z._/#-]{0,254}$",  # AWS API model of CloudWatch: Namespace; AWS/… is its own
+        description="the namespace in CloudWatch, such as usuarios-cdc/production",
+    )
+    metrics_period_seconds: float = Field(
+        default=60,
+        alias="CDC_METRICS_PERIOD_SECONDS",
+        gt=0,
+        le=3600,
+        description="how often metrics are written to stdout; alarms count on at most 60",
     )
 
 

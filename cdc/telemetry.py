@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -20,15 +20,17 @@ from cdc.errors import FatalFault
 Log = structlog.stdlib.BoundLogger
 
 
-def configure_logging(program: str, level: str) -> None:
-    """Send our own and the libraries' log lines to stdout as JSON, one object a line, each naming the program."""
+def configure_logging(program: str, level: str, out: TextIO | None = None) -> None:
+    """Send our own and the libraries' log lines as JSON to stdout, or elsewhere; one object a line, each naming the
+    program.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _without_messages_of_exceptions,
     ]
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(out or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -31,6 +31,37 @@ _STREAM_SECONDS = 30
 _SERVICES = ("KINESIS", "S3", "DYNAMODB", "GLUE")
 
 
+def lake_environment(endpoint_url: str, profile: Path) -> dict[str, str]:
+    """The variables that point a program at AWS services: boto3 by its own, pyiceberg by the catalog `lake`.
+
+    `profile` is a file of boto3's settings whose profile `default` names the region.
+    """
+    endpoints = {f"AWS_ENDPOINT_URL_{service}": endpoint_url for service in _SERVICES}
+    return {
+        "AWS_ACCESS_KEY_ID": CREDENTIAL,
+        "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+        "AWS_SESSION_TOKEN": "",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_PROFILE": "default",
+        "AWS_CONFIG_FILE": str(profile),
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": endpoint_url,
+        **endpoints,
+        "PYICEBERG_CATALOG__LAKE__TYPE": "glue",
+        "PYICEBERG_CATALOG__LAKE__WAREHOUSE": f"s3://{LAKE_BUCKET}/warehouse",
+        # Glue goes through boto3 and would follow AWS_ENDPOINT_URL_GLUE, but pyarrow's S3 follows none of the
+        # above: without its own endpoint it asks Amazon, without its own region it asks Amazon for the bucket's.
+        "PYICEBERG_CATALOG__LAKE__GLUE__ENDPOINT": endpoint_url,
+        "PYICEBERG_CATALOG__LAKE__GLUE__REGION": REGION,
+        "PYICEBERG_CATALOG__LAKE__S3__ENDPOINT": endpoint_url,
+        "PYICEBERG_CATALOG__LAKE__S3__REGION": REGION,
+        "PYICEBERG_CATALOG__LAKE__S3__ACCESS_KEY_ID": CREDENTIAL,
+        "PYICEBERG_CATALOG__LAKE__S3__SECRET_ACCESS_KEY": CREDENTIAL,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Aws(Server):
     """Running AWS services with nothing in them; all that they hold is in their memory and goes with them."""
@@ -86,30 +117,7 @@ class Aws(Server):
 
     def environment(self) -> dict[str, str]:
         """The variables that point a program at these services: boto3 by its own, pyiceberg by the catalog `lake`."""
-        endpoints = {f"AWS_ENDPOINT_URL_{service}": self.endpoint_url for service in _SERVICES}
-        return {
-            "AWS_ACCESS_KEY_ID": CREDENTIAL,
-            "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
-            "AWS_SESSION_TOKEN": "",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_PROFILE": "default",
-            "AWS_CONFIG_FILE": str(self.directory / "profile"),
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ENDPOINT_URL": self.endpoint_url,
-            **endpoints,
-            "PYICEBERG_CATALOG__LAKE__TYPE": "glue",
-            "PYICEBERG_CATALOG__LAKE__WAREHOUSE": f"s3://{LAKE_BUCKET}/warehouse",
-            # Glue goes through boto3 and would follow AWS_ENDPOINT_URL_GLUE, but pyarrow's S3 follows none of the
-            # above: without its own endpoint it asks Amazon, without its own region it asks Amazon for the bucket's.
-            "PYICEBERG_CATALOG__LAKE__GLUE__ENDPOINT": self.endpoint_url,
-            "PYICEBERG_CATALOG__LAKE__GLUE__REGION": REGION,
-            "PYICEBERG_CATALOG__LAKE__S3__ENDPOINT": self.endpoint_url,
-            "PYICEBERG_CATALOG__LAKE__S3__REGION": REGION,
-            "PYICEBERG_CATALOG__LAKE__S3__ACCESS_KEY_ID": CREDENTIAL,
-            "PYICEBERG_CATALOG__LAKE__S3__SECRET_ACCESS_KEY": CREDENTIAL,
-        }
+        return lake_environment(self.endpoint_url, self.directory / "profile")
 
     @overload
     def client(self, service: Literal["kinesis"]) -> KinesisClient: ...

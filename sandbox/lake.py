@@ -62,6 +62,11 @@ class Lake:
             datetime.fromisoformat(valid_through).astimezone(UTC) if valid_through else None,
         )
 
+    def shows(self, name: str, key: int, nome: str) -> bool:
+        """Whether a row of the founding table has this name now."""
+        found: pa.Table = self.table(name).scan(f"id = {key}", selected_fields=("nome",)).to_arrow()
+        return bool(found.column("nome").to_pylist() == [nome])
+
     def by_pyiceberg(self, name: str) -> list[dict[str, Any]]:
         """All rows as pyiceberg reads them."""
         return _in_python(self.table(name).scan().to_arrow())

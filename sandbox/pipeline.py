@@ -47,10 +47,11 @@ class Pace:
 
 @dataclass(slots=True)
 class Pipeline:
-    """A running pipeline. Programs can be killed and started again one by one."""
+    """A running pipeline. Programs can be killed and started again one by one; `told` has settings for some of them."""
 
     directory: Path
     pace: Pace = field(default_factory=Pace)
+    told: dict[str, dict[str, str]] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     postgres: Postgres = field(init=False)
@@ -114,7 +115,7 @@ class Pipeline:
                         f"import sys; from {module}.cli import main; sys.exit(main(sys.argv[1:]))",
                         *PROGRAMS[name],
                     ),
-                    environment=self.environment(),
+                    environment={**self.environment(), **self.told.get(name, {})},
                     directory=self.directory,
                     log=self.directory / f"{name}.log",
                 )

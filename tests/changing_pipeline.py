@@ -14,7 +14,7 @@ from cdc.postgres_type import parse_type
 from compactor.columns_seen import ColumnsSeen, parse_columns
 from sandbox.compare import compare
 from sandbox.pipeline import PII_KEY, Pipeline
-from sandbox.process import wait_until
+from sandbox.process import SandboxFault, wait_until
 from tests.conftest import ROOT
 
 
@@ -54,14 +54,21 @@ class ChangingPipeline(Pipeline):
         What was dropped of a table is known for sure only when the slot has left it behind, and told with a change.
         """
 
+        waiting: dict[str, str] = {}
+
         def none_waits() -> bool:
-            if not self.columns_seen().waiting:
+            waiting.clear()
+            waiting.update(self.columns_seen().waiting)
+            if not waiting:
                 return True
             with psycopg.connect(self.postgres.dsn, autocommit=True) as source:
                 source.execute('UPDATE "Usuários" SET bio = bio WHERE id = (SELECT min(id) FROM "Usuários")')
             return False
 
-        wait_until(none_waits, 240, f"no column waits: {dict(self.columns_seen().waiting)}", poll_seconds=1)
+        try:
+            wait_until(none_waits, 240, "no column waits", poll_seconds=1)
+        except SandboxFault as fault:
+            raise AssertionError(f"still waiting: {waiting}") from fault
 
     def columns_seen(self) -> ColumnsSeen:
         """What the lake's table says of new columns."""

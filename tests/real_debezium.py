@@ -27,6 +27,26 @@ class Ending:
     mark: str
 
 
+def connection_settings(server: Postgres, slot: str, database_name: str, folder: Path) -> dict[str, str]:
+    """Debezium's settings for a database, and a slot and publication of one name; its offsets lie in the folder."""
+    where = conninfo.conninfo_to_dict(server.dsn_admin)
+    return {
+        "name": slot,
+        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+        "offset.storage": "org.apache.kafka.connect.storage.FileOffsetBackingStore",
+        "offset.storage.file.filename": str(folder / "offsets"),
+        "database.hostname": str(where["host"]),
+        "database.port": str(where["port"]),
+        "database.user": str(where["user"]),
+        "database.password": str(where["password"]),
+        "database.dbname": database_name,
+        "topic.prefix": "cdc",
+        "plugin.name": "pgoutput",
+        "slot.name": slot,
+        "publication.name": slot,
+    }
+
+
 def debezium_lines(
     server: Postgres,
     name: str,
@@ -42,22 +62,9 @@ def debezium_lines(
     The engine is called with its properties as JSON and the file to write to; `setup` runs before it starts.
     """
     own = database(server, name)
-    where = conninfo.conninfo_to_dict(own.dsn_admin)
     output = folder / "events"
     properties = {
-        "name": name,
-        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-        "offset.storage": "org.apache.kafka.connect.storage.FileOffsetBackingStore",
-        "offset.storage.file.filename": str(folder / "offsets"),
-        "database.hostname": where["host"],
-        "database.port": where["port"],
-        "database.user": where["user"],
-        "database.password": where["password"],
-        "database.dbname": name,
-        "topic.prefix": "cdc",
-        "plugin.name": "pgoutput",
-        "slot.name": name,
-        "publication.name": name,
+        **connection_settings(own, name, name, folder),
         "publication.autocreate.mode": "filtered",
         **settings,
     }

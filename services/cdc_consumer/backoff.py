@@ -30,7 +30,7 @@ class FaultReport:
 
     def __init__(self, monotonic: Callable[[], float], where: str) -> None:
         self._monotonic = monotonic
-        self._where = where
+        self.where = where
         self._unsaid = 0
         self._silent_until = 0.0
 
@@ -44,7 +44,7 @@ class FaultReport:
         _log.warning(
             "backing off",
             operation=operation,
-            shard=self._where,
+            shard=self.where,
             what=fault.what,
             where=fault.where,
             faults=self._unsaid,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cdc.program import run_program
 from cdc.settings import describe
 from cdc_consumer.consumer import run
+from cdc_consumer.metrics import SERIES
 from cdc_consumer.settings import ConsumerSettings
 
 _DESCRIPTION = """\
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body(settings: ConsumerSettings, stop: threading.Event) -> None:
         run(settings, stop, until_caught_up=options.until_caught_up)
 
-    return run_program("cdc-consumer", ConsumerSettings, os.environ, body)
+    return run_program("cdc-consumer", ConsumerSettings, os.environ, body, SERIES)
 
 
 def _parser() -> argparse.ArgumentParser:

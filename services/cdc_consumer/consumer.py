@@ -15,6 +15,7 @@ from collections.abc import Collection
 import cdc.aws
 from cdc.errors import TransientFault
 from cdc.objects import S3Objects
+from cdc_consumer import metrics
 from cdc_consumer.avro import AvroReader, without_registry
 from cdc_consumer.aws_fault import AwsError, aws_fault
 from cdc_consumer.backoff import FaultReport, persist
@@ -58,6 +59,8 @@ def run(settings: ConsumerSettings, stop: threading.Event, *, until_caught_up: b
         chance=random.random,
         from_avro=AvroReader(registry, raw, SYSTEM_CLOCK.monotonic).read if registry else without_registry,
     )
+    metrics.SILENCE_SECONDS.set_function(tools.ages.silence_seconds)
+    metrics.UNWRITTEN_SECONDS.set_function(tools.ages.unwritten_seconds)
     if settings.source.kind == "kafka":
         kafka.run(settings, tools, stop, until_caught_up=until_caught_up)
         return

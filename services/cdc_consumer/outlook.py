@@ -115,6 +115,7 @@ class Outlook:
         self.leases = self._table.leases()
         self._watch()
         self._lost = self._find_lost()
+        self._tell_unheld(now)
         if self.has_surveyed:
             self._remove_past()
         return True
@@ -199,6 +200,16 @@ class Outlook:
         """All leases, those included that nobody wrote down yet."""
         known = self._shards.items()
         return {key: unwritten(shard, self.leases, stream.identity) for key, (stream, shard) in known} | self.leases
+
+    def _tell_unheld(self, now: float) -> None:
+        """Tell the shards that may be read and that nobody reads, be it ourselves."""
+        leases = self._view((), ()).leases
+        unheld = [
+            key
+            for key, lease in leases.items()
+            if lease.owner is None or now - self._sightings[key].since > self._lease_seconds
+        ]
+        metrics.UNHELD_SHARDS.set(len(unheld))
 
     def _survey(self) -> None:
         shards: dict[str, tuple[Stream, Shard]] = {}

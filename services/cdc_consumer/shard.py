@@ -89,7 +89,8 @@ class ShardReader:
             FatalFault: when going on could lose or falsify data.
         """
         try:
-            return self._live(until_caught_up=until_caught_up)
+            with self._tools.ages.reading(self._report.where):
+                return self._live(until_caught_up=until_caught_up)
         finally:
             # Who reads the shard now tells how far behind it is.
             metrics.BEHIND_MILLISECONDS.remove(self._stream.identity, self._shard)
@@ -224,6 +225,7 @@ class ShardReader:
         """Add records to the batch, and write it whenever the next one would make it too large."""
         if not records:
             return
+        self._tools.ages.heard()
         if self._lossy:
             self._leave_gap(int(records[0].seq))
         for record in records:
@@ -233,6 +235,7 @@ class ShardReader:
                 self._write()
             if not self._open_batch.records:
                 self._open_since = self._clock.monotonic()
+                self._tools.ages.waits(self._report.where)
             self._open_batch.add(filed)
             if self._open_batch.records >= BATCH_RECORDS_MAX:
                 self._write()
@@ -364,6 +367,7 @@ class ShardReader:
         """Begin the next batch after this one, which is durable."""
         record = batch.record
         self._after, self._open_batch = record.upto, OpenBatch()
+        self._tools.ages.written(self._report.where)
         if record.closed:
             self._closed_as = record
         metrics.WRITTEN_BATCHES.inc()

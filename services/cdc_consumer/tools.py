@@ -10,6 +10,7 @@ import msgspec
 
 from cdc.objects import ObjectStore
 from cdc.raw import START, Tip, tip_path
+from cdc_consumer.ages import Ages
 from cdc_consumer.avro import JsonValue, without_registry
 from cdc_consumer.clock import Clock
 from cdc_consumer.pace import PAGES_AT_ONCE, Pace, seconds_between_reads
@@ -37,6 +38,7 @@ class Tools:
     from_avro: Callable[[bytes, str], JsonValue] = without_registry
     pages: threading.Semaphore | None = field(default_factory=lambda: threading.Semaphore(PAGES_AT_ONCE))
     has_aggregates: bool = True
+    ages: Ages = field(default_factory=Ages)
 
     def announce(self, stream: Stream, shard: Shard) -> None:
         """Let readers of raw know that a shard exists, by a tip without a time, unless it has one."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cdc.contract import ContractFault
 from cdc.errors import CdcError, SettingsFault
 from cdc.program import EXIT_FATAL, EXIT_USAGE
-from cdc_ops import contract_command, epoch_command, replay_command, status_command
+from cdc_ops import contract_command, epoch_command, rebuild_command, reconcile_command, replay_command, status_command
 from cdc_ops.command_line import Parser
 from cdc_ops.draft import UnfitTable
 
@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replay_command.add_parser(commands)
     status_command.add_parser(commands)
     epoch_command.add_parser(commands)
+    reconcile_command.add_parser(commands)
+    rebuild_command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:
         code: int = parsed.run(parsed)

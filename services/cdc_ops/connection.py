@@ -30,29 +30,7 @@ def connect(dsn: str) -> Iterator[psycopg.Connection]:
         TransientFault: when the server cannot be reached now.
         FatalFault: when it refuses, or its text cannot be read.
     """
-    given = _parameters(dsn)
-    parameters = {
-        "connect_timeout": "10",
-        "application_name": "cdc",
-        **given,
-        "options": f"{given.get('options') or ''} {_SESSION}".strip(),
-        "client_encoding": "UTF8",
-    }
-    try:
-        connection = psycopg.connect(**parameters)
-    except psycopg.Error as error:
-        raise TransientFault(
-            f"cannot connect to the database: {_without_secrets(error, given)}",
-            where=WHERE,
-            hint="check host, port, database, user and password",
-        ) from None
-    with connection:
-        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
-            raise FatalFault(
-                "the database's encoding is SQL_ASCII, so its names cannot be read for sure",
-                where=WHERE,
-                hint="move it to a database with the encoding UTF8",
-            )
+    with open_connection(dsn, _SESSION) as connection:
         try:
             yield connection
         except psycopg.Error as error:
@@ -62,6 +40,37 @@ def connect(dsn: str) -> Iterator[psycopg.Connection]:
                 where=WHERE,
                 hint="see the server's log, and try again",
             ) from None
+
+
+def open_connection(dsn: str, session: str, *, autocommit: bool = False) -> psycopg.Connection:
+    """A connection with some options of the session; with `autocommit` each statement is its own transaction.
+
+    Raises as `connect` does.
+    """
+    given = _parameters(dsn)
+    parameters = {
+        "connect_timeout": "10",
+        "application_name": "cdc",
+        **given,
+        "options": f"{given.get('options') or ''} {session}".strip(),
+        "client_encoding": "UTF8",
+    }
+    try:
+        connection = psycopg.connect(autocommit=autocommit, prepare_threshold=None, **parameters)
+    except psycopg.Error as error:
+        raise TransientFault(
+            f"cannot connect to the database: {_without_secrets(error, given)}",
+            where=WHERE,
+            hint="check host, port, database, user and password",
+        ) from None
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        connection.close()
+        raise FatalFault(
+            "the database's encoding is SQL_ASCII, so its names cannot be read for sure",
+            where=WHERE,
+            hint="move it to a database with the encoding UTF8",
+        )
+    return connection
 
 
 def _parameters(dsn: str) -> Mapping[str, Any]:

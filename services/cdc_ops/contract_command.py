@@ -14,18 +14,11 @@ from typing import Any, TextIO
 
 import yaml
 
-from cdc.contract import (
-    LAKE_NAME,
-    RESERVED_PREFIX,
-    ContractFault,
-    TableContract,
-    load_folder,
-    parse_contract,
-    parse_source_table,
-)
+from cdc.contract import ContractFault, TableContract, load_folder, parse_contract, parse_source_table
 from cdc.errors import FatalFault, SettingsFault
 from cdc.lake_name import shown, source_table
 from cdc.program import EXIT_FATAL
+from cdc.readers import is_cut_by_redshift, table_name_faults
 from cdc_ops.connection import WHERE, connect
 from cdc_ops.contract_text import contract_text
 from cdc_ops.draft import Draft, draft
@@ -118,6 +111,9 @@ def check(dsn: str, path: Path, out: TextIO, *, as_json: bool) -> int:
             live = read_table(connection, stated.contract.source_schema, stated.contract.source_table)
             found.append((stated.contract, drifts(stated.contract, live, stated.required)))
     out.write(_as_json(found) if as_json else _as_text(found))
+    for contract, _ in found:
+        if (cut := cut_columns(contract)) and not as_json:
+            sys.stderr.write(f"note: Redshift cuts values of {contract.name} past its limits: {', '.join(cut)}\n")
     return EXIT_FATAL if any(drift for _, drift in found) else 0
 
 
@@ -172,8 +168,7 @@ def _table_problems(arguments: argparse.Namespace) -> list[str]:
             "--table: names no table; write schema and table, with quotes around a name that has capitals or accents, "
             "and the whole in the shell's own: --table 'public.\"Usuários\"'"
         )
-    if name is not None and (not LAKE_NAME.fullmatch(name) or name.startswith(RESERVED_PREFIX)):
-        problems.append(f"--name: must match [a-z_][a-z0-9_]* and not start with {RESERVED_PREFIX}")
+    problems += [f"--name: {fault}" for fault in table_name_faults(name)] if name is not None else []
     if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
         problems.append("--freshness-seconds: must be more than 0")
     return problems
@@ -218,6 +213,13 @@ def _told(drafted: Draft, output: Path | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cut_columns(contract: TableContract) -> list[str]:
+    """The columns of which Redshift may show only the beginning."""
+    shown_whole = {"token", "redact"}
+    columns = (column for column in contract.columns if column.mask not in shown_whole)
+    return [column.name for column in columns if is_cut_by_redshift(column.type)]
+
+
 def _as_text(found: Sequence[tuple[TableContract, tuple[Drift, ...]]]) -> str:
     lines = []
     for contract, drift in found:
@@ -233,6 +235,7 @@ def _as_json(found: Sequence[tuple[TableContract, tuple[Drift, ...]]]) -> str:
             "name": contract.name,
             "source": source_table(contract.source_schema, contract.source_table),
             "drift": [asdict(one) for one in drift],
+            "cut_by_redshift": cut_columns(contract),
         }
         for contract, drift in found
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cdc.contract import Column, TableContract, ValueBefore, value_before
 from cdc.errors import FatalFault, RecordFault
-from cdc.lake_name import lake_name, lake_names, shown
+from cdc.lake_name import lake_names, lake_table_name, shown
 from cdc_ops.live_table import Identity, LiveColumn, LiveTable
 from cdc_ops.personal import propose
 
@@ -67,7 +67,7 @@ def draft(live: LiveTable, name: str | None, latency_seconds: float) -> Draft:
         if column.name not in {out.live.name for out in left_out}
     )
     contract = TableContract(
-        name=name or lake_name(live.name),
+        name=name or lake_table_name(live.name),
         source_schema=live.schema,
         source_table=live.name,
         columns=tuple(column.column for column in columns),

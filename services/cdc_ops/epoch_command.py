@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from cdc.contract import ContractsSetting
-from cdc.settings import S3Setting, Settings, describe, load
+from cdc.settings import CATALOG_DESCRIPTION, CatalogSetting, S3Setting, Settings, describe, load
 
 _DESCRIPTION = """\
 Shows the epochs of a table, what it waits for, and where raw shows that a new snapshot begins; records it as the next
@@ -26,12 +26,7 @@ class EpochSettings(Settings):
 
     tables: ContractsSetting = Field(alias="CDC_TABLES", description="folder of table contracts (*.odcs.yaml)")
     raw: S3Setting = Field(alias="CDC_RAW", description="the raw zone, s3://bucket/prefix")
-    catalog: str = Field(
-        default="lake",
-        alias="CDC_CATALOG",
-        pattern="^[a-z][a-z0-9_]*$",
-        description="name of the pyiceberg catalog (PYICEBERG_CATALOG__<NAME>__*) and of the lake's namespace in it",
-    )
+    catalog: CatalogSetting = Field(default="lake", alias="CDC_CATALOG", description=CATALOG_DESCRIPTION)
 
 
 def add_parser(commands: Any) -> None:
@@ -60,6 +55,11 @@ def add_parser(commands: Any) -> None:
         "--complete",
         action="store_true",
         help="the snapshot of the newest epoch is complete with all that raw has now: what it did not read is deleted",
+    )
+    kind.add_argument(
+        "--resent",
+        action="store_true",
+        help="no snapshot begins: the reads that raw has now are ones of the old that were sent again (DMS does so)",
     )
     kind.add_argument(
         "--accept-source",
@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         at=dict(arguments.at or ()),
         is_from_now=arguments.from_now,
         is_complete=arguments.complete,
+        is_resent=arguments.resent,
         continues=arguments.continues,
         accepts_source=arguments.accept_source,
         is_agreed=arguments.yes,

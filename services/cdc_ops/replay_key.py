@@ -42,7 +42,7 @@ def partition_key_of(payload: bytes, contract: TableContract | None) -> str:
     members = (
         f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in zip(names, values, strict=True)
     )  # fmt: skip
-    return partition_key("{" + ",".join(members) + "}")
+    return partition_key(("{" + ",".join(members) + "}").encode())
 
 
 def _row(payload: bytes) -> dict[str, msgspec.Raw]:

@@ -51,11 +51,25 @@ class Merging(msgspec.Struct, frozen=True):
     is_closed: bool
 
 
+class Reconciled(msgspec.Struct, frozen=True):
+    """What the last `cdc reconcile` of a table found; of a sample nothing is proven."""
+
+    began_at: datetime
+    ended_at: datetime
+    rows_at_source: int
+    rows_in_lake: int
+    differences: Mapping[str, int]
+    columns: Mapping[str, int]
+    undecided: int
+    is_sample: bool
+
+
 class TableStatus(msgspec.Struct, frozen=True):
     """One table of a contract. Counts tell what was ever set aside: a replay does not lower them.
 
     `is_snapshot_settled`: the rows are gone that the newest snapshot did not find any more. `waits_for_epoch` are
     shards in which an epoch seems to begin that nobody recorded: nothing is merged until somebody does.
+    `refused_snapshots` are of another database than the table, which each has by the snapshot's id: their shards wait.
     """
 
     name: str
@@ -65,6 +79,7 @@ class TableStatus(msgspec.Struct, frozen=True):
     valid_through_age_seconds: float | None = None
     source_lsn: str | None = None
     last_proof_at: datetime | None = None
+    last_reconciled: Reconciled | None = None
     is_cut_off: bool = False
     held_columns: tuple[str, ...] = ()
     waiting_columns: Mapping[str, str] = {}
@@ -76,6 +91,7 @@ class TableStatus(msgspec.Struct, frozen=True):
     epoch: int = 1
     is_snapshot_settled: bool = True
     waits_for_epoch: tuple[str, ...] = ()
+    refused_snapshots: Mapping[str, str] = {}
 
 
 class Verification(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from cdc.contract import ContractsSetting
-from cdc.settings import S3Setting, Settings, SourceSetting, describe, load
+from cdc.settings import CATALOG_DESCRIPTION, CatalogSetting, S3Setting, Settings, SourceSetting, describe, load
 
 _DESCRIPTION = """\
 Tells how complete and how sound the lake is: rows, freshness, what waits, what was set aside, files, and what is wrong.
@@ -25,12 +25,7 @@ class StatusSettings(Settings):
     tables: ContractsSetting = Field(alias="CDC_TABLES", description="folder of table contracts (*.odcs.yaml)")
     raw: S3Setting = Field(alias="CDC_RAW", description="the raw zone, s3://bucket/prefix")
     quarantine: S3Setting = Field(alias="CDC_QUARANTINE", description="the quarantine, s3://bucket/prefix")
-    catalog: str = Field(
-        default="lake",
-        alias="CDC_CATALOG",
-        pattern="^[a-z][a-z0-9_]*$",
-        description="name of the pyiceberg catalog (PYICEBERG_CATALOG__<NAME>__*) and of the lake's namespace in it",
-    )
+    catalog: CatalogSetting = Field(default="lake", alias="CDC_CATALOG", description=CATALOG_DESCRIPTION)
     leases: str = Field(
         default="",
         alias="CDC_LEASES",

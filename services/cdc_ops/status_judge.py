@@ -55,6 +55,14 @@ def _table_problems(table: TableStatus, now: datetime) -> Iterator[Finding]:
     if table.waits_for_epoch:
         what = f"a new epoch seems to begin in {', '.join(table.waits_for_epoch)}: until it is recorded all waits"
         yield Finding("waits-for-epoch", name, what, f"see what `cdc epoch {name}` finds, and record it")
+    if table.last_reconciled is not None and table.last_reconciled.differences:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(table.last_reconciled.differences.items()))
+        at = f"{table.last_reconciled.ended_at:%Y-%m-%d %H:%M} UTC"
+        what = f"the last reconciliation, of {at}, found rows that differ: {kinds}"
+        yield Finding("unequal", name, what, "see docs/reconcile.md; after the mending run `cdc reconcile` again")
+    for snapshot, source in sorted(table.refused_snapshots.items()):
+        what = f"the snapshot {snapshot} is of another database, {source}: its shards wait"
+        yield Finding("refused-snapshot", name, what, f"see what `cdc epoch {name}` tells of it, and docs/epochs.md")
     history_at = table.history.snapshot_at if table.history is not None else None
     if table.is_cut_off and history_at is not None and now - history_at > CUT_OFF_AGE_MAX:
         what = "history has changes that the table has not: a merge was cut off between its two commits"

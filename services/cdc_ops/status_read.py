@@ -17,13 +17,25 @@ from cdc.errors import FatalFault
 from cdc.objects import ObjectStore
 from cdc.raw import BatchRecord, Tip
 from cdc_ops.chain_check import Cover, Range, missing_children
-from cdc_ops.report import Files, Finding, LeaseStatus, Level, Merging, Pile, Report, ShardStatus, TableStatus
+from cdc_ops.report import (
+    Files,
+    Finding,
+    LeaseStatus,
+    Level,
+    Merging,
+    Pile,
+    Reconciled,
+    Report,
+    ShardStatus,
+    TableStatus,
+)
 from cdc_ops.status_judge import judge
 from cdc_ops.verify import SizedStore, verify_shard
 from compactor.chain import Link, Shard, known_shards, parse_link, read_record, shards
+from compactor.epochs import EpochKeeper
 from compactor.lake.view import View
 from compactor.progress import Progress, ShardEvidence, parse_progress
-from compactor.statement import held_columns, last_proof
+from compactor.statement import LAST_RECONCILE, held_columns, last_proof
 
 LINKS_MAX = 100_000
 """Batches past the merged offset that are listed of one shard."""
@@ -81,11 +93,14 @@ def read_status(
         read[shard.id] = _read_shard(sources.raw, shard, offset, threads)
         findings += read[shard.id].findings
     tables = []
+    # A refused snapshot is told by its marks, which stand where its shards wait.
+    is_marked = any(record.marks for shard_read in read.values() for record in shard_read.records.values())
     for contract in contracts:
         view, merged = views[contract.name], progress[contract.name]
         merging, gaps = _merging(contract.name, merged, read)
         findings += gaps if view is not None else []
-        tables.append(_table(contract, view, merged, merging, now))
+        refused = _refused(contract, merged, sources.raw) if is_marked and view is not None else {}
+        tables.append(_table(contract, view, merged, merging, refused, now))
     told = []
     for shard in map(_shard, sorted(ids)):
         # The batch that closed a shard may be past the time that raw is kept: then the tables still know of it.
@@ -195,7 +210,12 @@ def _merging(table: str, progress: Progress, read: Mapping[str, _Read]) -> tuple
 
 
 def _table(
-    contract: TableContract, view: View | None, progress: Progress, merging: tuple[Merging, ...], now: datetime
+    contract: TableContract,
+    view: View | None,
+    progress: Progress,
+    merging: tuple[Merging, ...],
+    refused: Mapping[str, str],
+    now: datetime,
 ) -> TableStatus:
     if view is None:
         return TableStatus(contract.name, is_made=False, freshness_seconds_max=contract.latency_seconds_max)
@@ -208,6 +228,7 @@ def _table(
         valid_through_age_seconds=(now - valid_through).total_seconds() if valid_through is not None else None,
         source_lsn=str(progress.proven.lsn) if valid_through is not None else None,
         last_proof_at=last_proof(view.properties),
+        last_reconciled=_reconciled(view.properties),
         is_cut_off=view.is_cut_off,
         held_columns=held_columns(view.properties, contract),
         waiting_columns=progress.columns.waiting,
@@ -219,7 +240,23 @@ def _table(
         epoch=progress.epoch,
         is_snapshot_settled=progress.is_snapshot_settled,
         waits_for_epoch=tuple(sorted(progress.waits)),
+        refused_snapshots=refused,
     )
+
+
+def _refused(contract: TableContract, progress: Progress, store: ObjectStore) -> Mapping[str, str]:
+    """The snapshots that wait since they are of another database, each with that."""
+    keeper = EpochKeeper(contract, store)
+    keeper.refresh()
+    keeper.find_refused(progress)
+    return keeper.refused
+
+
+def _reconciled(properties: Mapping[str, str]) -> Reconciled | None:
+    try:
+        return msgspec.json.decode(properties.get(LAST_RECONCILE) or "null", type=Reconciled | None)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _shard_status(shard: Shard, read: _Read, *, was_closed: bool) -> ShardStatus:

@@ -12,10 +12,11 @@ from typing import TextIO
 import msgspec
 
 from cdc import aws
+from cdc.errors import TransientFault
 from cdc.objects import S3Objects
 from cdc.program import EXIT_FATAL
 from cdc_consumer.lease_table import DynamoLeaseTable
-from cdc_ops.report import LeaseStatus, Level
+from cdc_ops.report import LeaseStatus, Level, Report
 from cdc_ops.status_command import StatusSettings
 from cdc_ops.status_read import Sources, read_status
 from cdc_ops.status_text import status_text
@@ -23,6 +24,9 @@ from compactor.lake.view import look, open_catalog_to_read
 
 THREADS = 8
 TOLD_SECONDS = 2.0
+TRIES_MAX = 4
+PAUSE_SECONDS = 2.0
+"""Between tries: a compactor that commits all the time may take the metadata away that is being read."""
 
 
 def tell_status(settings: StatusSettings, level: Level | None, *, as_json: bool) -> int:
@@ -42,9 +46,27 @@ def tell_status(settings: StatusSettings, level: Level | None, *, as_json: bool)
     )
     with ThreadPoolExecutor(THREADS) as threads:
         tell = progress(sys.stderr, time.monotonic)
-        report = read_status(settings.tables, sources, datetime.now(UTC), threads, level, tell)
+        report = read_patiently(
+            lambda: read_status(settings.tables, sources, datetime.now(UTC), threads, level, tell), time.sleep
+        )
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n" if as_json else status_text(report))
     return 0 if report.is_fine else EXIT_FATAL
+
+
+def read_patiently(read: Callable[[], Report], sleep: Callable[[float], None]) -> Report:
+    """What `read` returns, tried again a few times when what it asks does not answer for now.
+
+    Raises:
+        TransientFault: when that did not help.
+        CdcError: any other, at once.
+    """
+    for _ in range(TRIES_MAX - 1):
+        try:
+            return read()
+        except TransientFault as fault:
+            sys.stderr.write(f"cdc: {fault}; trying again\n")
+            sleep(PAUSE_SECONDS)
+    return read()
 
 
 def read_leases(table: str) -> tuple[LeaseStatus, ...]:

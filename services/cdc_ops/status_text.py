@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from cdc.lake_name import shown
-from cdc_ops.report import Files, Finding, LeaseStatus, Merging, Pile, Report, ShardStatus, TableStatus
+from cdc_ops.report import Files, Finding, LeaseStatus, Merging, Pile, Reconciled, Report, ShardStatus, TableStatus
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _DIGITS = 12
@@ -46,13 +46,24 @@ def _table(table: TableStatus, now: datetime) -> list[tuple[str, str]]:
         ("  by column", "; ".join(values) or "none"),
         ("table files", _files(table.table)),
         ("history files", _files(table.history)),
+        *([("last reconciled", _reconciled(table.last_reconciled))] if table.last_reconciled is not None else []),
         ("epoch", _epoch(table)),
         ("commits", "history is ahead of the table" if table.is_cut_off else "history and table agree"),
     ]
     return lines + [(f"shard {merging.shard}", _merging(merging, now)) for merging in table.shards]
 
 
+def _reconciled(found: Reconciled) -> str:
+    scope = "a sample, " if found.is_sample else ""
+    undecided = f", {found.undecided:,} undecided" if found.undecided else ""
+    return (
+        f"{_time(found.ended_at)}: {scope}{found.rows_at_source:,} rows; {_counts(found.differences)} differ{undecided}"
+    )
+
+
 def _epoch(table: TableStatus) -> str:
+    if table.refused_snapshots:
+        return f"{table.epoch}; a snapshot of another database waits"
     if table.waits_for_epoch:
         return f"{table.epoch}; waits for the next one to be recorded"
     return str(table.epoch) if table.is_snapshot_settled else f"{table.epoch}; its snapshot is not complete yet"

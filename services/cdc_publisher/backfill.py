@@ -114,7 +114,7 @@ def _marker(is_first: bool, is_first_of_table: bool, *, is_last_of_table: bool) 
 
 def _event(moment: Moment, lsn: int, table: TableFormat, row: Row, now_ns: int) -> Event:
     source = envelope.source(moment, table.source, None, lsn)
-    return envelope.change(table.key_of(row), "r", "null", table.row(row), source, now_ns)
+    return envelope.change(table.key_of(row), "r", None, table.row(row), source, now_ns)
 
 
 def send(

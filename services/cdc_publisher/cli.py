@@ -17,9 +17,11 @@ from cdc_publisher import session
 from cdc_publisher.announce import KinesisAnnouncer
 from cdc_publisher.connection import connect
 from cdc_publisher.heartbeat import Heartbeat, open_shards
+from cdc_publisher.metrics import SERIES
 from cdc_publisher.publisher import Clocks
 from cdc_publisher.settings import PublisherSettings
 from cdc_publisher.sink import KinesisPutter
+from cdc_publisher.slot import watch_slots
 
 _DESCRIPTION = """\
 Streams every committed change of the contracts' source tables from Postgres's write-ahead log to a Kinesis stream, in
@@ -37,7 +39,7 @@ exit codes: 0 stopped by SIGTERM; 1 a fault that needs an operator, named in the
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     _parser().parse_args(arguments)
-    return run_program("cdc-publisher", PublisherSettings, os.environ, run)
+    return run_program("cdc-publisher", PublisherSettings, os.environ, run, SERIES)
 
 
 def run(settings: PublisherSettings, stop: threading.Event) -> None:
@@ -47,7 +49,11 @@ def run(settings: PublisherSettings, stop: threading.Event) -> None:
     dsn = settings.database.get_secret_value()
     clocks = Clocks(time.time_ns, time.monotonic)
     heartbeat = Heartbeat(
-        lambda: connect(dsn), lambda: open_shards(client, stream), settings.heartbeat_seconds, clocks.monotonic
+        lambda: connect(dsn),
+        lambda: open_shards(client, stream),
+        settings.heartbeat_seconds,
+        clocks.monotonic,
+        lambda connection: watch_slots(connection, settings.slot),
     )
     job = session.Job(
         dsn=dsn,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = get_log(__name__)
 SHARDS_SECONDS: Final = 30.0
+WATCH_SECONDS: Final = 10.0
 _WARNING_SECONDS: Final = 60.0
 _EMIT: Final = "SELECT pg_logical_emit_message(true, %s, '')"
 
@@ -33,7 +34,10 @@ def open_shards(client: KinesisClient, stream: str) -> tuple[str, ...]:
 
 
 class Heartbeat:
-    """A thread that emits and looks; it never fails the program: without heartbeats valid-through stands still."""
+    """A thread that emits and looks; it never fails the program: without heartbeats valid-through stands still.
+
+    `watch` is called with the connection now and then.
+    """
 
     def __init__(
         self,
@@ -41,11 +45,14 @@ class Heartbeat:
         shards: Callable[[], tuple[str, ...]],
         seconds: float,
         clock: Callable[[], float],
+        watch: Callable[[psycopg.Connection], None] = lambda _: None,
     ) -> None:
         self._connect = connect
         self._shards = shards
         self._seconds = seconds
         self._clock = clock
+        self._watch = watch
+        self._watched_at = -WATCH_SECONDS
         self._stop = threading.Event()
         self._connection: psycopg.Connection | None = None
         self._listed_at = -SHARDS_SECONDS
@@ -80,6 +87,9 @@ class Heartbeat:
         if self._connection is None:
             self._connection = self._connect()
         self._connection.execute(_EMIT, [HEARTBEAT])
+        if self._clock() - self._watched_at >= WATCH_SECONDS:
+            self._watched_at = self._clock()
+            self._watch(self._connection)
 
     def _drop(self) -> None:
         if self._connection is not None:

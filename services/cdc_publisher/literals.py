@@ -10,6 +10,9 @@ import re
 Nested = list["str | Nested | None"]
 """An array's elements as text; arrays of more dimensions hold arrays."""
 
+# Most arrays: one dimension, and nothing in them is escaped. These are taken apart at once.
+_FLAT_ARRAY = re.compile(r'\{(?:"[^"\\]*"|[^",{}\\]+)(?:,(?:"[^"\\]*"|[^",{}\\]+))*\}')
+_FLAT_ELEMENT = re.compile(r'"([^"]*)"|([^",{}]+)')
 _ARRAY_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([{}])|([^",{}]+)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _PAIR = re.compile(r'"((?:[^"\\]|\\.)*)"=>(?:"((?:[^"\\]|\\.)*)"|NULL)(?:, |$)', re.DOTALL)
@@ -23,6 +26,13 @@ def parse_array(text: str) -> Nested:
     """
     if text == "{}":
         return []
+    if _FLAT_ARRAY.fullmatch(text):
+        return [None if bare == "NULL" else bare or quoted for quoted, bare in _FLAT_ELEMENT.findall(text)]
+    return _parse_nested(text)
+
+
+def _parse_nested(text: str) -> Nested:
+    """The elements of an array that has more dimensions, stated bounds or escaped characters."""
     start = text.index("=") + 1 if text.startswith("[") else 0
     open_arrays: list[Nested] = [[]]
     at = start

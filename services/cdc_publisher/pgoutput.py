@@ -6,7 +6,7 @@ Source of the facts: Postgres 18 manual, chapter 54.9 "Logical Replication Messa
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
 from struct import Struct, error
 from typing import Final, NamedTuple
 
@@ -16,8 +16,11 @@ MICROSECONDS_1970_TO_2000: Final = 946_684_800_000_000
 """Postgres counts its times from 2000-01-01, everybody else from 1970-01-01."""
 
 
-class Unchanged(Enum):
-    """The one value of a TOASTed column that an update left alone: the log does not carry it."""
+class Unchanged(StrEnum):
+    """The one value of a TOASTed column that an update left alone: the log does not carry it.
+
+    It is told by `is`: a text may equal it. It is a text so that looking for it among texts is fast.
+    """
 
     UNCHANGED = "unchanged"
 
@@ -170,8 +173,6 @@ def _values(data: bytes, at: int) -> tuple[list[Value], int]:
         if kind == _TEXT:
             start = at + 5
             at = start + length_at(data, at + 1)[0]
-            if at > len(data):
-                raise ValueError
             append(data[start:at].decode())
         elif kind == _NULL:
             append(None)
@@ -181,6 +182,8 @@ def _values(data: bytes, at: int) -> tuple[list[Value], int]:
             at += 1
         else:
             raise ValueError
+    if at > len(data):  # only the last value can be short without the next one missing
+        raise ValueError
     return values, at
 
 

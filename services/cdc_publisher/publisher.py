@@ -15,7 +15,7 @@ from cdc.errors import TransientFault
 from cdc.position import format_lsn
 from cdc.telemetry import get_log
 from cdc_publisher import envelope, metrics
-from cdc_publisher.envelope import HEARTBEAT, Event, Moment, TableFormat
+from cdc_publisher.envelope import HEARTBEAT, Event, Moment, Row, TableFormat
 from cdc_publisher.ledger import Entry, Evidence, Ledger
 from cdc_publisher.outbox import Record
 from cdc_publisher.pgoutput import (
@@ -124,7 +124,7 @@ class Publisher:
     def _may_read(self) -> bool:
         """Whether there is room for more, and what must be ahead of it is in the stream."""
         # A shard keeps the order of what was put before and what after; the records of one call may change places.
-        return self._sink.has_room and (self._sink.is_empty or not self._is_stating)
+        return self._sink.has_room and (not self._is_stating or self._sink.is_empty)
 
     def _read(self) -> bool:
         """Handle what has arrived, as far as there is room; whether more may be waiting."""
@@ -192,7 +192,7 @@ class Publisher:
         if table is None:
             metrics.SKIPPED.labels(reason="no-contract").inc()
             return
-        self._publish(lsn, table, table.key_of(message.new), "c", "null", table.row(message.new))
+        self._publish(lsn, table, table.key_of(message.new), "c", None, table.row(message.new))
 
     def _update(self, lsn: int, message: Update) -> None:
         table = self._formats[message.relation]
@@ -203,7 +203,7 @@ class Publisher:
         new = message.new if old is None else completed(message.new, old)
         key = table.key_of(new)
         if old is None:
-            self._publish(lsn, table, key, "u", "null", table.row(new))
+            self._publish(lsn, table, key, "u", None, table.row(new))
             return
         old_key = table.key_of(old)
         if old_key == key:
@@ -211,7 +211,7 @@ class Publisher:
             return
         # Debezium tells a change of the key as the end of one row and the beginning of another.
         self._publish_delete(lsn, table, old_key, old)
-        self._publish(lsn, table, key, "c", "null", table.row(new))
+        self._publish(lsn, table, key, "c", None, table.row(new))
 
     def _delete(self, lsn: int, message: Delete) -> None:
         table = self._formats[message.relation]
@@ -220,8 +220,8 @@ class Publisher:
             return
         self._publish_delete(lsn, table, table.key_of(message.old), message.old)
 
-    def _publish_delete(self, lsn: int, table: TableFormat, key: str, old: list[Value]) -> None:
-        self._publish(lsn, table, key, "d", table.row(old), "null")
+    def _publish_delete(self, lsn: int, table: TableFormat, key: bytes, old: list[Value]) -> None:
+        self._publish(lsn, table, key, "d", table.row(old), None)
         self._offer(table, lsn, envelope.tombstone(key))
 
     def _truncate(self, lsn: int, message: Truncate) -> None:
@@ -230,9 +230,11 @@ class Publisher:
             if table is None:
                 metrics.SKIPPED.labels(reason="no-contract").inc()
             else:
-                self._publish(lsn, table, None, "t", "null", "null")
+                self._publish(lsn, table, None, "t", None, None)
 
-    def _publish(self, lsn: int, table: TableFormat, key: str | None, op: str, before: str, after: str) -> None:
+    def _publish(
+        self, lsn: int, table: TableFormat, key: bytes | None, op: str, before: Row | None, after: Row | None
+    ) -> None:
         assert self._transaction is not None
         source = envelope.source(self._transaction.moment, table.source, self._last_commit_lsn, lsn)
         self._offer(table, lsn, envelope.change(key, op, before, after, source, self._clocks.now_ns()))

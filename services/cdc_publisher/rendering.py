@@ -1,4 +1,4 @@
-"""Rendering: a value's Postgres text to the JSON text Debezium gives for a column of that type.
+"""Rendering: a value's Postgres text to what Debezium gives for a column of that type, ready for an encoder of JSON.
 
 Debezium's defaults but for `decimal.handling.mode=string`. Source of the facts: events recorded from Debezium 3.6.3 on
 Postgres 18, one column for each type. Where Debezium falsifies a value or drops it (an array in an array, NaN in a
@@ -11,19 +11,20 @@ import base64
 import json
 import struct
 from dataclasses import dataclass
-from json.encoder import encode_basestring
 from typing import Final, NamedTuple
+
+from msgspec import Raw
 
 from cdc_publisher import temporal
 from cdc_publisher.literals import Nested, parse_array, parse_hstore
-from cdc_publisher.temporal import DateInfinity, Renderer
+from cdc_publisher.temporal import DateInfinity, Json, Renderer
 
 PLACEHOLDER: Final = "__debezium_unavailable_value"
-_SPELT_PLACEHOLDER = f'"\\u005f{PLACEHOLDER[1:]}"'
+_SPELT_PLACEHOLDER = Raw(f'"\\u005f{PLACEHOLDER[1:]}"'.encode())
 """A row's own text that equals the placeholder. To every reader of JSON it is that text; ours sees that it was spelt
 out, and does not take it for "unchanged"."""
 _PLACEHOLDER_BASE64 = base64.b64encode(PLACEHOLDER.encode()).decode()
-_PLACEHOLDER_NUMBERS = json.dumps(list(PLACEHOLDER.encode()), separators=(",", ":"))
+_PLACEHOLDER_NUMBERS: Json = list(PLACEHOLDER.encode())
 _PLACEHOLDER_UUID = "b68a35a7-17ad-35b3-af2a-ae46edb4545a"
 """Java's UUID.nameUUIDFromBytes of the placeholder."""
 _PRECISION_MAX = 6
@@ -51,10 +52,10 @@ class SourceType:
 
 
 class Rendering(NamedTuple):
-    """How a column's values become JSON: `render` for its text, `placeholder` for an unchanged TOASTed value."""
+    """What a column's values are in JSON: `render` of its text, `placeholder` for an unchanged TOASTed value."""
 
     render: Renderer
-    placeholder: str
+    placeholder: Json
 
 
 def rendering(type_: SourceType, modifier: int, infinity: DateInfinity) -> Rendering | None:
@@ -69,7 +70,7 @@ def rendering(type_: SourceType, modifier: int, infinity: DateInfinity) -> Rende
     render = _scalar(type_, modifier, infinity)
     if render is None:
         return None
-    return Rendering(render, _SCALAR_PLACEHOLDERS.get(type_.name, json.dumps(PLACEHOLDER)))
+    return Rendering(render, _SCALAR_PLACEHOLDERS.get(type_.name, PLACEHOLDER))
 
 
 def _without_domains(type_: SourceType, modifier: int) -> tuple[SourceType, int]:
@@ -80,7 +81,7 @@ def _without_domains(type_: SourceType, modifier: int) -> tuple[SourceType, int]
 
 def _scalar(type_: SourceType, modifier: int, infinity: DateInfinity) -> Renderer | None:
     if type_.kind == "e" or type_.extension in _TEXT_EXTENSIONS:
-        return _text
+        return render_text
     if type_.extension:
         return _hstore if (type_.extension, type_.name) == ("hstore", "hstore") else None
     if type_.name in _TIMES:
@@ -91,80 +92,72 @@ def _scalar(type_: SourceType, modifier: int, infinity: DateInfinity) -> Rendere
 
 
 def _array_renderer(render: Renderer) -> Renderer:
-    def render_elements(elements: Nested) -> str:
-        return f"[{','.join([_element(element) for element in elements])}]"
-
-    def _element(element: str | Nested | None) -> str:
-        if element is None:
-            return "null"
-        return render_elements(element) if isinstance(element, list) else render(element)
+    def render_elements(elements: Nested) -> list[Json]:
+        return [
+            None if element is None else render_elements(element) if isinstance(element, list) else render(element)
+            for element in elements
+        ]
 
     return lambda text: render_elements(parse_array(text))
 
 
-def _array_placeholder(element: SourceType) -> str:
+def _array_placeholder(element: SourceType) -> Json:
     # Debezium gives null for most of these, which is a false value: then the form that it has for text[].
     if element.name in {"int4", "int8", "date"}:
         return _PLACEHOLDER_NUMBERS
-    text = {"uuid": _PLACEHOLDER_UUID, "bytea": _PLACEHOLDER_BASE64}.get(element.name, PLACEHOLDER)
-    return json.dumps([text])
+    return [{"uuid": _PLACEHOLDER_UUID, "bytea": _PLACEHOLDER_BASE64}.get(element.name, PLACEHOLDER)]
 
 
-def _text(text: str) -> str:
-    return _SPELT_PLACEHOLDER if text == PLACEHOLDER else encode_basestring(text)
+def render_text(text: str) -> Json:
+    """A text is itself; see `_SPELT_PLACEHOLDER` for the one that is not."""
+    return _SPELT_PLACEHOLDER if text == PLACEHOLDER else text
 
 
-def _number(text: str) -> str:
-    return text
+def _bool(text: str) -> bool:
+    return text == "t"
 
 
-def _bool(text: str) -> str:
-    return "true" if text == "t" else "false"
+def _bool_of_bit(text: str) -> bool:
+    return text == "1"
 
 
-def _bool_of_bit(text: str) -> str:
-    return "true" if text == "1" else "false"
-
-
-def _float(text: str) -> str:
+def _float(text: str) -> Json:
     if text[-1] in "yN":  # Infinity, -Infinity, NaN
-        return f'"{text}"'
-    # A double stays a double for readers of JSON, and -0 keeps its sign.
-    return text if "." in text or "e" in text else f"{text}.0"
+        return text
+    # Postgres's own digits; a double stays a double for readers of JSON, and -0 keeps its sign.
+    return Raw((text if "." in text or "e" in text else f"{text}.0").encode())
 
 
 def _numeric(text: str) -> str:
-    if text[-1] in "yN":
-        return _NUMERIC_SPECIALS[text]
-    return f'"{text}"'
+    return _NUMERIC_SPECIALS[text] if text[-1] in "yN" else text
 
 
 def _money(text: str) -> str:
     # The session's lc_monetary is C: "-$1,234.56".
-    return '"' + text.replace("$", "").replace(",", "") + '"'
+    return text.replace("$", "").replace(",", "")
 
 
 def _bytea(text: str) -> str:
-    return f'"{base64.b64encode(bytes.fromhex(text[2:])).decode()}"'
+    return base64.b64encode(bytes.fromhex(text[2:])).decode()
 
 
 def _bits(text: str) -> str:
     number = int(text or "0", 2)
-    return f'"{base64.b64encode(number.to_bytes((number.bit_length() + 7) // 8, "little")).decode()}"'
+    return base64.b64encode(number.to_bytes((number.bit_length() + 7) // 8, "little")).decode()
 
 
-def _point(text: str) -> str:
+def _point(text: str) -> Json:
     x, y = text[1:-1].split(",")
     well_known_binary = base64.b64encode(struct.pack("<BIdd", 1, 1, float(x), float(y))).decode()
-    return f'{{"x":{_float(x)},"y":{_float(y)},"wkb":"{well_known_binary}","srid":null}}'
+    return {"x": _float(x), "y": _float(y), "wkb": well_known_binary, "srid": None}
 
 
 def _hstore(text: str) -> str:
-    return encode_basestring(json.dumps(parse_hstore(text), ensure_ascii=False, separators=(",", ":")))
+    return json.dumps(parse_hstore(text), ensure_ascii=False, separators=(",", ":"))
 
 
 _NUMERIC_SPECIALS: Final = {
-    "NaN": '"NAN"', "Infinity": '"POSITIVE_INFINITY"', "-Infinity": '"NEGATIVE_INFINITY"',
+    "NaN": "NAN", "Infinity": "POSITIVE_INFINITY", "-Infinity": "NEGATIVE_INFINITY",
 }  # fmt: skip
 _TIMES: Final = {
     "timestamp": temporal.timestamp_renderer,
@@ -178,8 +171,8 @@ _TEXTS = (
     "tsvector", "int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange",
 )  # fmt: skip
 _PLAIN: Final[dict[str, Renderer]] = {
-    **dict.fromkeys(_TEXTS, _text),
-    **dict.fromkeys(("int2", "int4", "int8", "oid"), _number),
+    **dict.fromkeys(_TEXTS, render_text),
+    **dict.fromkeys(("int2", "int4", "int8", "oid"), int),
     "bool": _bool,
     "float4": _float,
     "float8": _float,
@@ -197,6 +190,6 @@ _TEXT_EXTENSIONS: Final = frozenset({"citext", "ltree", "isn"})
 _NOT_IN_ARRAYS: Final = frozenset({"money", "interval", "bit", "varbit", "point", "tsvector", "name", "ltree", "xml"})
 """Types whose arrays Debezium leaves out of its events."""
 _SCALAR_PLACEHOLDERS: Final = {
-    "bytea": json.dumps(_PLACEHOLDER_BASE64),
-    "hstore": json.dumps(json.dumps({PLACEHOLDER: PLACEHOLDER}, separators=(",", ":"))),
+    "bytea": _PLACEHOLDER_BASE64,
+    "hstore": json.dumps({PLACEHOLDER: PLACEHOLDER}, separators=(",", ":")),
 }

@@ -95,6 +95,8 @@ def _session(job: Job, stop: threading.Event) -> None:
         begin = slot.decide(job.slot, state)
         with cancelling(connection, stop):
             tables = prepare(catalog, job.slot, job.tables)
+        stack.callback(metrics.CONNECTED.set, 0)
+        metrics.CONNECTED.set(1)
         _log.info("tables checked", tables=[label(*table) for table in job.tables], begin=begin.name.lower())
         if begin is slot.Begin.STREAM:
             slot.drop_backfill_slot(connection, job.slot)
@@ -112,14 +114,12 @@ def _session(job: Job, stop: threading.Event) -> None:
             return
         streaming = slot.read_state(connection, job.slot).slot
         _log.info("streaming", slot=job.slot, lsn=format_lsn(streaming.confirmed_lsn if streaming else 0))
-        Publisher(
-            stream,
-            sink,
-            catalog.database,
-            _formats(job, catalog),
-            lambda: job.heartbeat.open_shards,
-            job.clocks,
-        ).run(stop)
+        formats, clock = _formats(job, catalog), job.clocks.monotonic
+        publisher = Publisher(stream, sink, catalog.database, formats, lambda: job.heartbeat.open_shards, job.clocks)
+        began_at = clock()
+        stack.callback(metrics.SILENCE_SECONDS.set_function, lambda: 0.0)
+        metrics.SILENCE_SECONDS.set_function(lambda: clock() - max(began_at, sink.taken_at))
+        publisher.run(stop)
 
 
 def _started(job: Job, stack: ExitStack, stop: threading.Event) -> ReplicationStream | None:

@@ -113,7 +113,10 @@ class KinesisPutter:
 
 
 class Sink:
-    """The way to the stream: `offer` records, `pump` now and then, look at the ledger for what is acknowledged."""
+    """The way to the stream: `offer` records, `pump` now and then, look at the ledger for what is acknowledged.
+
+    `taken_at` is when the stream last took a record, on the clock that is given.
+    """
 
     def __init__(self, put: Putter, random: Random, clock: Callable[[], float], calls_max: int = CALLS_MAX) -> None:
         self._put = put
@@ -125,6 +128,7 @@ class Sink:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._warned_at = -_WARNING_SECONDS
+        self.taken_at = clock()
 
     @property
     def wake(self) -> socket.socket:
@@ -219,9 +223,12 @@ class Sink:
         for future in [future for future in self._calls if future.done()]:
             call = self._calls.pop(future)
             outcome = future.result()
+            bytes_before = self._outbox.bytes
             self._outbox.settle(call, outcome.refused, now)
             metrics.RECORDS.inc(len(call) - len(outcome.refused))
-            metrics.BYTES.inc(sum(record.size for i, record in enumerate(call) if i not in outcome.refused))
+            metrics.BYTES.inc(bytes_before - self._outbox.bytes)
+            if len(outcome.refused) < len(call):
+                self.taken_at = now
             if outcome.refused:
                 self._note(outcome, now)
 

@@ -27,6 +27,7 @@ from psycopg import sql
 from cdc.errors import FatalFault
 from cdc.position import parse_lsn
 from cdc.telemetry import get_log
+from cdc_publisher import metrics
 from cdc_publisher.connection import fault_of
 
 _log = get_log(__name__)
@@ -110,6 +111,22 @@ def read_state(connection: psycopg.Connection, name: str) -> SourceState:
         "SELECT obj_description(oid, 'pg_publication') = %s FROM pg_publication WHERE pubname = %s", [MARK, name]
     ).fetchone()
     return SourceState(slots.get(names[0]), slots.get(names[1]), marked is not None, bool(marked and marked[0]))
+
+
+def watch_slots(connection: psycopg.Connection, name: str) -> None:
+    """Show how much log our slots hold back, and whether the server is about to throw some of it away, or has.
+
+    `unreserved` and `lost` are past max_slot_wal_keep_size (Postgres 18 manual, "pg_replication_slots").
+    """
+    row = connection.execute(
+        "SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)), 0)::bigint, "
+        "coalesce(bool_or(wal_status IN ('unreserved', 'lost')), false) FROM pg_replication_slots "
+        "WHERE slot_name = ANY(%s) AND database = current_database()",
+        [[name, name + BACKFILL_SUFFIX]],
+    ).fetchone()
+    assert row is not None
+    metrics.SLOT_RETAINED_BYTES.set(row[0])
+    metrics.SLOT_AT_RISK.set(row[1])
 
 
 def complete_backfill(connection: psycopg.Connection, name: str) -> None:

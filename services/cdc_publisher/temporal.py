@@ -7,13 +7,17 @@ right: it loses the era of dates in a snapshot, moves 1582-10-05..14 by ten days
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-Renderer = Callable[[str], str]
-"""Turns a value's Postgres text into its JSON text."""
+from msgspec import Raw
+
+Json = str | int | bool | None | Raw | Sequence["Json"] | Mapping[str, "Json"]
+"""What an encoder of JSON takes; `Raw` is JSON already."""
+Renderer = Callable[[str], Json]
+"""Turns a value's Postgres text into what it is in JSON."""
 
 _ORDINAL_1970: Final = date(1970, 1, 1).toordinal()
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - both sides of the subtraction have no zone
@@ -49,10 +53,10 @@ TIMESTAMP_NEGATIVE_INFINITY_US: Final = -9223372036832400000
 
 def date_renderer(infinity: DateInfinity) -> Renderer:
     """Days since 1970."""
-    special = {"infinity": str(infinity.positive), "-infinity": str(infinity.negative)}
+    special = {"infinity": infinity.positive, "-infinity": infinity.negative}
 
-    def render(text: str) -> str:
-        return special.get(text) or str(_days(text))
+    def render(text: str) -> int:
+        return special.get(text) or _days(text)
 
     return render
 
@@ -61,12 +65,12 @@ def timestamp_renderer(precision: int) -> Renderer:
     """Milliseconds since 1970 where the column has at most three digits of a second, else microseconds."""
     divisor = 1000 if precision <= 3 else 1
     special = {
-        "infinity": str(TIMESTAMP_INFINITY_US // divisor),
-        "-infinity": str(TIMESTAMP_NEGATIVE_INFINITY_US // divisor),
+        "infinity": TIMESTAMP_INFINITY_US // divisor,
+        "-infinity": TIMESTAMP_NEGATIVE_INFINITY_US // divisor,
     }
 
-    def render(text: str) -> str:
-        return special.get(text) or str(_timestamp_us(text) // divisor)
+    def render(text: str) -> int:
+        return special.get(text) or _timestamp_us(text) // divisor
 
     return render
 
@@ -82,14 +86,14 @@ def timestamptz_renderer(precision: int) -> Renderer:
             end = len(text) - 3
             if end < length:
                 padding = zeros[end - 19 :]
-                return f'"{text[:10]}T{text[11:end]}{padding}Z"'
-            return f'"{text[:10]}T{text[11:end]}Z"'
+                return f"{text[:10]}T{text[11:end]}{padding}Z"
+            return f"{text[:10]}T{text[11:end]}Z"
         if text.endswith("infinity"):
-            return f'"{text}"'
+            return text
         match = _matched(_TIMESTAMP, text)
         year, month_and_day = match["date"].split("-", 1)
         time = match["time"] + zeros[len(match["time"]) - 8 :]
-        return f'"{_iso_year(int(year), is_bc=bool(match["era"]))}-{month_and_day}T{time}Z"'
+        return f"{_iso_year(int(year), is_bc=bool(match['era']))}-{month_and_day}T{time}Z"
 
     return render
 
@@ -98,8 +102,8 @@ def time_renderer(precision: int) -> Renderer:
     """Milliseconds or microseconds since midnight; 24:00:00 is a whole day."""
     divisor = 1000 if precision <= 3 else 1
 
-    def render(text: str) -> str:
-        return str(_time_us(text) // divisor)
+    def render(text: str) -> int:
+        return _time_us(text) // divisor
 
     return render
 
@@ -111,20 +115,20 @@ def timetz(text: str) -> str:
     offset_us = (-offset if match["sign"] == "-" else offset) * 10**6
     seconds, microseconds = divmod((_time_us(match["time"]) - offset_us) % _DAY_US, 10**6)
     fraction = f".{microseconds:06}".rstrip("0") if microseconds else ""
-    return f'"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}Z"'
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}Z"
 
 
-def interval(text: str) -> str:
+def interval(text: str) -> int:
     """Microseconds, a month taken for 30.4375 days, held within 64 bits; the session's interval style is ISO 8601."""
     if text.endswith("infinity"):
-        return str(-_INT64_MAX - 1 if text.startswith("-") else _INT64_MAX)
+        return -_INT64_MAX - 1 if text.startswith("-") else _INT64_MAX
     match = _matched(_INTERVAL, text)
     years, months, days, hours, minutes = (int(part or 0) for part in match.groups()[:5])
     sign, seconds, fraction = match.groups()[5:]
     seconds_us = int(seconds or 0) * 10**6 + int((fraction or "").ljust(6, "0"))
     total = (years * 12 + months) * _MONTH_US + days * _DAY_US + (hours * 60 + minutes) * 60 * 10**6
     total += -seconds_us if sign else seconds_us
-    return str(max(-_INT64_MAX - 1, min(_INT64_MAX, total)))
+    return max(-_INT64_MAX - 1, min(_INT64_MAX, total))
 
 
 def _days(text: str) -> int:

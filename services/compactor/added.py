@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cdc.contract import RESERVED_PREFIX, Column, TableContract, ValueBefore
+from cdc.contract import Column, TableContract, ValueBefore
 from cdc.lake_name import lake_name
 from cdc.postgres_type import AS_SENT, parse_type
+from cdc.readers import column_name_faults
 from compactor.columns_seen import ColumnsSeen, Seen
 
 
@@ -48,7 +49,7 @@ def new_columns(contract: TableContract, columns: ColumnsSeen) -> tuple[dict[str
         if source in named or source in columns.added or not seen.offsets:
             continue
         name = lake_name(source)
-        if name in taken or name.startswith(RESERVED_PREFIX):
+        if name in taken or column_name_faults(name):
             clashing.append(source)
         else:
             new[source] = name

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from cdc import raw
-from cdc.errors import FatalFault
+from cdc.errors import RawFault
 from cdc.objects import ObjectStore
 from cdc.raw import BatchRecord, ObjectRef, RawLine
 
@@ -58,7 +58,7 @@ def follow(links: Sequence[Link], offset: int) -> list[Link]:
     """The links that lead on from an offset, in order; overlaps (a zombie wrote late) are harmless.
 
     Raises:
-        FatalFault: when there is something past the offset, but nothing that starts at it: records are missing.
+        RawFault: when there is something past the offset, but nothing that starts at it: records are missing.
     """
     chosen: list[Link] = []
     reached, missing = offset, None
@@ -71,7 +71,7 @@ def follow(links: Sequence[Link], offset: int) -> list[Link]:
         chosen.append(link)
         reached, missing = link.upto, None
     if missing is not None:
-        raise FatalFault(
+        raise RawFault(
             "the chain of batch records has a gap: records between two batches are missing",
             where=missing.path,
             hint="look whether the stream lost them (retention) or a batch record was deleted; nothing past it "
@@ -89,11 +89,8 @@ def shards(store: ObjectStore) -> Iterator[Shard]:
 
 def known_shards(store: ObjectStore) -> set[str]:
     """The ids of all shards that the consumer has seen, read or not: each has a tip."""
-    return {
-        f"{stream}/{path.rsplit('/', 1)[1].removesuffix('.json')}"
-        for stream in store.list_folders(f"{raw.TIPS}/")
-        for path in store.list_after(raw.tip_prefix(stream))
-    }
+    tips = f"{raw.TIPS}/"
+    return {path.removeprefix(tips).removesuffix(".json") for path in store.list_after(tips)}
 
 
 def new_links(store: ObjectStore, shard: Shard, offset: int) -> list[Link]:
@@ -113,7 +110,7 @@ def parse_link(path: str) -> Link | None:
 def _link(path: str) -> Link:
     link = parse_link(path)
     if link is None:
-        raise FatalFault(
+        raise RawFault(
             "an object among the batch records has a name that is none of theirs",
             where=path,
             hint="find out who wrote it and move it away",
@@ -144,7 +141,7 @@ def batches_between(store: ObjectStore, shard: Shard, after: int, upto: int) -> 
     """The batches of a shard that hold the records in (after, upto], to be read once more.
 
     Raises:
-        FatalFault: when raw has not all of them any more.
+        RawFault: when raw has not all of them any more.
     """
     reached = after
     for link in new_links(store, shard, after):
@@ -154,7 +151,7 @@ def batches_between(store: ObjectStore, shard: Shard, after: int, upto: int) -> 
         reached = link.upto
     if reached < upto:
         where = raw.batch_prefix(shard.stream, shard.name)
-        raise FatalFault("raw does not reach as far as the table is merged", where=where)
+        raise RawFault("raw does not reach as far as the table is merged", where=where)
 
 
 def shard_of(shard_id: str) -> Shard:
@@ -167,14 +164,14 @@ def read_record(store: ObjectStore, link: Link) -> BatchRecord:
     """The batch record of a link.
 
     Raises:
-        FatalFault: when it does not say what its name says.
+        RawFault: when it does not say what its name says.
     """
     try:
         record = msgspec.json.decode(store.get(link.path), type=BatchRecord)
     except msgspec.DecodeError:
         record = None
     if record is None or (int(record.after), int(record.upto)) != (link.after, link.upto):
-        raise FatalFault(
+        raise RawFault(
             "a batch record does not say what its name says",
             where=link.path,
             hint="restore it from the bucket's versions; do not skip it",
@@ -185,7 +182,7 @@ def read_record(store: ObjectStore, link: Link) -> BatchRecord:
 def read_lines(store: ObjectStore, batch: Batch, table: str) -> Iterator[RawLine]:
     """The lines of one table in a batch, those of an overlap left out."""
     refs: list[ObjectRef] = [ref for ref in batch.record.objects if ref.table == table]
+    is_whole = (batch.after, batch.upto) == (int(batch.record.after), int(batch.record.upto))
     for ref in refs:
-        yield from (
-            line for line in raw.decode_object(store.get(ref.path), ref) if batch.after < int(line.seq) <= batch.upto
-        )
+        lines = raw.decode_object(store.get(ref.path), ref)
+        yield from lines if is_whole else (line for line in lines if batch.after < int(line.seq) <= batch.upto)

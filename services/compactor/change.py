@@ -181,7 +181,7 @@ class ChangeReader:
 
     def _new_plan(self, forms: Forms | None) -> _Plan:
         columns = tuple(
-            (column, _lake_value(column, _form(column, forms), self._pii_key)) for column in self._contract.columns
+            (column, lake_value(column, _form(column, forms), self._pii_key)) for column in self._contract.columns
         )
         by_name = {column.name: (column, convert) for column, convert in columns}
         return _Plan(columns, tuple(by_name[name] for name in self._contract.key))
@@ -252,7 +252,7 @@ class ChangeReader:
             return None
         if column.type.is_as_sent:
             raise RecordFault("value-not-held", "a column whose type nobody has stated has values as they are sent")
-        return _lake_value(column, None, self._pii_key)(value_before(column.type, text).value)
+        return lake_value(column, None, self._pii_key)(value_before(column.type, text).value)
 
     def confirmed(self, changes: Iterable[Change]) -> list[Change]:
         """The same changes, those set aside whose value from before was assumed though the column was there already.
@@ -320,7 +320,7 @@ def values_before(contract: TableContract, pii_key: bytes) -> dict[str, Any]:
         if stated is None:
             continue
         try:
-            values[column.name] = None if stated.value is None else _lake_value(column, None, pii_key)(stated.value)
+            values[column.name] = None if stated.value is None else lake_value(column, None, pii_key)(stated.value)
         except RecordFault as fault:
             raise FatalFault(
                 f"valueBeforeAdded of column {column.name} is no value that the lake holds: {fault.what}",
@@ -335,7 +335,11 @@ def _form(column: Column, forms: Forms | None) -> Form | None:
     return None if forms is None else forms.by_column.get(column.source_name, Form(Kind.UNKNOWN))
 
 
-def _lake_value(column: Column, form: Form | None, pii_key: bytes) -> Callable[[Any], Any]:
+def lake_value(column: Column, form: Form | None, pii_key: bytes) -> Callable[[Any], Any]:
+    """What makes the lake's value of one in a form (None: that of our publisher), masked; for values that are not null.
+
+    It raises RecordFault(`value-not-held`), without naming the value.
+    """
     convert, mask = converter(column.type, form), masker(column.mask, pii_key)
     return convert if mask is None else lambda value: mask(convert(value))
 

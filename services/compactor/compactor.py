@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-
-from prometheus_client import Counter, Gauge, Histogram
+from datetime import UTC, datetime
 
 from cdc.contract import TableContract
+from cdc.errors import RawFault
 from cdc.objects import ObjectStore
 from cdc.raw import schema_path
 from cdc.telemetry import get_log
+from compactor import metrics
 from compactor.added import new_columns, with_added
+from compactor.ages import Ages
 from compactor.chain import Batch, known_shards, new_batches
 from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.collector import collector_paused
 from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.epochs import EpochKeeper
 from compactor.holds import is_held
@@ -32,7 +34,7 @@ from compactor.quarantine import Record, quarantine
 from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.snapshot_end import SnapshotEnd
-from compactor.statement import Statement, statement
+from compactor.statement import Statement, last_proof, statement
 from compactor.vanished import VANISHED_ROWS_MAX, deletes, settled
 from compactor.watch import watch
 
@@ -42,20 +44,6 @@ BYTES_MAX = 64 * 1024 * 1024
 """About how many compressed bytes one merge takes."""
 
 _LOG = get_log(__name__)
-_CHANGES = Counter("compactor_merged_changes", "Changes merged into the lake.", ["table"])
-_DUPLICATES = Counter("compactor_duplicate_changes", "Changes that were in the lake already.", ["table"])
-_VANISHED = Counter("compactor_vanished_rows", "Rows deleted since a new snapshot did not find them.", ["table"])
-_HEALED = Counter("compactor_healed_changes", "Changes that were set aside and could be merged later.", ["table"])
-_COMMIT = Histogram("compactor_merge_seconds", "Time of a merge from listing to commit.", ["table"])
-_VALID_THROUGH = Gauge(
-    "compactor_valid_through_timestamp_seconds", "valid-through as Unix time; 0 while nothing is proven.", ["table"]
-)
-_ROWS = Gauge("compactor_rows", "Rows of the table.", ["table"])
-_HELD_SHARDS = Gauge("compactor_held_shards", "Shards held back by a change that cannot be resolved yet.", ["table"])
-_WAITING_COLUMNS = Gauge(
-    "compactor_waiting_columns", "Columns that the contract names and the lake does not show yet.", ["table"]
-)
-_HELD_COLUMNS = Gauge("compactor_held_columns", "Columns that arrive but stand in no contract.", ["table"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +81,7 @@ class TableCompactor:
         self._snapshot_end = SnapshotEnd(contract.name, raw, self._epochs, pair)
         self._is_loaded = False
         self._keeper = Keeper(contract, pair, limits or Limits())
+        self._ages = Ages(contract.name, contract.latency_seconds_max, lambda: datetime.now(UTC))
 
     @property
     def name(self) -> str:
@@ -101,8 +90,13 @@ class TableCompactor:
 
     def step(self) -> Step:
         """Merge some of what is new."""
+        done = self._step()
+        self._ages.merged(self._progress.valid_through, last_proof(self._pair.table.properties))
+        return done
+
+    def _step(self) -> Step:
         try:
-            with reaching(self._contract.name), _COMMIT.labels(self._contract.name).time():
+            with reaching(self._contract.name), metrics.MERGE_SECONDS.labels(self._contract.name).time():
                 self._epochs.refresh()
                 if not self._is_loaded:
                     self._load()
@@ -117,7 +111,8 @@ class TableCompactor:
                 admitted = self._epochs.admitted(batches, self._progress, known, is_new=is_new)
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
-                has_moved = bool(admitted) and self._merge(admitted, known)
+                with collector_paused():
+                    has_moved = bool(admitted) and self._merge(admitted, known)
                 if not self._is_loaded:
                     return Step(has_moved, is_behind=True)  # a column is another one now
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
@@ -125,9 +120,11 @@ class TableCompactor:
                 has_deleted = self._delete_vanished(known)
                 return Step(has_moved or has_deleted, is_behind or has_deleted)
         except CommitConflict as conflict:
-            _LOG.warning("conflict", where=conflict.where, what=conflict.what)
-            self._is_loaded = False
+            self._tell_conflict(conflict)
             return Step(has_moved=True, is_behind=True)
+        except RawFault:
+            metrics.CHAIN_FAULTS.inc()
+            raise
         except BaseException:
             self._is_loaded = False  # whatever is in memory may not be what is in the lake
             raise
@@ -138,14 +135,16 @@ class TableCompactor:
             return False
         try:
             with reaching(self._contract.name):
-                return self._keeper.step(self._index, now)
+                is_busy = self._keeper.step(self._index, now)
         except CommitConflict as conflict:
-            _LOG.warning("conflict", where=conflict.where, what=conflict.what)
-            self._is_loaded = False
+            self._tell_conflict(conflict)
             return False
         except BaseException:
             self._is_loaded = False  # whether the step landed shows when the tables are loaded anew
             raise
+        if not is_busy:
+            self._ages.maintained()
+        return is_busy
 
     def statement(self, now: datetime) -> Statement | None:
         """What can be said of the table now; None while it is not loaded."""
@@ -153,6 +152,13 @@ class TableCompactor:
             return None
         properties = self._pair.table.properties
         return statement(self._contract, self._progress, len(self._index), self._held_columns(), properties, now)
+
+    def _tell_conflict(self, conflict: CommitConflict) -> None:
+        """Say that another writer was there; what is in memory is not what is in the lake any more."""
+        metrics.CONFLICTS.labels(self._contract.name).inc()
+        hint = "one compactor alone writes the lake's tables: look who else does (docs/runbook.md, foreign-commits)"
+        _LOG.warning("conflict", where=conflict.where, what=conflict.what, hint=hint)
+        self._is_loaded = False
 
     def _readers(self, seen: Mapping[str, Seen]) -> tuple[ChangeReader, RoundReader]:
         changes = ChangeReader(self._shown, self._pii_key, self._avro_schema, seen)
@@ -173,6 +179,7 @@ class TableCompactor:
         self._index = self._pair.build_index()
         self._show_new_columns()
         self._is_loaded = True
+        self._show_state()
         _LOG.info("loaded", table=self._contract.name, rows=len(self._index))
 
     def _follow_contract(self) -> None:
@@ -229,7 +236,7 @@ class TableCompactor:
             _LOG.info("a new column is shown", table=name, column=values.column.name)
         for one in waiting:
             _LOG.warning("a new column waits", table=name, column=one.column.name, hint=one.why)
-        _WAITING_COLUMNS.labels(name).set(len(waiting))
+        metrics.WAITING_COLUMNS.labels(name).set(len(waiting))
 
     def _finish_cut_off_merge(self) -> None:
         """History has changes that the table has not: bring their keys to what history says."""
@@ -259,7 +266,7 @@ class TableCompactor:
             self._pair.commit_history([], plain.history, before)
             self._commit_table(Merged([], {}, {}, [], 0, before.floor), plain, self._index, before)
             _LOG.info("vanished rows deleted", table=name, epoch=end.epoch, rows=len(plain.history))
-            _VANISHED.labels(name).inc(len(plain.history))
+            metrics.VANISHED.labels(name).inc(len(plain.history))
             return True
         progress = settled(before)
         swept = Merged([], {}, {}, [], 0, progress.floor, is_truncated=progress.floor != before.floor)
@@ -279,7 +286,7 @@ class TableCompactor:
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
         lines = self._epochs.lines(batches)
-        watched, begun = watch(lines, before.watched, before.epoch)
+        watched, begun = watch(lines, before.watched, before.epoch, self._epochs.epochs.is_resent)
         begun |= restarted(batches, before.evidence, self._epochs.epochs)
         if begun:
             return self._wait_for_epoch(begun)
@@ -347,18 +354,11 @@ class TableCompactor:
 
     def _report(self, changes: int, duplicates: int, healed: int, holds: Mapping[str, int]) -> None:
         name = self._contract.name
-        _CHANGES.labels(name).inc(changes)
-        _DUPLICATES.labels(name).inc(duplicates)
-        _HEALED.labels(name).inc(healed)
-        _ROWS.labels(name).set(len(self._index))
-        _HELD_SHARDS.labels(name).set(len(holds))
+        metrics.CHANGES.labels(name).inc(changes)
+        metrics.DUPLICATES.labels(name).inc(duplicates)
+        metrics.HEALED.labels(name).inc(healed)
         valid_through = self._progress.valid_through
-        _VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
-        held = self._held_columns()
-        for column in sorted(held - self._new_columns):
-            _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")
-        self._new_columns = held
-        _HELD_COLUMNS.labels(name).set(len(self._new_columns))
+        self._show_state()
         if holds:
             _LOG.warning("held back", table=name, shards=sorted(holds), hint="a change waits for one of another shard")
         _LOG.info(
@@ -371,6 +371,19 @@ class TableCompactor:
             held_shards=sorted(holds),
             valid_through=valid_through.isoformat() if valid_through else None,
         )
+
+    def _show_state(self) -> None:
+        """Show what holds of the table now."""
+        name, valid_through = self._contract.name, self._progress.valid_through
+        metrics.ROWS.labels(name).set(len(self._index))
+        metrics.INDEX_BYTES.labels(name).set(self._index.bytes)
+        metrics.HELD_SHARDS.labels(name).set(len(self._progress.holds))
+        metrics.VALID_THROUGH.labels(name).set(valid_through.timestamp() if valid_through else 0)
+        held = self._held_columns()
+        for column in sorted(held - self._new_columns):
+            _LOG.warning("a new column is held back", table=name, column=column, hint="name it in the contract")
+        self._new_columns = held
+        metrics.HELD_COLUMNS.labels(name).set(len(held))
 
 
 def _set_aside(merged: Merged, rejected: Sequence[Rejected]) -> list[Record]:

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from prometheus_client import Counter
-
 from cdc.telemetry import get_log
+from compactor import metrics
 from compactor.statement import REFRESH_MIN, Statement, is_due
 
 _LOG = get_log(__name__)
-_FAILURES = Counter("compactor_status_failures", "Refreshes of the table cdc_status that failed.")
 
 
 class Board(Protocol):
@@ -41,7 +39,7 @@ class Herald:
         try:
             self._refresh(statements, now)
         except Exception as error:  # noqa: BLE001 - a merge must go on, whatever is wrong with the table cdc_status
-            _FAILURES.inc()
+            metrics.STATUS_FAILURES.inc()
             self._board = None
             self._resting_until = now + REFRESH_MIN
             _LOG.warning(

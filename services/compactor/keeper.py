@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
-from prometheus_client import Counter, Histogram
-
 from cdc.contract import TableContract
 from cdc.telemetry import get_log
+from compactor import metrics
 from compactor.index import RowIndex, put_rows
 from compactor.lake.pair import TablePair
 from compactor.lake.table import LakeTable
@@ -17,10 +16,6 @@ from compactor.maintenance import Limits, plan
 from compactor.progress import HISTORY_SNAPSHOT
 
 _LOG = get_log(__name__)
-_SECONDS = Histogram("compactor_maintenance_seconds", "Time of a step of maintenance.", ["table", "step"])
-_ROWS = Counter("compactor_maintenance_rows", "Rows that maintenance moved to new files.", ["table"])
-_REPLACED = Counter("compactor_maintenance_replaced_files", "Data files that maintenance replaced.", ["table"])
-_DELETED = Counter("compactor_maintenance_deleted_files", "Files deleted that nothing names any more.", ["table"])
 _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 
 
@@ -41,7 +36,7 @@ class Keeper:
             return False  # what came to history and not to the table is told by the snapshots that brought it
         is_busy = False
         for lake, upkeep in ((self._pair.table, self._table), (self._pair.history, self._history)):
-            _DELETED.labels(lake.identifier[-1]).inc(upkeep.trim())
+            metrics.DELETED_FILES.labels(lake.identifier[-1]).inc(upkeep.trim())
             is_busy |= self._step(lake, upkeep, index, now)
         return is_busy
 
@@ -53,14 +48,14 @@ class Keeper:
         if step is None:
             return False
         name, began = lake.identifier[-1], time.monotonic()
-        with _SECONDS.labels(name, step.kind).time():
+        with metrics.MAINTENANCE_SECONDS.labels(name, step.kind).time():
             done = upkeep.take(step, index.dead if is_table else no_dead, now)
             if done.moved is not None and is_table:
                 self._follow(done.moved, index)
-        _DELETED.labels(name).inc(done.deleted)
+        metrics.DELETED_FILES.labels(name).inc(done.deleted)
         rows = len(done.moved.rows) if done.moved else 0
-        _ROWS.labels(name).inc(rows)
-        _REPLACED.labels(name).inc(len(done.moved.gone) if done.moved else 0)
+        metrics.MAINTAINED_ROWS.labels(name).inc(rows)
+        metrics.REPLACED_FILES.labels(name).inc(len(done.moved.gone) if done.moved else 0)
         _LOG.info(
             "maintained",
             table=name,

@@ -35,9 +35,9 @@ def run(settings: CompactorSettings, stop: threading.Event, *, once: bool) -> No
     pii_key = read_pii_key(settings.pii_key.get_secret_value())
     catalog = open_catalog(settings.catalog)
     with reaching(f"catalog {settings.catalog}"):
-        pairs = [TablePair(catalog, settings.catalog, contract, pii_key) for contract in settings.tables]
+        pairs = [TablePair(catalog, settings.catalog, contract, *pii_key) for contract in settings.tables]
     tables = [
-        TableCompactor(contract, pair, raw, quarantined, pii_key)
+        TableCompactor(contract, pair, raw, quarantined, pii_key.secret)
         for contract, pair in zip(settings.tables, pairs, strict=True)
     ]
     herald = Herald(lambda: StatusTable(catalog, settings.catalog))

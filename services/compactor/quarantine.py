@@ -8,23 +8,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
-from prometheus_client import Counter as Metric
 
 from cdc import raw
 from cdc.errors import RecordFault
 from cdc.objects import ObjectStore
 from cdc.telemetry import get_log
+from compactor import metrics
 from compactor.change import Origin
 
 _LOG = get_log(__name__)
-_RECORDS = Metric("compactor_quarantined_records", "Records that could not be merged.", ["table", "reason"])
-_BY_COLUMN = Metric(
-    "compactor_values_set_aside",
-    "Values that kept their change out of the lake, by column.",
-    ["table", "column", "reason"],
-)
-
-
 Record = tuple[Origin, Sequence[RecordFault]]
 """A record and its faults, at least one."""
 
@@ -46,10 +38,10 @@ def quarantine(store: ObjectStore, table: str, records: Sequence[Record]) -> Non
         body = raw.encode_lines([_line(origin, faults) for origin, faults in group])
         path = f"{reason}/{day}/{table}~{batch}~{raw.sha256(body)[:16]}.json.gz"
         store.put_new(path, body)
-        _RECORDS.labels(table, reason).inc(len(group))
+        metrics.QUARANTINED.labels(table, reason).inc(len(group))
         for (column, column_reason), count in _by(group, lambda fault: (fault.where, fault.reason)).items():
             if column:
-                _BY_COLUMN.labels(table, column, column_reason).inc(count)
+                metrics.SET_ASIDE.labels(table, column, column_reason).inc(count)
         for (column, what), count in sorted(_by(group, lambda fault: (fault.where, fault.what)).items()):
             _LOG.error("quarantined", table=table, reason=reason, column=column, what=what, records=count, path=path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from cdc.contract import ContractsSetting, TableContract
-from cdc.settings import S3Setting, Settings
+from cdc.settings import CATALOG_DESCRIPTION, CatalogSetting, S3Setting, Settings
 
 PII_KEY_LENGTH_MIN = 32
 SECRETS_MANAGER = "secretsmanager:"
@@ -19,18 +19,13 @@ class CompactorSettings(Settings):
     quarantine: S3Setting = Field(
         alias="CDC_QUARANTINE", description="where records go that cannot be merged, s3://bucket/prefix"
     )
-    catalog: str = Field(
-        default="lake",
-        alias="CDC_CATALOG",
-        pattern="^[a-z][a-z0-9_]*$",
-        description="name of the pyiceberg catalog (PYICEBERG_CATALOG__<NAME>__*) and of the lake's namespace in it",
-    )
+    catalog: CatalogSetting = Field(default="lake", alias="CDC_CATALOG", description=CATALOG_DESCRIPTION)
     pii_key: SecretStr = Field(
         default=SecretStr(""),
         alias="CDC_PII_KEY",
         validate_default=True,
-        description=f"the masking key, at least {PII_KEY_LENGTH_MIN} characters, or {SECRETS_MANAGER}<arn>; "
-        "needed where a contract masks a column by token",
+        description=f"the masking key, at least {PII_KEY_LENGTH_MIN} characters, or "
+        f"{SECRETS_MANAGER}<arn>[#<version id>]; needed where a contract masks a column by token",
     )
     compact_interval_seconds: float | None = Field(
         default=None,

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from prometheus_client import Counter
-
 from cdc.errors import CdcError
 from cdc.telemetry import get_log
+from compactor import metrics
 
 REST = timedelta(minutes=1)
 """How long a table is let be after a step that failed."""
 _LOG = get_log(__name__)
-_FAILURES = Counter("compactor_maintenance_failures", "Steps of maintenance that failed.", ["table"])
 
 
 class Maintained(Protocol):
@@ -52,7 +50,7 @@ class Shift:
         try:
             return table.maintain(now)
         except (CdcError, OSError) as error:
-            _FAILURES.labels(table.name).inc()
+            metrics.MAINTENANCE_FAILURES.labels(table.name).inc()
             self._resting_until[table.name] = now + REST
             what, hint = (error.what, error.hint) if isinstance(error, CdcError) else (type(error).__name__, "")
             _LOG.warning("maintenance failed", table=table.name, what=what, hint=hint or "tried again in a minute")

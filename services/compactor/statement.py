@@ -13,7 +13,9 @@ from cdc.contract import TableContract
 from compactor.progress import Progress
 
 LAST_PROOF = "cdc.last-proof"
-"""The table property with the time (ISO 8601) at which a reconciliation last found the table equal to the source."""
+"""The table property with the source's time (ISO 8601) as of which a reconciliation last found the two equal."""
+LAST_RECONCILE = "cdc.last-reconcile"
+"""The table property with what the last reconciliation found, also of a sample or where it differed: a JSON object."""
 _HELD_COLUMNS, _COLUMNS_SEEN = "cdc.held-columns", "cdc.columns-seen"
 REFRESH_MIN = timedelta(minutes=1)
 """A statement that says something new is written at most so often."""

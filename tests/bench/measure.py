@@ -6,7 +6,24 @@ import gc
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What some work took: seconds, and seconds of all cores together."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """Do some work, once."""
+    gc.collect()
+    began, cpu_began = time.perf_counter(), time.process_time()
+    work()
+    return Cost(time.perf_counter() - began, time.process_time() - cpu_began)
 
 
 def stay_on_one_core() -> None:
@@ -34,3 +51,10 @@ def resident_bytes(process_id: int) -> int:
     status = Path(f"/proc/{process_id}/status").read_text(encoding="ascii")
     resident = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
     return int(resident[0]) * 1024 if resident else 0
+
+
+def cpu_ticks() -> tuple[int, int]:
+    """The time that all cores were idle, and all their time, since the machine started (Linux, /proc/stat)."""
+    first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+    ticks = [int(word) for word in first.split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 class Result:
     """A figure against its peer's, both measured in one run; `target` says in words what `met` decides.
 
-    `ratio` is how many times better the figure is than the peer's. `details` are further figures worth keeping, with
+    `ratio` is how many times better the figure is than the peer's. Both are None where the peer could not be measured;
+    `met` then speaks of the figure alone. `details` are further figures worth keeping, with
     their units in their names.
     """
 
@@ -19,8 +20,8 @@ class Result:
     figure: float
     unit: str
     peer: str
-    peer_figure: float
-    ratio: float
+    peer_figure: float | None
+    ratio: float | None
     target: str
     met: bool
     details: Mapping[str, float | str] = field(default_factory=dict)
@@ -28,6 +29,11 @@ class Result:
     def line(self) -> str:
         """The row's last line."""
         verdict = "met" if self.met else "missed"
+        if self.peer_figure is None or self.ratio is None:
+            return (
+                f"{self.row}: {_number(self.figure)} {self.unit}, {self.peer} not measured, "
+                f"ratio not measured, target {self.target}: {verdict}, the ratio not measured"
+            )
         return (
             f"{self.row}: {_number(self.figure)} {self.unit}, {self.peer} {_number(self.peer_figure)}, "
             f"ratio {self.ratio:.3g}, target {self.target}: {verdict}"

@@ -118,10 +118,15 @@ def test_the_founding_contract_has_no_drift(operator: Operator) -> None:
     operator.sql(CREATE_TABLE)
     answer = operator.contract("--check", str(ROOT / "tables"))
     assert (answer.code, answer.out) == (0, 'usuarios (public."Usuários"): no drift\n')
+    assert answer.err == "note: Redshift cuts values of usuarios past its limits: nome, telefone, endereco, bio\n"
     answer = operator.contract("--check", str(ROOT / "tables" / "usuarios.odcs.yaml"), "--json")
-    assert json.loads(answer.out) == {
-        "drift": False, "tables": [{"name": "usuarios", "source": 'public."Usuários"', "drift": []}],
-    }  # fmt: skip
+    table = {
+        "name": "usuarios",
+        "source": 'public."Usuários"',
+        "drift": [],
+        "cut_by_redshift": ["nome", "telefone", "endereco", "bio"],
+    }
+    assert json.loads(answer.out) == {"drift": False, "tables": [table]}
 
 
 def test_a_strange_table_gets_a_contract_that_has_no_drift(operator: Operator, tmp_path: Path) -> None:

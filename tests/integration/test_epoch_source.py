@@ -11,6 +11,7 @@ from cdc_ops.epoch_source import tell_and_accept
 from compactor.progress import parse_progress
 from tests.compactor_world import World, change, proven, put
 from tests.raw_zone import ShardWriter, at
+from tests.status_world import kinds, status_of
 
 pytestmark = pytest.mark.slow
 OURS, OTHER = "7512000000000000001/16384", "7512000000000000002/16384"
@@ -63,12 +64,16 @@ def test_a_snapshot_of_another_database_waits_until_one_of_the_tables_own_follow
     assert world.rows() == before
     assert read_epochs(world.raw, world.contract.name).newest == 1
     assert "a snapshot is of another database than the table" in capsys.readouterr().out
+    told = status_of(world, at(600))
+    assert told.tables[0].refused_snapshots == {"wrong": OTHER}
+    assert "refused-snapshot" in kinds(told)
     assert world.pair().table.properties["cdc.valid-through"] == proven(10)
 
     # The publisher is back, and what it missed is read anew; its clock is behind that of the other database.
     snapshot(world, shard, "second", OURS, change("r", 0, 1, "a3", "x"), seconds=400)
     world.merge()
     assert world.rows() == {1: ("a3", "x", 0)}
+    assert status_of(world, at(600)).tables[0].refused_snapshots == {}
     epochs = read_epochs(world.raw, world.contract.name)
     assert (epochs.newest, epochs.discarded, epochs.source) == (3, frozenset({2}), OURS)
     assert world.pair().table.properties["cdc.valid-through"] == proven(400)
@@ -76,6 +81,19 @@ def test_a_snapshot_of_another_database_waits_until_one_of_the_tables_own_follow
     history = world.pair().history.table.scan().to_arrow().to_pylist()
     assert {(row["cdc_op"], row["nome"]) for row in history if row["cdc_epoch"] == 3} == {("r", "a3"), ("d", None)}
     assert not any(row["cdc_epoch"] == 2 or row["nome"] == "no" for row in history)
+
+
+def test_the_same_where_both_snapshots_are_there_before_anything_is_merged(world: World) -> None:
+    shard = world.shard()
+    snapshot(world, shard, "first", OURS, change("r", 0, 1, "a", "x"), seconds=10)
+    snapshot(world, shard, "wrong", OTHER, change("r", 0, 1, "no", "no"), seconds=500)
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 0)}
+    assert read_epochs(world.raw, world.contract.name).source == OURS
+    snapshot(world, shard, "second", OURS, change("r", 0, 1, "a2", "x"), seconds=400)
+    world.merge()
+    assert world.rows() == {1: ("a2", "x", 0)}
+    assert read_epochs(world.raw, world.contract.name).discarded == frozenset({2})
 
 
 def test_a_table_that_moved_follows_once_the_operator_says_so(world: World, shard: ShardWriter) -> None:

@@ -98,7 +98,8 @@ def status(capsys: pytest.CaptureFixture[str]) -> str:
     """What `cdc status` says, found to be what happened; how late things are depends on the machine."""
     capsys.readouterr()
     main(["status", "--json", "--verify=checksums"])
-    told = capsys.readouterr().out
+    told, complaint = capsys.readouterr()
+    assert told, complaint
     report = json.loads(told)
     assert {problem["kind"] for problem in report["problems"]} <= {"late", "behind", "held"}
     (table,) = report["tables"]

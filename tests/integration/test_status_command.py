@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -27,6 +25,7 @@ from sandbox.aws import Aws
 from tests.compactor_world import CONTRACT, NAMES
 from tests.conftest import PII_KEY
 from tests.raw_zone import ShardWriter, event
+from tests.store_contents import contents
 
 pytestmark = pytest.mark.slow
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "status.schema.json"
@@ -63,20 +62,6 @@ def fill(name: str) -> None:
     shard.batch([created(3)], table=name, evidence=proof)
     tip = {"read_to_tip_at": datetime.now(UTC).isoformat(), "upto": "4"}
     store.put(f"_tips/{shard.stream}/{shard.shard}.json", json.dumps(tip).encode())
-
-
-def contents(aws: Aws) -> Mapping[str, Any]:
-    """Every object of every bucket, and every table of the catalog, as far as a writer would change them."""
-    s3 = aws.client("s3")
-    found: dict[str, Any] = {}
-    for bucket in s3.list_buckets()["Buckets"]:
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket["Name"]):
-            found |= {f"{bucket['Name']}/{entry['Key']}": entry["ETag"] for entry in page.get("Contents", ())}
-    glue = aws.client("glue")
-    for database in glue.get_databases()["DatabaseList"]:
-        for table in glue.get_tables(DatabaseName=database["Name"])["TableList"]:
-            found[f"{database['Name']}.{table['Name']}"] = table.get("VersionId")
-    return found
 
 
 def test_the_document_keeps_to_its_schema_and_nothing_is_written(

@@ -10,7 +10,7 @@ from typing import Any
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.table import Table
 
-from cdc.contract import RESERVED_PREFIX
+from cdc.readers import RESERVED_PREFIX
 from sandbox.reports import open_lake
 from tests.lake_machine.model import Shown, shown
 from tests.lake_machine.past import query_of_the_docs

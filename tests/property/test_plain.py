@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import schema_to_pyarrow
@@ -21,13 +22,15 @@ from cdc.raw import RawLine
 from compactor.change import ChangeReader
 from compactor.columns_seen import Seen
 from compactor.lake.schema import history_schema
-from compactor.plain import Line, PlainReader, noted_of_plain
+from compactor.plain import Line, PlainReader, PlainRows, block, noted_of_plain
 
 TYPES = (
     "bigint", "smallint", "integer", "oid", "boolean", "double precision", "real", "date", "timestamp", "timestamp(3)",
     "timestamptz", "numeric(12,2)", "numeric(5,0)", "numeric(3,3)", "numeric", "money", "text", "varchar(14)", "uuid",
     "jsonb", "bytea", "text[]", "integer[]", "varbit", "hstore", "time", "interval", "point",
 )  # fmt: skip
+PARSED_AT_ONCE = tuple(name for name in TYPES if name not in {"integer[]", "point"})
+"""A table of these alone is parsed by Arrow, many rows at once, where our publisher wrote them."""
 MASKS = {"text": "token", "varchar(14)": "last4", "date": "redact"}
 KEY = b"k" * 32
 MODES = (
@@ -37,11 +40,11 @@ MODES = (
 )
 
 
-def contract(modes: ProducerModes) -> TableContract:
+def contract(modes: ProducerModes, types: tuple[str, ...] = TYPES) -> TableContract:
     columns = [Column("id", "id", parsed("bigint"), "internal", "clear")]
     columns += [
         Column(f"c{n}", f"Coluna {n}", parsed(name), "internal", MASKS.get(name, "clear"))
-        for n, name in enumerate(TYPES)
+        for n, name in enumerate(types)
     ]
     return TableContract("t", "public", "T", tuple(columns), ("id",), "hold", 120.0, modes)
 
@@ -88,11 +91,24 @@ def odd(name: str, modes: ProducerModes) -> st.SearchStrategy[Any]:
     return st.one_of(fitting(name), st.none(), ANY, unchanged, unchanged)
 
 
+ODD_TEXTS = st.sampled_from(
+    [
+        ("{row}", "null"), ("{row}", "[]"), ("{row}", "7"), ("{row}", " {row}"), ('"id":', '"id" :'), ('"id":', '"\\u0069d":'),
+        ('"id":', '"\\u0069d":8,"id":'), ('"id":', '"id":null,"id":'), ('"id":', '"id":1.0,"x":'), ('"id":', '"id":1e2,"x":'),
+        ('"id"', '"Id"'), (": null", ': "\\ud800"'), (": null", ': "\\ud83d\\ude00"'), (": null", ': "a\\u0000b"'),
+        (": null", ": NaN"), (": null", ': "__debezium_unavailable\\u005fvalue"'), (": null", ": 1.0"), (": null", ": 1e400"),
+        (": null", ": 9007199254740993"), (": null", ": 100000000000000000000"), (": null", ': {"a": 1}'), (": null", ": true"),
+        (": null", ': ["__debezium_unavailable_value"]'), (": null", ': [["a"]]'), (": null", ': ["a", null]'), (": null", ":null"),
+    ]
+)  # fmt: skip
+"""What is written of a row, and what may stand there instead."""
+
+
 @st.composite
-def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
+def lines(draw: st.DrawFn, modes: ProducerModes, types: tuple[str, ...] = TYPES) -> list[Line]:
     """Changes of which most have one thing that is odd: a row of nothing but oddities would never be plain."""
     made = []
-    names = {"id": "bigint"} | {f"Coluna {n}": name for n, name in enumerate(TYPES)}
+    names = {"id": "bigint"} | {f"Coluna {n}": name for n, name in enumerate(types)}
     texts = [name for name in names if names[name] in {"text", "jsonb", "uuid"}]
     for number in range(draw(st.integers(1, 6))):
         row: dict[str, Any] = dict.fromkeys(names) | {"Coluna 16": 'a ":" b', "id": number}
@@ -102,7 +118,9 @@ def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
             "lsn": 100 + number, "ts_us": 1_710_074_096_789_012, "ts_ms": 5,
         }  # fmt: skip
         what = draw(
-            st.sampled_from(["nothing", "value", "value", "value", "text", "key", "source", "missing", "new", "twice"])
+            st.sampled_from(
+                ["nothing", "value", "value", "value", "text", "key", "source", "missing", "new", "twice", "odd"]
+            )
         )
         if what in {"value", "text", "key"}:
             name = {"value": draw(st.sampled_from(sorted(names))), "text": draw(st.sampled_from(texts)), "key": "id"}[
@@ -116,7 +134,8 @@ def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
             row.pop(draw(st.sampled_from(sorted(row))))
         elif what == "new":
             row["Coluna nova"] = draw(ANY)
-        row |= {name: draw(HELD[name]) for name in draw(st.lists(st.sampled_from(sorted(HELD)), max_size=3))}
+        if types == TYPES:
+            row |= {name: draw(HELD[name]) for name in draw(st.lists(st.sampled_from(sorted(HELD)), max_size=3))}
         op = draw(st.sampled_from("rcuud"))
         before = row if op == "d" else None
         if op == "u":
@@ -125,10 +144,18 @@ def lines(draw: st.DrawFn, modes: ProducerModes) -> list[Line]:
         text = json.dumps(event, ensure_ascii=draw(st.booleans()))
         if what == "twice":
             text = text.replace('"id"', '"id":7,"id"', 1)
+        elif what == "odd":
+            there, instead = draw(ODD_TEXTS)
+            body = json.dumps(row)
+            times = draw(st.integers(1, 30))
+            text = text.replace(
+                there.format(row=body) if there == "{row}" else there, instead.replace("{row}", body), times
+            )
         made.append(Line("s/0", "b", RawLine("0", str(number), 0, "2024-03-10T15:34:56Z", msgspec.Raw(text.encode("utf-8", "surrogatepass")))))  # fmt: skip
     return made
 
 
+OF_OUR_TYPES = lines(MODES[0], PARSED_AT_ONCE)
 CHANGES = st.sampled_from(MODES).flatmap(lambda modes: st.tuples(st.just(modes), lines(modes)))
 
 
@@ -138,7 +165,19 @@ def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerMo
     modes, some = case
     table = contract(modes)
     schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
-    plain, others = PlainReader(table, schema, KEY).read(some, frozenset(HELD))
+    assert_as_one_by_one(table, some, *PlainReader(table, schema, KEY).read(some, frozenset(HELD)))
+
+
+@settings(max_examples=300)
+@given(OF_OUR_TYPES, st.sampled_from([1, 2, 100]))
+def test_rows_that_arrow_parses_are_those_that_are_read_one_by_one(some: list[Line], block_rows: int) -> None:
+    table = contract(MODES[0], PARSED_AT_ONCE)
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    assert_as_one_by_one(table, some, *PlainReader(table, schema, KEY, block_rows).read(some))
+
+
+def assert_as_one_by_one(table: TableContract, some: list[Line], plain: PlainRows, others: list[int]) -> None:
+    schema = plain.rows.schema
     assert sorted([*plain.places.tolist(), *others]) == list(range(len(some)))
     reader = ChangeReader(table, KEY)
     for place, row in zip(plain.places.tolist(), plain.rows.to_pylist(), strict=True):
@@ -209,6 +248,30 @@ def test_ordinary_changes_are_plain() -> None:
     plain, others = PlainReader(table, schema, KEY).read(some)
     assert others == []
     assert plain.rows["cdc_op"].to_pylist() == ["c", "d"]
+
+
+def test_an_odd_row_makes_none_but_its_block_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = contract(MODES[0], PARSED_AT_ONCE)
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    row = {"id": 1} | {f"Coluna {n}": None for n in range(len(PARSED_AT_ONCE))}
+    source = {"version": PUBLISHER_VERSION, "schema": "public", "table": "T", "lsn": 5, "ts_us": 0}
+    odd = {number: row | {"id": 1.5} for number in (4,)}
+    some = [
+        Line("s/0", "b", RawLine("0", str(n), 0, "", msgspec.Raw(json.dumps({"op": op, "before": before, "after": after, "source": source}).encode())))
+        for n in range(6)
+        for op, before, after in [("d", row, None) if n == 5 else ("u", row, odd.get(n, row))]
+    ]  # fmt: skip
+    parsed: list[bool] = []
+
+    def told(*arguments: Any, **options: Any) -> pa.Table | None:
+        rows = block.parse(*arguments, **options)
+        parsed.append(rows is not None)
+        return rows
+
+    monkeypatch.setattr("compactor.plain.reader.parse", told)
+    plain, others = PlainReader(table, schema, KEY, block_rows=3).read(some)
+    assert (plain.places.tolist(), others) == ([0, 1, 2, 3, 5], [4])
+    assert parsed == [True, True, False, True]  # rows after and before; the odd block; the delete
 
 
 def test_what_came_in_avro_is_read_by_its_schema_and_never_by_stated_modes() -> None:

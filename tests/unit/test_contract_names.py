@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.contract import LAKE_NAME, parse_source_table
-from cdc.lake_name import lake_name, lake_names, shown, source_table
+from cdc.contract import parse_source_table
+from cdc.lake_name import lake_name, lake_names, lake_table_name, shown, source_table
+from cdc.readers import column_name_faults, table_name_faults
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=63)
 
@@ -44,8 +45,26 @@ def test_any_columns_get_distinct_names_that_a_contract_takes(names: list[str]) 
     found = lake_names(names)
     assert len(set(found)) == len(names)
     for name in found:
-        assert LAKE_NAME.fullmatch(name)
-        assert not name.startswith("cdc_")
+        assert not column_name_faults(name)
+
+
+@given(NAMES)
+def test_any_table_gets_a_name_that_a_contract_takes(name: str) -> None:
+    assert not table_name_faults(lake_table_name(name))
+
+
+def test_what_readers_have_for_something_else_gets_a_prefix() -> None:
+    assert [lake_name(name) for name in ("XMIN", "_Pos", "cdc_x", "Files")] == [
+        "source_xmin",
+        "source__pos",
+        "source_cdc_x",
+        "files",
+    ]
+    assert [lake_table_name(name) for name in ("Files", "history", "xmin")] == [
+        "source_files",
+        "source_history",
+        "xmin",
+    ]
 
 
 @given(NAMES, NAMES)

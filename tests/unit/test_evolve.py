@@ -8,7 +8,7 @@ import pytest
 
 from cdc.contract import Column, TableContract
 from cdc.postgres_type import parse_type
-from compactor.lake.evolve import MASKS, SOURCE_COLUMNS, Evolution, evolution, identity
+from compactor.lake.evolve import MASKS, PII_KEY_VERSION, SOURCE_COLUMNS, Evolution, evolution, identity
 from compactor.lake.schema import history_schema, table_schema
 
 KEY = b"k" * 32
@@ -89,6 +89,17 @@ def test_a_changed_mask_key_source_or_masking_key_is_refused() -> None:
     assert followed(old, replace(old, source_table="other")).problems
     assert followed(old, old, b"another masking key, long enough").problems
     assert followed(old, old).problems == ()
+
+
+def test_the_version_of_the_masking_key_follows_while_the_key_is_the_same() -> None:
+    masked, clear = contract(id="bigint", a="text/token"), contract(id="bigint")
+    schema, before = table_schema(masked), identity(masked, KEY, "1")
+    assert evolution(schema, schema, before, masked, KEY, "2").properties == {PII_KEY_VERSION: "2"}
+    (problem,) = evolution(schema, schema, before, masked, b"another masking key, long enough", "2").problems
+    assert "version 1" in problem
+    assert "version 2" in problem
+    its = evolution(schema, table_schema(clear), before, clear, KEY, "2")
+    assert PII_KEY_VERSION not in its.properties, "a table remembers the key of the tokens that its old files have"
 
 
 def test_history_follows_as_the_table_does() -> None:

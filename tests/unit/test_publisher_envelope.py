@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from json.encoder import encode_basestring
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdc.errors import FatalFault
 from cdc_publisher import envelope
 from cdc_publisher.envelope import TableFormat
 from cdc_publisher.pgoutput import UNCHANGED
-from cdc_publisher.rendering import SourceType, rendering
+from cdc_publisher.rendering import PLACEHOLDER, SourceType, rendering
 from cdc_publisher.temporal import INFINITY_STREAMED
 
 
@@ -24,14 +28,32 @@ USUARIOS = table({"id": "int8", "nome": "text", "100%": "numeric"}, ["id"])
 
 
 def test_rows_and_keys() -> None:
-    assert json.loads(USUARIOS.row(["1", 'J"ão', "1.50"])) == {"id": 1, "nome": 'J"ão', "100%": "1.50"}
-    assert USUARIOS.row(["1", UNCHANGED, None]) == '{"id":1,"nome":"__debezium_unavailable_value","100%":null}'
-    assert USUARIOS.key_of(["1", None, None]) == '{"id":1}'
+    assert USUARIOS.row(["1", 'J"ão', "1.50"]) == {"id": 1, "nome": 'J"ão', "100%": "1.50"}
+    assert USUARIOS.row(["1", UNCHANGED, None]) == {"id": 1, "nome": "__debezium_unavailable_value", "100%": None}
+    assert USUARIOS.key_of(["1", None, None]) == b'{"id":1}'
+
+
+def test_a_text_is_itself_also_where_it_spells_our_word_for_unchanged() -> None:
+    assert USUARIOS.row(["1", "unchanged", "NaN"]) == {"id": 1, "nome": "unchanged", "100%": "NAN"}
+
+
+def test_a_text_that_equals_the_placeholder_is_spelt_out_beside_one_that_is_unchanged() -> None:
+    texts = table({"id": "int8", "a": "text", "b": "text"}, ["id"])
+    row = texts.row(["1", PLACEHOLDER, UNCHANGED])
+    assert msgspec.json.encode(row) == (
+        b'{"id":1,"a":"\\u005f_debezium_unavailable_value","b":"__debezium_unavailable_value"}'
+    )
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
+def test_keys_are_spelt_as_ever_so_that_a_key_keeps_its_place_in_the_stream(text: str) -> None:
+    format_ = table({"nome": "text"}, ["nome"])
+    assert format_.key_of([text]) == b'{"nome":%b}' % encode_basestring(text).encode()
 
 
 def test_a_key_of_several_columns_has_the_order_of_the_key() -> None:
     composite = table({"b": "int4", "a": "text"}, ["a", "b"])
-    assert composite.key_of(["1", "x"]) == '{"a":"x","b":1}'
+    assert composite.key_of(["1", "x"]) == b'{"a":"x","b":1}'
 
 
 def test_the_partition_key_does_not_show_the_key() -> None:
@@ -43,7 +65,7 @@ def test_the_partition_key_does_not_show_the_key() -> None:
 def test_a_change_has_debeziums_fields_in_debeziums_order() -> None:
     moment = envelope.moment("app", "false", 1_795_252_035_225_773, 970)
     source = envelope.source(moment, USUARIOS.source, 176753840, 176754080)
-    event = envelope.change('{"id":1}', "c", "null", '{"id":1}', source, 1_795_252_035_243_110_684)
+    event = envelope.change(b'{"id":1}', "c", None, {"id": 1}, source, 1_795_252_035_243_110_684)
     value = json.loads(event.data)
     assert list(value) == ["before", "after", "source", "transaction", "op", "ts_ms", "ts_us", "ts_ns"]
     assert value["source"] == {
@@ -73,17 +95,17 @@ def test_a_change_has_debeziums_fields_in_debeziums_order() -> None:
 
 def test_before_the_first_commit_the_sequence_has_a_null() -> None:
     moment = envelope.moment("app", "last", 1, 5)
-    source = json.loads("{" + envelope.source(moment, USUARIOS.source, None, 7) + "}")["source"]
+    source = json.loads(envelope.source(moment, USUARIOS.source, None, 7))
     assert (source["sequence"], source["snapshot"]) == ('[null,"7"]', "last")
 
 
 def test_a_tombstone_is_empty_and_lies_with_its_row() -> None:
-    assert envelope.tombstone('{"id":1}') == (envelope.partition_key('{"id":1}'), b"")
+    assert envelope.tombstone(b'{"id":1}') == (envelope.partition_key(b'{"id":1}'), b"")
 
 
 def test_a_truncate_has_no_key() -> None:
     moment = envelope.moment("app", "false", 1, 5)
-    event = envelope.change(None, "t", "null", "null", envelope.source(moment, USUARIOS.source, None, 7), 1)
+    event = envelope.change(None, "t", None, None, envelope.source(moment, USUARIOS.source, None, 7), 1)
     value = json.loads(event.data)
     assert (event.partition_key, value["op"], value["before"], value["after"]) == ("default", "t", None, None)
 

@@ -93,7 +93,11 @@ def test_raw_is_read_by_its_batch_records_and_what_a_crash_left_is_not() -> None
     assert [piece.path for piece in told] == [left]
 
 
-@pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b'{"seq": 1}\n'), gzip.compress(b"\xff\n")])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"no gzip", gzip.compress(b'{"seq": 1}\n'), gzip.compress(b"\xff\n")],
+    ids=["empty", "no gzip", "no line", "no text"],
+)
 def test_an_object_that_cannot_be_read_is_named(damage: bytes) -> None:
     store = MemoryObjects()
     path = f"no-key/2026/11/21/t~s~0~{raw.padded(0)}~{raw.padded(9)}~0a.json.gz"

@@ -186,7 +186,7 @@ def keyed(key: tuple[str, ...]) -> TableContract:
     ],
 )
 def test_the_key_of_a_row_is_the_same_in_every_dialect(payload: bytes) -> None:
-    assert partition_key_of(payload, keyed(("id",))) == partition_key('{"id":7}')
+    assert partition_key_of(payload, keyed(("id",))) == partition_key(b'{"id":7}')
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,18 @@ import jsonschema
 import msgspec
 import pytest
 
-from cdc_ops.report import Files, Finding, LeaseStatus, Merging, Pile, Report, ShardStatus, TableStatus, Verification
+from cdc_ops.report import (
+    Files,
+    Finding,
+    LeaseStatus,
+    Merging,
+    Pile,
+    Reconciled,
+    Report,
+    ShardStatus,
+    TableStatus,
+    Verification,
+)
 from cdc_ops.status_judge import judge
 from cdc_ops.status_run import TOLD_SECONDS, progress
 from cdc_ops.status_text import status_text
@@ -18,6 +29,7 @@ from cdc_ops.status_text import status_text
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FILES = Files(1_234_567, 12, 3, 2, 45_600_000, 20, 34_000, NOW - timedelta(seconds=10))
 MERGING = Merging("s/0", "7" * 56, 0, 0, True, None, None, NOW, False)
+RECONCILED = Reconciled(NOW, NOW, 1000, 1001, {"differing": 2, "surplus": 1}, {"nome": 2}, 0, is_sample=False)
 SHARD = ShardStatus("s/0", "9" * 56, NOW, NOW, is_closed=False, children=())
 
 
@@ -57,6 +69,8 @@ def test_what_is_sound_is_fine() -> None:
     [
         (table(is_made=False), "not-made"),
         (table(waits_for_epoch=("s/0",)), "waits-for-epoch"),
+        (table(refused_snapshots={"a": "1/2"}), "refused-snapshot"),
+        (table(last_reconciled=RECONCILED), "unequal"),
         (table(valid_through_age_seconds=61), "late"),
         (merging(batches_waiting=1, waiting_since=ago(61)), "behind"),
         (merging(batches_waiting=1, waiting_since=ago(61), held_before="5"), "held"),
@@ -149,6 +163,17 @@ def test_names_cannot_move_the_cursor_of_a_terminal() -> None:
 
 def test_a_table_that_is_not_made_is_told_so() -> None:
     assert "state  not made yet" in status_text(report(tables=(table(is_made=False, table=None, history=None),)))
+
+
+def test_the_last_reconciliation_is_told_also_where_nothing_differs() -> None:
+    assert "1,000 rows; differing 2, surplus 1 differ" in status_text(
+        report(tables=(table(last_reconciled=RECONCILED),))
+    )
+    equal = msgspec.structs.replace(RECONCILED, differences={}, undecided=3, is_sample=True)
+    assert "a sample, 1,000 rows; none differ, 3 undecided" in status_text(
+        report(tables=(table(last_reconciled=equal),))
+    )
+    assert judged(table(last_reconciled=equal), SHARD) == ([], [])
 
 
 def test_a_long_verification_tells_how_far_it_is_now_and_then() -> None:

@@ -10,7 +10,6 @@ from compactor.index.row_index import (
     Mark,
     Positions,
     RowIndex,
-    joined,
     marks,
 )
 from compactor.index.rows import by_file, entries_of, put_rows, with_dead
@@ -30,7 +29,6 @@ __all__ = [
     "RowIndex",
     "by_file",
     "entries_of",
-    "joined",
     "marks",
     "put_rows",
     "with_dead",

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cdc.position import Position
 from compactor.index.fingerprint import Fingerprinter, Fingerprints
-from compactor.index.run import ABSENT, NO_ENTRIES, Entries, Run
+from compactor.index.run import ABSENT, NO_ENTRIES, Entries, Run, sorted_run
 
 Key = tuple[Any, ...]
 Positions = npt.NDArray[np.int64]
@@ -74,6 +74,11 @@ class RowIndex:
 
     def __len__(self) -> int:
         return self._live
+
+    @property
+    def bytes(self) -> int:
+        """The memory that its keys and the deleted positions take."""
+        return self._great.bytes + self._recent.bytes + sum(dead.nbytes for dead in self._dead.values())
 
     # What a merge asks
 
@@ -237,18 +242,12 @@ class RowIndex:
         self._dead.pop(path, None)
 
     def load(self, rows: Iterable[tuple[Fingerprints, Entries]]) -> bool:
-        """Take over all live rows of a table at once; False when a key has two, and the index is of no use then."""
-        parts = list(rows)
-        prints, entries = joined([part for part, _ in parts], [part for _, part in parts]) if parts else (None, None)
-        if prints is None or entries is None:
-            return True
-        del parts
-        order = prints.order()
-        prints = prints.take(order)
-        self._great = Run(prints, entries.take(order))
+        """Take over all live rows of the files known; False when a key has two, and the index is of no use then."""
+        count = sum(records - len(self._dead[path]) for path, records in self._records.items())
+        self._great = sorted_run(rows, count, self._printer.of_keys([]))
         self._live = len(self._great)
         self._seen.clear()
-        return not prints.repeats().any()
+        return not self._great.prints.repeats().any()
 
     def entries_in(self, path: str, rows: npt.NDArray[np.int64], positions: Mapping[str, npt.NDArray[Any]]) -> Entries:
         """Entries of rows at some places of a known file; `positions` has `cdc_epoch`, `cdc_lsn`, `cdc_ordinal`."""
@@ -347,23 +346,6 @@ class Found:
     prints: Fingerprints
     entries: Entries
     is_above: npt.NDArray[np.bool_]
-
-
-def joined(prints: Sequence[Fingerprints], entries: Sequence[Entries]) -> tuple[Fingerprints, Entries]:
-    """Some parts as one."""
-    is_exact = prints[0].low is None
-    low = None if is_exact else np.concatenate([part.low for part in prints if part.low is not None])
-    has_ordinal = any(part.ordinal is not None for part in entries)
-    return (
-        Fingerprints(np.concatenate([part.high for part in prints]), low),
-        Entries(
-            np.concatenate([part.file for part in entries]),
-            np.concatenate([part.row for part in entries]),
-            np.concatenate([part.epoch for part in entries]),
-            np.concatenate([part.lsn for part in entries]),
-            np.concatenate([part.ordinals() for part in entries]) if has_ordinal else None,
-        ),
-    )
 
 
 def marks(marks: Sequence[tuple[Position, Mark]]) -> Entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ class Entries:
         ordinal = None if self.ordinal is None else self.ordinal[which]
         return Entries(self.file[which], self.row[which], self.epoch[which], self.lsn[which], ordinal)
 
-    def put(self, which: Slots, new: Entries) -> None:
+    def put(self, which: Slots | slice, new: Entries) -> None:
         """Overwrite those at some places."""
         self.file[which], self.row[which] = new.file, new.row
         self.epoch[which], self.lsn[which] = new.epoch, new.lsn
@@ -44,9 +45,32 @@ class Entries:
         if self.ordinal is not None:
             self.ordinal[which] = 0 if new.ordinal is None else new.ordinal
 
+    @property
+    def bytes(self) -> int:
+        """The memory that they take."""
+        ordinal = 0 if self.ordinal is None else self.ordinal.nbytes
+        return self.file.nbytes + self.row.nbytes + self.epoch.nbytes + self.lsn.nbytes + ordinal
+
     def ordinals(self) -> npt.NDArray[np.int64]:
         """The ordinals, zeros where none was kept."""
         return np.zeros(len(self), np.int64) if self.ordinal is None else self.ordinal
+
+    @classmethod
+    def zeros(cls, count: int) -> Entries:
+        """Room for so many."""
+        return cls(
+            np.zeros(count, np.int32),
+            np.zeros(count, np.uint32),
+            np.zeros(count, np.uint16),
+            np.zeros(count, np.int64),
+            None,
+        )
+
+    def sort(self, order: Slots) -> None:
+        """Put them in an order, one column after the other, so that no second copy of all is needed."""
+        self.file, self.row, self.epoch = self.file[order], self.row[order], self.epoch[order]
+        self.lsn = self.lsn[order]
+        self.ordinal = None if self.ordinal is None else self.ordinal[order]
 
 
 NO_ENTRIES = Entries(np.empty(0, np.int32), np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, np.int64), None)
@@ -61,6 +85,11 @@ class Run:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes."""
+        return self.prints.bytes + self.entries.bytes
 
     def find(self, prints: Fingerprints) -> Slots:
         """Where some fingerprints are; ABSENT for those that are not."""
@@ -123,3 +152,29 @@ class Run:
             open_ = open_[is_before]
             at[open_] += 1
         return at
+
+
+def sorted_run(parts: Iterable[tuple[Fingerprints, Entries]], count: int, nothing: Fingerprints) -> Run:
+    """A run of some parts with so many entries in all; `nothing` are fingerprints of no key.
+
+    It takes little memory beside the run itself, whatever the parts are read from: each is copied to its place at once.
+    """
+    high = np.empty(count, np.uint64)
+    low = None if nothing.low is None else np.empty(count, np.uint64)
+    entries = Entries.zeros(count)
+    at = 0
+    for prints, part in parts:
+        to = at + len(part)
+        high[at:to] = prints.high
+        if low is not None and prints.low is not None:
+            low[at:to] = prints.low
+        entries.put(slice(at, to), part)
+        at = to
+    if at != count:
+        raise ValueError(f"{at} entries instead of {count}")
+    if not Fingerprints(high, low).is_sorted():
+        order = Fingerprints(high, low).order()
+        high = high[order]
+        low = None if low is None else low[order]
+        entries.sort(order)
+    return Run(Fingerprints(high, low), entries)

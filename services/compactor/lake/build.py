@@ -271,7 +271,8 @@ def _partitions(rows: pa.Table, lake: LakeTable) -> list[tuple[PartitionKey | No
     times = rows[schema.find_column_name(partition.source_id)].cast(pa.int64()).to_numpy()
     days = times // 86_400_000_000
     parts: list[tuple[PartitionKey | None, pa.Table]] = []
-    for day in np.unique(days):
+    present = np.unique(days)
+    for day in present:
         key = PartitionKey([PartitionFieldValue(partition, int(day))], spec, schema)
-        parts.append((key, rows.filter(pa.array(days == day))))
+        parts.append((key, rows if len(present) == 1 else rows.filter(pa.array(days == day))))
     return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 import boto3
@@ -15,8 +16,10 @@ from pyiceberg.utils.config import Config
 
 from cdc.contract import SENSITIVE, Column, TableContract
 from cdc.errors import FatalFault, SettingsFault
+from cdc.readers import HISTORY_SUFFIX
 from compactor.added import with_added
 from compactor.columns_seen import parse_columns
+from compactor.lake import file_io
 from compactor.lake.evolve import Evolution, evolution, identity
 from compactor.lake.schema import history_partitions, history_schema, table_schema
 from compactor.lake.table import LakeTable
@@ -36,7 +39,8 @@ def open_catalog(name: str, *, is_to_be_made: bool = True) -> Catalog:
     stated = Config().get_catalog_config(name) or {}
     try:
         # Botocore wants a number, which pyiceberg hands on as it is.
-        return load_catalog(name, **{**_s3_properties(), **stated, **reading, "glue.max-retries": 0})  # type: ignore[arg-type]
+        ours = {"py-io-impl": file_io.NAME, **_s3_properties()}
+        return load_catalog(name, **{**ours, **stated, **reading, "glue.max-retries": 0})  # type: ignore[arg-type]
     except Exception as error:
         variable = f"PYICEBERG_CATALOG__{name.upper()}__TYPE"
         raise SettingsFault(
@@ -53,26 +57,29 @@ def _s3_properties() -> dict[str, str]:
 
 
 def open_tables(
-    catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes
+    catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes, pii_key_version: str = "", name: str = ""
 ) -> tuple[LakeTable, LakeTable]:
-    """The table of a contract and its history, made if they are missing.
+    """The table of a contract and its history, made if they are missing; `name` where they are called otherwise.
 
     Raises:
         FatalFault: when a table that is there was made for another contract and cannot follow.
     """
-    catalog.create_namespace_if_not_exists(namespace)
+    # Looked for first: a role that may make no databases needs none where there is one.
+    if not catalog.namespace_exists(namespace):
+        catalog.create_namespace_if_not_exists(namespace)
     schema, history = table_schema(contract), history_schema(contract)
     opened = []
+    made_of = identity(contract, pii_key, pii_key_version)
     for suffix, its_schema, spec in (
         ("", schema, UNPARTITIONED_PARTITION_SPEC),
-        ("_history", history, history_partitions(history)),
+        (HISTORY_SUFFIX, history, history_partitions(history)),
     ):
-        identifier = (namespace, contract.name + suffix)
-        opened.append(LakeTable(catalog, identifier, _open(catalog, identifier, its_schema, spec, contract, pii_key)))
+        identifier = (namespace, (name or contract.name) + suffix)
+        opened.append(LakeTable(catalog, identifier, _open(catalog, identifier, its_schema, spec, contract, made_of)))
     table, its_history = opened
     columns = parse_columns(table.properties)
     named_now = frozenset(name for name in columns.added.values() if contract.has(name))
-    evolutions(table, its_history, with_added(contract, columns), pii_key, named_now)
+    evolutions(table, its_history, with_added(contract, columns), pii_key, pii_key_version, named_now)
     return table, its_history
 
 
@@ -87,6 +94,7 @@ def evolutions(
     history: LakeTable,
     contract: TableContract,
     pii_key: bytes,
+    pii_key_version: str = "",
     made_anew: frozenset[str] = frozenset(),
 ) -> tuple[Evolution, Evolution]:
     """How a table and its history follow the contract; a column that only one of them has is taken out of that, and so
@@ -101,13 +109,13 @@ def evolutions(
     for lake, made in ((table, table_schema), (history, history_schema)):
         if not set(contract.key) <= {column.name for column in shown.columns}:
             shown = contract  # another key: said as a problem
-        planned = evolution(lake.table.schema(), made(shown), lake.properties, shown, pii_key)
+        planned = evolution(lake.table.schema(), made(shown), lake.properties, shown, pii_key, pii_key_version)
         if planned.problems:
             raise FatalFault(
                 f"the lake table was made for another contract: {'; '.join(planned.problems)}",
                 where=lake.name,
                 hint="check CDC_TABLES, CDC_CATALOG and CDC_PII_KEY; give a changed column another name in the lake, "
-                "or rebuild the table: start a new lake table under another name",
+                "or make the table anew from raw: `cdc rebuild`",
             )
         found.append(planned)
     return found[0], found[1]
@@ -119,12 +127,12 @@ def _open(
     schema: Schema,
     spec: PartitionSpec,
     contract: TableContract,
-    pii_key: bytes,
+    made_of: Mapping[str, str],
 ) -> Table:
     try:
         return catalog.load_table(identifier)
     except NoSuchTableError:
-        properties = {**_properties(contract), **identity(contract, pii_key)}
+        properties = {**_properties(contract), **made_of}
         return catalog.create_table_if_not_exists(identifier, schema, partition_spec=spec, properties=properties)
 
 

@@ -24,10 +24,10 @@ from pyiceberg.types import (
 )
 
 from cdc.contract import TableContract
-from compactor.mask import masker
+from compactor.mask import fingerprint
 
 SOURCE_TABLE, KEY, MASKS, PII_KEY_CHECK = "cdc.source-table", "cdc.key", "cdc.masks", "cdc.pii-key-check"
-SOURCE_COLUMNS = "cdc.source-columns"
+SOURCE_COLUMNS, PII_KEY_VERSION = "cdc.source-columns", "cdc.pii-key-version"
 _PROMOTIONS: tuple[tuple[type[IcebergType], type[IcebergType]], ...] = (
     (IntegerType, LongType),
     (FloatType, DoubleType),
@@ -48,10 +48,13 @@ class Evolution:
     problems: tuple[str, ...]
 
 
-def identity(contract: TableContract, pii_key: bytes) -> dict[str, str]:
-    """What a table's properties say of how its rows were made; rows made otherwise would not fit to them."""
+def identity(contract: TableContract, pii_key: bytes, pii_key_version: str = "") -> dict[str, str]:
+    """What a table's properties say of how its rows were made; rows made otherwise would not fit to them.
+
+    A table has the tokens of one masking key only; its version is told beside the fingerprint, which is what counts.
+    """
     has_tokens = any(column.mask == "token" for column in contract.columns)
-    token = masker("token", pii_key) if has_tokens else None
+    check = fingerprint(pii_key) if has_tokens else ""
     return {
         SOURCE_TABLE: contract.source_name,
         KEY: ",".join(contract.key),
@@ -61,13 +64,18 @@ def identity(contract: TableContract, pii_key: bytes) -> dict[str, str]:
         SOURCE_COLUMNS: json.dumps(
             {column.name: column.source_name for column in contract.columns}, ensure_ascii=False
         ),
-        # The token of a constant tells one masking key from another and nothing else.
-        PII_KEY_CHECK: token("usuarios-cdc")[:16] if token else "",
+        PII_KEY_CHECK: check,
+        PII_KEY_VERSION: (pii_key_version or check) if has_tokens else "",
     }
 
 
 def evolution(
-    present: Schema, wanted: Schema, stated: Mapping[str, str], contract: TableContract, pii_key: bytes
+    present: Schema,
+    wanted: Schema,
+    stated: Mapping[str, str],
+    contract: TableContract,
+    pii_key: bytes,
+    pii_key_version: str = "",
 ) -> Evolution:
     """How a table with the schema `present` and the properties `stated` follows its contract, whose schema is `wanted`.
 
@@ -77,7 +85,8 @@ def evolution(
     fields: list[NestedField] = []
     widened: list[str] = []
     dropped: list[str] = []
-    problems = list(_of_identity(stated, identity(contract, pii_key)))
+    properties = identity(contract, pii_key, pii_key_version)
+    problems = list(_of_identity(stated, properties))
     for field in present.fields:
         if field.name not in targets:
             if field.name in stated.get(KEY, "").split(","):
@@ -98,9 +107,8 @@ def evolution(
         for column in contract.columns
         if old_masks.get(column.name, "clear") != column.mask
     ]
-    properties = identity(contract, pii_key)
     if not properties[PII_KEY_CHECK]:
-        properties[PII_KEY_CHECK] = stated.get(PII_KEY_CHECK, "")
+        properties |= {name: stated.get(name, "") for name in (PII_KEY_CHECK, PII_KEY_VERSION)}
     return Evolution(
         schema=Schema(*fields, schema_id=present.schema_id, identifier_field_ids=present.identifier_field_ids),
         properties={name: value for name, value in properties.items() if stated.get(name) != value},
@@ -138,7 +146,12 @@ def _of_identity(stated: Mapping[str, str], now: Mapping[str, str]) -> Iterator[
         yield f"the lake's key is {stated.get(KEY) or 'unknown'}, the contract's {now[KEY]}"
     before = stated.get(PII_KEY_CHECK)
     if before and now[PII_KEY_CHECK] and before != now[PII_KEY_CHECK]:
-        yield "the lake's tokens were made with another masking key (CDC_PII_KEY)"
+        of_then = stated.get(PII_KEY_VERSION) or before
+        yield (
+            f"the lake's tokens were made with another masking key (CDC_PII_KEY): with version {of_then}, and version "
+            f"{now[PII_KEY_VERSION]} is given; joins would miss rows without a word. Give the key of then "
+            f"(secretsmanager:<arn>#{of_then}, if it is there), or rebuild the table with the new one"
+        )
 
 
 def source_names(stated: Mapping[str, str], names: Iterable[str]) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ import pyarrow as pa
 from pyiceberg.schema import Schema
 from pyiceberg.types import NestedField
 
-from cdc.contract import RESERVED_PREFIX, Column
+from cdc.contract import Column
 from cdc.position import Position
+from cdc.readers import RESERVED_PREFIX
 from compactor.change import SET_ASIDE
 from compactor.fold import DELETE, TRUNCATE
 from compactor.index import Positions

@@ -17,12 +17,12 @@ from compactor.added import with_added
 from compactor.change import SET_ASIDE, Change, Key
 from compactor.columns_seen import ColumnsSeen, parse_columns, taken_out
 from compactor.fold import DELETE, State
-from compactor.index import Entries, Located, Mark, Positions, RowIndex, entries_of
+from compactor.index import Entries, Fingerprints, Located, Mark, Positions, RowIndex, entries_of
 from compactor.lake.catalog import evolutions, open_tables, shown_of
 from compactor.lake.commit import Changes, Committed, commit, commit_properties, commit_schema
 from compactor.lake.evolve import Evolution, identity, source_names
 from compactor.lake.fill import fill
-from compactor.lake.table import brought_since
+from compactor.lake.table import LiveFile, brought_since
 from compactor.progress import HISTORY_SNAPSHOT, Progress, parse_progress
 from compactor.refill import Place, Values
 
@@ -30,12 +30,23 @@ _POSITION = ("cdc_epoch", "cdc_lsn", "cdc_ordinal")
 
 
 class TablePair:
-    """One contract's tables in the lake, at the snapshots that were current when they were loaded."""
+    """One contract's tables in the lake, at the snapshots that were current when they were loaded.
 
-    def __init__(self, catalog: Catalog, namespace: str, contract: TableContract, pii_key: bytes) -> None:
+    `name` is the table's where it is not the contract's: one that is made anew beside it.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        namespace: str,
+        contract: TableContract,
+        pii_key: bytes,
+        pii_key_version: str = "",
+        name: str = "",
+    ) -> None:
         self._contract = contract
-        self._pii_key = pii_key
-        self.table, self.history = open_tables(catalog, namespace, contract, pii_key)
+        self._pii_key = (pii_key, pii_key_version)
+        self.table, self.history = open_tables(catalog, namespace, contract, pii_key, pii_key_version, name)
 
     @property
     def shown(self) -> TableContract:
@@ -61,7 +72,8 @@ class TablePair:
             FatalFault: when a table cannot follow; nothing was touched.
         """
         present = self.table_progress().columns
-        planned = evolutions(self.table, self.history, self.wanted(present), self._pii_key, self._named_now(present))
+        wanted, anew = self.wanted(present), self._named_now(present)
+        planned = evolutions(self.table, self.history, wanted, *self._pii_key, anew)
         was_cut_off = self.is_cut_off()
         progress = None if was_cut_off else self.table_progress()
         gone = source_names(self.table.properties, planned[0].dropped)
@@ -90,7 +102,7 @@ class TablePair:
         names = {column.name for column in self.shown.columns} | {one.column.name for one in values}
         wanted = self.wanted(progress.columns)
         columns = tuple(column for column in wanted.columns if column.name in names)
-        made_of = identity(replace(wanted, columns=columns), self._pii_key)
+        made_of = identity(replace(wanted, columns=columns), *self._pii_key)
         stated = progress.properties()
         fill(self.history, values, self._contract.key, stated, stated | made_of, is_history=True)
         fill(self.table, values, self._contract.key, {}, self._properties(progress) | made_of, is_history=False)
@@ -123,18 +135,10 @@ class TablePair:
 
     def build_index(self) -> RowIndex:
         """The index of the table's live rows, and of the deletes and set-aside changes that history remembers."""
-        index = self.empty_index()
-        parts = []
-        for file in self.table.live_files():
+        index, files = self.empty_index(), self.table.live_files()
+        for file in files:
             index.add_file(file.path, file.records, file.deleted)
-            rows = self.table.read(file.path, [*self._contract.key, *_POSITION])
-            alive = np.arange(file.records)
-            if len(file.deleted):
-                alive = np.delete(alive, file.deleted)
-                rows = rows.take(pa.array(alive))
-            prints = index.prints_of([rows[name] for name in self._contract.key])
-            parts.append((prints, entries_of(index, file.path, alive, rows)))
-        if not index.load(parts):
+        if not index.load(self._entries(index, file) for file in files):
             raise FatalFault(
                 "a key has two live rows",
                 where=self.table.name,
@@ -143,6 +147,15 @@ class TablePair:
         marked = self.history.find_rows("cdc_op", [DELETE, SET_ASIDE], (*self._contract.key, *_POSITION, "cdc_op"))
         index.mark(index.prints_of([marked[name] for name in self._contract.key]), _marked(marked))
         return index
+
+    def _entries(self, index: RowIndex, file: LiveFile) -> tuple[Fingerprints, Entries]:
+        """What the index is to know of the live rows of a file."""
+        rows = self.table.read(file.path, [*self._contract.key, *_POSITION])
+        alive = np.arange(file.records)
+        if len(file.deleted):
+            alive = np.delete(alive, file.deleted)
+            rows = rows.take(pa.array(alive))
+        return index.prints_of([rows[name] for name in self._contract.key]), entries_of(index, file.path, alive, rows)
 
     def live_rows(self) -> Iterator[Place]:
         """The key and position of every live row, read from the files."""

@@ -146,6 +146,12 @@ class LakeTable:
                 }
             )
 
+    def live_rows(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns of the live rows, file by file."""
+        for file in self.live_files():
+            rows = self.read(file.path, columns)
+            yield rows.take(pa.array(np.delete(np.arange(file.records), file.deleted)))
+
     def read_deletes(self, path: str) -> pa.Table:
         """The rows of a position delete file."""
         with self.table.io.new_input(path).open() as stream, pq.ParquetFile(stream) as file:

@@ -21,7 +21,7 @@ from cdc.form import Form, Kind
 from cdc.postgres_type import PostgresType
 from cdc.producer import PUBLISHER
 from compactor.convert import INTEGER_BITS, converter
-from compactor.mask import masker
+from compactor.mask import LAST_SHOWN, masker
 
 Mask = npt.NDArray[np.bool_]
 _DAYS = (-719_162, 2_932_896)
@@ -32,56 +32,87 @@ _ZONED = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
 _YEAR_0 = r"^0000"
 
 
+_Read = tuple[pa.Array, Mask | None]
+_Convert = Callable[[pa.Array], _Read]
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnReader:
-    """How one column of one dialect is read: the type that the JSON decoder checks, and the conversion of many values.
+    """How one column of one dialect is read: the types that the JSON decoders check, and the conversion of many values.
 
-    `convert` gives the array (null where a value is bad) and which values are bad, or None when none is.
+    `json_type` is for msgspec, `arrow_type` for Arrow, whose array `convert_array` takes; None where values may come in
+    several types, or in one that Arrow tells less exactly. Both conversions give the array (null where a value is bad)
+    and which values are bad, or None when none is.
     """
 
     json_type: Any
-    convert: Callable[[Sequence[Any]], tuple[pa.Array, Mask | None]]
+    arrow_type: pa.DataType | None
+    convert: Callable[[Sequence[Any]], _Read]
+    convert_array: _Convert
 
 
-def column_reader(column: Column, arrow_type: pa.DataType, form: Form | None, pii_key: bytes) -> ColumnReader:
-    """The reader of a column; `form` None is that of our own publisher."""
+def column_reader(column: Column, arrow_type: pa.DataType, form: Form | None) -> ColumnReader:
+    """The reader of a column, which does not mask it; `form` None is that of our own publisher."""
     fast = _fast_array(column.type, form) if column.type.is_array else _fast(column.type, form)
     slow = _one_by_one(converter(column.type, form), arrow_type)
-    masked = _masked(column, arrow_type, pii_key)
     if fast is None:
-        return ColumnReader(Any, lambda values: masked(*slow(values)))
-    json_type, convert = fast
+        return ColumnReader(Any, _parsed_type(column.type, form), slow, lambda array: _slow_array(array, slow))
+    json_type, parsed, convert = fast
 
-    def read(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+    def read(array: pa.Array) -> _Read:
         try:
-            array, bad = convert(values)
-            array = array.cast(arrow_type)
+            read, bad = convert(array)
+            read = read.cast(arrow_type)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            return masked(*slow(values))  # some value is not as simple; which one, the others tell one by one
-        return masked(array, bad)
+            return _slow_array(array, slow)  # some value is not as simple; which one, the others tell
+        return read, bad
 
-    return ColumnReader(json_type | None, read)
+    def read_values(values: Sequence[Any]) -> _Read:
+        try:
+            array = pa.array(values, parsed)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            return slow(values)
+        return read(array)
+
+    return ColumnReader(json_type | None, parsed, read_values, read)
 
 
-_Convert = Callable[[Sequence[Any]], tuple[pa.Array, Mask | None]]
+def _slow_array(array: pa.Array, slow: Callable[[Sequence[Any]], _Read]) -> _Read:
+    """Values that Arrow has parsed, one by one; whole numbers that are doubles by now may have lost digits."""
+    if not pa.types.is_floating(array.type):
+        return slow(array.to_pylist())
+    array, great = _exact_doubles(array)
+    converted, bad = slow(array.to_pylist())
+    return converted, great if bad is None else bad if great is None else bad | great
 
 
-def _fast(type_: PostgresType, form: Form | None) -> tuple[Any, _Convert] | None:
+def _parsed_type(type_: PostgresType, form: Form | None) -> pa.DataType | None:
+    """As what Arrow may parse the values of a column that are then converted one by one."""
+    if type_.is_array or type_.is_as_sent:
+        return None
+    return _PARSED_TYPES.get(_publishers_kind(type_) if form is None else form.kind)
+
+
+def _fast(type_: PostgresType, form: Form | None) -> tuple[Any, pa.DataType, _Convert] | None:
     kind = _publishers_kind(type_) if form is None else form.kind
     if kind is Kind.INTEGER and type_.name in INTEGER_BITS:
-        return int, _integers(type_.name)
+        return int, pa.int64(), _integers(type_.name)
     if kind is Kind.TEXT and type_.is_decimal:
-        return str, _decimals(type_)
+        return str, pa.string(), _decimals(type_)
     if kind is Kind.TEXT and type_.is_text:
-        return str, lambda values: (pa.array(values, pa.string()), None)
+        return str, pa.string(), _as_parsed
     return _BY_NAME_AND_KIND.get((type_.name, kind))
 
 
-def _fast_array(type_: PostgresType, form: Form | None) -> tuple[Any, _Convert] | None:
+def _fast_array(type_: PostgresType, form: Form | None) -> tuple[Any, pa.DataType, _Convert] | None:
     # Debezium makes nulls of arrays in arrays; whoever does not lose them needs no look at each value.
     if form is not None or not type_.element.is_text:
         return None
-    return list[str | None], lambda values: (pa.array(values, pa.list_(pa.string())), None)
+    return list[str | None], pa.list_(pa.string()), _as_parsed
+
+
+def _as_parsed(array: pa.Array) -> _Read:
+    return array, None
 
 
 def _publishers_kind(type_: PostgresType) -> Kind:
@@ -91,14 +122,10 @@ def _publishers_kind(type_: PostgresType) -> Kind:
 def _integers(name: str) -> _Convert:
     bits = INTEGER_BITS[name]
     low, high = (0, (1 << 32) - 1) if name == "oid" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-    return lambda values: _within(pa.array(values, pa.int64()), low, high)
+    return lambda array: _within(array, low, high)
 
 
-def _booleans(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
-    return pa.array(values, pa.bool_()), None
-
-
-def _within(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Mask | None]:
+def _within(array: pa.Array, low: int, high: int) -> _Read:
     """Values out of a range are bad."""
     bounds = pc.min_max(array)
     if not bounds["min"].is_valid or (bounds["min"].as_py() >= low and bounds["max"].as_py() <= high):
@@ -107,7 +134,7 @@ def _within(array: pa.Array, low: int, high: int) -> tuple[pa.Array, Mask | None
     return _where(array, good)
 
 
-def _where(array: pa.Array, good: pa.Array) -> tuple[pa.Array, Mask | None]:
+def _where(array: pa.Array, good: pa.Array) -> _Read:
     """The array with null where it is not good; nulls are good."""
     bad = pc.invert(pc.fill_null(good, True))
     mask = bad.to_numpy(zero_copy_only=False)
@@ -116,24 +143,22 @@ def _where(array: pa.Array, good: pa.Array) -> tuple[pa.Array, Mask | None]:
     return pc.if_else(bad, pa.scalar(None, array.type), array), mask
 
 
-def _doubles(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
-    array = pa.array(values, pa.float64())
+def _exact_doubles(array: pa.Array) -> _Read:
     # A whole number that great may have come with more digits than a double has.
     return _where(array, pc.less(pc.abs(array), _EXACT_IN_DOUBLE))
 
 
-def _dates(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
-    array, bad = _within(pa.array(values, pa.int64()), *_DAYS)
+def _dates(array: pa.Array) -> _Read:
+    array, bad = _within(array, *_DAYS)
     return array.cast(pa.int32()).cast(pa.date32()), bad
 
 
-def _timestamps(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
-    array, bad = _within(pa.array(values, pa.int64()), *_MICROSECONDS)
+def _timestamps(array: pa.Array) -> _Read:
+    array, bad = _within(array, *_MICROSECONDS)
     return array.cast(pa.timestamp("us")), bad
 
 
-def _zoned(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
-    texts = pa.array(values, pa.string())
+def _zoned(texts: pa.Array) -> _Read:
     is_plain = pc.and_(pc.match_substring_regex(texts, _ZONED), pc.invert(pc.match_substring_regex(texts, _YEAR_0)))
     texts, bad = _where(texts, is_plain)
     return texts.cast(pa.timestamp("us", "UTC")), bad
@@ -145,25 +170,38 @@ def _decimals(type_: PostgresType) -> _Convert:
     pattern = rf"^-?\d{{1,{max(whole, 1)}}}(\.\d{{1,{scale}}})?$" if scale > 0 else rf"^-?\d{{1,{whole}}}$"
     arrow_type = pa.decimal128(precision, max(scale, 0))
 
-    def convert(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
-        texts, bad = _where(texts := pa.array(values, pa.string()), pc.match_substring_regex(texts, pattern))
+    def convert(texts: pa.Array) -> _Read:
+        texts, bad = _where(texts, pc.match_substring_regex(texts, pattern))
         return texts.cast(arrow_type), bad
 
     return convert
 
 
-_BY_NAME_AND_KIND: dict[tuple[str, Kind], tuple[Any, _Convert]] = {
-    ("boolean", Kind.BOOLEAN): (bool, _booleans),
-    ("double precision", Kind.FLOAT): (float, _doubles),
-    ("double precision", Kind.DOUBLE): (float, _doubles),
-    ("date", Kind.DAYS): (int, _dates),
-    ("timestamp", Kind.MICROSECONDS): (int, _timestamps),
-    ("timestamptz", Kind.ZONED_TIMESTAMP): (str, _zoned),
+_BY_NAME_AND_KIND: dict[tuple[str, Kind], tuple[Any, pa.DataType, _Convert]] = {
+    ("boolean", Kind.BOOLEAN): (bool, pa.bool_(), _as_parsed),
+    ("double precision", Kind.FLOAT): (float, pa.float64(), _exact_doubles),
+    ("double precision", Kind.DOUBLE): (float, pa.float64(), _exact_doubles),
+    ("date", Kind.DAYS): (int, pa.int64(), _dates),
+    ("timestamp", Kind.MICROSECONDS): (int, pa.int64(), _timestamps),
+    ("timestamptz", Kind.ZONED_TIMESTAMP): (str, pa.string(), _zoned),
 }
+_PARSED_TYPES: dict[Kind, pa.DataType] = {
+    **dict.fromkeys((Kind.INTEGER, Kind.DAYS, Kind.MILLISECONDS, Kind.MICROSECONDS, Kind.NANOSECONDS), pa.int64()),
+    **dict.fromkeys((Kind.FLOAT, Kind.DOUBLE), pa.float64()),
+    **dict.fromkeys(
+        (
+            Kind.TEXT, Kind.ISO_DATE, Kind.ISO_TIME, Kind.ISO_TIMESTAMP, Kind.ZONED_TIME, Kind.ZONED_TIMESTAMP,
+            Kind.ISO_DURATION, Kind.DURATION, Kind.UNSCALED, Kind.BASE64, Kind.BASE64_URL, Kind.HEX, Kind.BITS,
+        ),
+        pa.string(),
+    ),
+    Kind.BOOLEAN: pa.bool_(),
+}  # fmt: skip
+"""The one type in JSON that a form has; of a value of any other the law decides."""
 
 
-def _one_by_one(convert: Callable[[Any], Any], arrow_type: pa.DataType) -> _Convert:
-    def read(values: Sequence[Any]) -> tuple[pa.Array, Mask | None]:
+def _one_by_one(convert: Callable[[Any], Any], arrow_type: pa.DataType) -> Callable[[Sequence[Any]], _Read]:
+    def read(values: Sequence[Any]) -> _Read:
         bad = np.zeros(len(values), np.bool_)
         converted: list[Any] = []
         for place, value in enumerate(values):
@@ -180,17 +218,30 @@ def _one_by_one(convert: Callable[[Any], Any], arrow_type: pa.DataType) -> _Conv
     return read
 
 
-def _masked(column: Column, arrow_type: pa.DataType, pii_key: bytes) -> Callable[..., tuple[pa.Array, Mask | None]]:
+def column_masker(column: Column, pii_key: bytes) -> Callable[[pa.ChunkedArray], pa.Array] | None:
+    """What masks all values of a column; None where nothing is to be masked."""
     mask = masker(column.mask, pii_key)
     if mask is None:
-        return lambda array, bad: (array, bad)
+        return None
     if column.mask == "redact":
-        return lambda array, bad: (pa.nulls(len(array), arrow_type), bad)
+        return lambda values: pa.nulls(len(values), values.type)
+    if column.mask == "last4":
+        return lambda values: _last4(values.combine_chunks())
 
-    def masked(array: pa.Array, bad: Mask | None) -> tuple[pa.Array, Mask | None]:
+    def masked(values: pa.ChunkedArray) -> pa.Array:
         # A key that changes often has the same CPF each time: every value is masked once.
-        coded = array.dictionary_encode()
-        shown = pa.array([mask(value) for value in coded.dictionary.to_pylist()], arrow_type)
-        return shown.take(coded.indices), bad
+        coded = values.combine_chunks().dictionary_encode()
+        shown = pa.array([mask(value) for value in coded.dictionary.to_pylist()], values.type)
+        return shown.take(coded.indices)
 
     return masked
+
+
+def _last4(texts: pa.Array) -> pa.Array:
+    lengths = pc.utf8_length(texts)
+    is_longer = pc.greater(lengths, LAST_SHOWN)
+    hidden = pc.if_else(is_longer, pc.subtract(lengths, LAST_SHOWN), lengths)
+    nothing = pa.scalar("", texts.type)
+    shown = pc.if_else(is_longer, pc.utf8_slice_codeunits(texts, -LAST_SHOWN), nothing)
+    stars = pc.binary_repeat(pa.scalar("*", texts.type), hidden)
+    return pc.binary_join_element_wise(stars, shown, nothing)

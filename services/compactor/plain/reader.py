@@ -5,10 +5,9 @@ Columns that are known to be held are passed over, and told: one that nobody nam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,29 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdc.contract import TableContract
-from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
 from cdc.debezium.forms import forms_of_modes
 from cdc.debezium.identity import is_made_up
-from cdc.debezium.placeholder import placeholders
-from cdc.epoch import FIRST_EPOCH
-from cdc.form import Forms
-from cdc.position import LSN_MAX, LSN_OF_BACKFILL
-from cdc.raw import RawLine
-from compactor.plain.columns import ColumnReader, column_reader
+from compactor.fold import DELETE, UPDATE
+from compactor.plain.block import MEMBER, QUOTED_MEMBER, blocks, parse
+from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, Line, changes_of
+from compactor.plain.columns import column_masker
+from compactor.plain.dialect import Dialect, HeldSets
 
-_NONE = (b"", b"null")
-_MEMBER, _QUOTED_MEMBER = b'":', b'\\":'
-_COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""The years 1 to 9999 in microseconds from 1970."""
-
-
-class Line(NamedTuple):
-    """A raw line and where it came from: the shard's id and the batch's name; and the epoch that this puts it in."""
-
-    shard: str
-    batch: str
-    raw: RawLine
-    epoch: int = FIRST_EPOCH
+BLOCK_ROWS = 16_384
+"""How many lines are read at once: what is odd among them makes only so many slower."""
+BLOCK_BYTES = 32 * 1024 * 1024
+"""And how many bytes, unless a single line has more: a block takes as much memory a few times over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,117 +51,38 @@ class PlainRows:
         return PlainRows(rows, self.places[which], self.held[which], self.held_sets)
 
 
-class _Source(msgspec.Struct, gc=False):
-    schema: str
-    table: str
-    ts_us: int
-    lsn: int | None = None
-    version: str = ""
+class _Gathered:
+    """What was read so far: tables of plain rows, and the places of lines that are not plain."""
 
-
-class _Envelope(msgspec.Struct, gc=False):
-    op: Literal["r", "c", "u", "d"]
-    source: _Source
-    before: msgspec.Raw = msgspec.Raw()
-    after: msgspec.Raw = msgspec.Raw()
-
-
-class _HeldSets:
-    """The sets of held columns that rows carry; `held` are all of them that may be passed over."""
-
-    def __init__(self, held: Collection[str]) -> None:
-        # A name with these would upset the count by which a column that stands twice is found.
-        self.held = tuple(sorted(name for name in held if '"' not in name and "\\" not in name))
-        self._places: dict[frozenset[str], int] = {}
-        self.all = self.place(self.held)
-        self.none = self.place(())
-
-    def place(self, names: Collection[str]) -> int:
-        """The place of a set in `sets`."""
-        return self._places.setdefault(frozenset(names), len(self._places))
-
-    @property
-    def sets(self) -> tuple[frozenset[str], ...]:
-        """All sets so far."""
-        return tuple(self._places)
-
-
-class _Dialect:
-    """How the rows of one producer are read: all columns of the contract, each once, and of others the held ones."""
-
-    def __init__(
-        self, contract: TableContract, types: pa.Schema, forms: Forms | None, pii_key: bytes, held: Sequence[str]
-    ) -> None:
-        self.readers: list[ColumnReader] = []
-        self.placeholders: list[tuple[Any, ...]] = []
-        self.nulled: list[int] = []
-        self.unread: list[int] = []
-        fields = []
-        for place, column in enumerate(contract.columns):
-            form = None if forms is None else forms.by_column[column.source_name]
-            reader = column_reader(column, types.field(column.name).type, form, pii_key)
-            self.readers.append(reader)
-            self.placeholders.append(placeholders(column.type, contract.producer))
-            fields.append((f"c{place}", reader.json_type))
-            if form is not None and form.is_null_when_unchanged:
-                self.nulled.append(place)
-            if form is not None and form.is_null_when_unread:
-                self.unread.append(place)
-        names = {f"c{place}": column.source_name for place, column in enumerate(contract.columns)}
-        names |= {f"h{place}": name for place, name in enumerate(held)}
-        passed_over = [(f"h{place}", Any, msgspec.UNSET) for place in range(len(held))]
-        row = msgspec.defstruct("Row", [*fields, *passed_over], forbid_unknown_fields=True, gc=False, rename=names)
-        self.decoder = msgspec.json.Decoder(row)
-        key = [field for field, column in zip(fields, contract.columns, strict=True) if column.name in contract.key]
-        self.key_decoder = msgspec.json.Decoder(msgspec.defstruct("Key", key, gc=False, rename=names))
-        self.lines: list[int] = []
-        self.tuples: list[tuple[Any, ...]] = []
-        self.ops: list[str] = []
-        self.lsns: list[int] = []
-        self.times: list[int] = []
-        self.held: list[int] = []
-
-    def clear(self) -> None:
-        for some in (self.lines, self.tuples, self.ops, self.lsns, self.times, self.held):
-            some.clear()
-
-
-class _Delete(NamedTuple):
-    """A delete: the place of its line, the key that the row had, LSN, commit time, and the set of held columns."""
-
-    place: int
-    key: tuple[Any, ...]
-    lsn: int
-    time: int
-    held: int
-    dialect: _Dialect
+    def __init__(self) -> None:
+        self.parts: list[PlainRows] = []
+        self.others: list[int] = []
 
 
 class PlainReader:
     """Reads the plain changes of one table; `history` is the Arrow schema of its history."""
 
-    def __init__(self, contract: TableContract, history: pa.Schema, pii_key: bytes) -> None:
+    def __init__(
+        self, contract: TableContract, history: pa.Schema, pii_key: bytes, block_rows: int = BLOCK_ROWS
+    ) -> None:
+        self._block_rows = block_rows
         self._contract = contract
         self._history = history
-        self._pii_key = pii_key
+        maskers = ((column.name, column_masker(column, pii_key)) for column in contract.columns)
+        self._maskers = {name: mask for name, mask in maskers if mask is not None}
         self._epochs: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._schema = pa.schema([field for field in history if field.name != "cdc_unchanged"])
         self._key_places = [place for place, column in enumerate(contract.columns) if column.name in contract.key]
         self._names = frozenset(column.source_name for column in contract.columns)
         self._make_dialects(frozenset())
 
-    def _prepare(self, lines: Sequence[Line], held: frozenset[str]) -> None:
-        if held != self._held:
-            self._make_dialects(held)
-        self._clear(lines)
-
     def _make_dialects(self, held: frozenset[str]) -> None:
         contract, history = self._contract, self._history
         forms = forms_of_modes(contract, contract.producer)
         self._held = held
-        self._held_sets = _HeldSets(held - self._names)
-        self._ours = _Dialect(contract, history, None, self._pii_key, self._held_sets.held)
-        self._stated = _Dialect(contract, history, forms, self._pii_key, self._held_sets.held)
+        self._held_sets = HeldSets(held - self._names)
+        self._ours = Dialect(contract, history, None, self._held_sets.held)
+        self._stated = Dialect(contract, history, forms, self._held_sets.held)
 
     def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> tuple[PlainRows, list[int]]:
         """The plain changes of some lines, and the places of the lines that are not plain, in their order.
@@ -181,76 +90,55 @@ class PlainReader:
         `held` are columns that the lake does not show, by source name: they are passed over. Any other makes a change
         one that is not plain.
         """
-        self._prepare(lines, held)
-        deletes: list[_Delete] = []
-        others: list[int] = []
-        envelope = msgspec.json.Decoder(_Envelope).decode
-        columns = len(self._contract.columns)
-        astuple = msgspec.structs.astuple
-        for place, line in enumerate(lines):
-            if line.raw.schema_id is not None:
-                others.append(place)  # its forms are those of its Avro schema
-                continue
-            event = bytes(line.raw.event)
-            try:
-                message = envelope(event)
-                source = message.source
-                lsn = LSN_OF_BACKFILL if message.op == "r" else source.lsn
-                if (
-                    lsn is None
-                    or not (0 < lsn <= LSN_MAX or message.op == "r")
-                    or SPELT in event
-                    or not _COMMITTED_MIN <= source.ts_us <= _COMMITTED_MAX
-                ):
-                    others.append(place)
-                    continue
-                dialect = self._ours if source.version.endswith(PUBLISHER_VERSION) else self._stated
-                if message.op == "d":
-                    key, names = _key_of(bytes(message.before), dialect)
-                    beside = names - self._names
-                    carried = self._held_sets.place(beside) if beside <= held else None
-                    if key is None or carried is None or (dialect is self._stated and is_made_up(key)):
-                        others.append(place)
-                    else:
-                        deletes.append(_Delete(place, key, lsn, source.ts_us, carried, dialect))
-                    continue
-                after = bytes(message.after)
-                values = astuple(dialect.decoder.decode(after))
-                carried, carried_count = self._held_in(values[columns:])
-                if after.count(_MEMBER) - after.count(_QUOTED_MEMBER) != columns + carried_count:
-                    others.append(place)  # perhaps a column that stands twice
-                    continue
-                values = values[:columns]
-                if message.op == "u" and self._has_other_key(bytes(message.before), values, dialect):
-                    others.append(place)
-                    continue
-            except (msgspec.MsgspecError, ValueError, RecursionError):
-                others.append(place)
-                continue
-            dialect.lines.append(place)
-            dialect.tuples.append(values)
-            dialect.ops.append(message.op)
-            dialect.lsns.append(lsn)
-            dialect.times.append(source.ts_us)
-            dialect.held.append(carried)
-        plain = self._gathered(deletes, others)
-        return plain, sorted(others)
-
-    def _gathered(self, deletes: Sequence[_Delete], others: list[int]) -> PlainRows:
-        """The rows of all that was read; those of which a value is not plain go to the others."""
-        parts = [self._rows(dialect, others) for dialect in (self._ours, self._stated) if dialect.lines]
-        parts += [
-            self._deleted(some, dialect, others)
-            for dialect in (self._ours, self._stated)
-            if (some := [delete for delete in deletes if delete.dialect is dialect])
-        ]
-        self._clear(())
+        if held != self._held:
+            self._make_dialects(held)
+        self._epochs = np.array([line.epoch for line in lines], np.int32)
+        gathered = _Gathered()
+        for start, end in blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES):
+            changes, is_ours, others = changes_of(lines[start:end], start)
+            gathered.others += others
+            is_delete = changes.ops == DELETE
+            for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
+                if (of_dialect & ~is_delete).any():
+                    self._read_rows(dialect, changes.where(of_dialect & ~is_delete), gathered)
+                if (of_dialect & is_delete).any():
+                    self._read_deletes(dialect, changes.where(of_dialect & is_delete), gathered)
         sets = self._held_sets.sets
-        if not parts:
-            return PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
-        rows = pa.concat_tables([part.rows for part in parts])
-        places, carried_by = (np.concatenate([getattr(part, name) for part in parts]) for name in ("places", "held"))
-        return PlainRows(rows, places, carried_by, sets)
+        if not gathered.parts:
+            nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
+            return nothing, sorted(gathered.others)
+        rows_of_all = self._masked(pa.concat_tables([part.rows for part in gathered.parts]))
+        places, carried_by = (
+            np.concatenate([getattr(part, name) for part in gathered.parts]) for name in ("places", "held")
+        )
+        return PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others)
+
+    def _masked(self, rows: pa.Table) -> pa.Table:
+        """The rows in one piece, with the masks of the contract."""
+        columns = [
+            self._maskers[name](column) if name in self._maskers else column.combine_chunks()
+            for name, column in zip(rows.column_names, rows.columns, strict=True)
+        ]
+        return pa.Table.from_arrays(columns, schema=rows.schema)
+
+    def _read_rows(self, dialect: Dialect, changes: Changes, gathered: _Gathered) -> None:
+        """Read the rows after some changes, all at once or, where one of them is odd, one by one."""
+        table = None if dialect.parsed is None else parse(changes.after, dialect.parsed)
+        if table is None:
+            self._read_rows_singly(dialect, changes, gathered)
+            return
+        bad = np.zeros(len(changes), np.bool_)
+        arrays: list[pa.Array] = []
+        parsed = [column.combine_chunks() for column in table.columns]
+        for place, (array, reader) in enumerate(zip(parsed, dialect.readers, strict=True)):
+            bad |= dialect.unchanged(place, array)
+            read, wrong = reader.convert_array(array)
+            bad |= np.bool_(False) if wrong is None else wrong
+            arrays.append(read)
+        bad |= dialect.doubtful_nulls(changes.ops, parsed)
+        bad |= self._have_other_keys(changes, parsed, dialect)
+        carried = np.full(len(changes), self._held_sets.none, np.intp)
+        self._gather(arrays, changes, carried, bad, gathered)
 
     def _held_in(self, values: tuple[Any, ...]) -> tuple[int, int]:
         """Which held columns a row carries, as the place of their set, and how many."""
@@ -261,97 +149,138 @@ class PlainReader:
         names = [name for name, value in zip(self._held_sets.held, values, strict=True) if value is not msgspec.UNSET]
         return self._held_sets.place(names), len(names)
 
-    def _clear(self, lines: Sequence[Line]) -> None:
-        """Forget the last lines; `lines` are those to be read next."""
-        self._ours.clear()
-        self._stated.clear()
-        self._epochs = np.fromiter((line.epoch for line in lines), np.int32, len(lines))
-
-    def _has_other_key(self, before: bytes, values: tuple[Any, ...], dialect: _Dialect) -> bool:
-        """Whether an update changes the key, or may."""
-        key = tuple(values[place] for place in self._key_places)
-        return before not in _NONE and _key_of(before, dialect)[0] != key
-
-    def _rows(self, dialect: _Dialect, others: list[int]) -> PlainRows:
-        places = np.asarray(dialect.lines, np.intp)
-        bad = np.zeros(len(places), np.bool_)
+    def _read_rows_singly(self, dialect: Dialect, changes: Changes, gathered: _Gathered) -> None:
+        columns = len(self._contract.columns)
+        astuple = msgspec.structs.astuple
+        is_read = np.zeros(len(changes), np.bool_)
+        tuples: list[tuple[Any, ...]] = []
+        carried_by: list[int] = []
+        for row, (image, before, op) in enumerate(zip(changes.after, changes.before, changes.ops, strict=True)):
+            after = bytes(image)
+            try:
+                values = astuple(dialect.decoder.decode(after))
+                carried, carried_count = self._held_in(values[columns:])
+                if after.count(MEMBER) - after.count(QUOTED_MEMBER) != columns + carried_count:
+                    continue  # perhaps a column that stands twice
+                values = values[:columns]
+                key = tuple(values[place] for place in self._key_places)
+                is_read[row] = not self._is_other_key(op, bytes(before), key, dialect)
+            except UNREADABLE:
+                continue
+            if is_read[row]:
+                tuples.append(values)
+                carried_by.append(carried)
+        gathered.others += changes.places[~is_read].tolist()
+        read = changes.where(is_read)
+        if not tuples:
+            return
+        bad = np.zeros(len(read), np.bool_)
         arrays: list[pa.Array] = []
-        updates = np.array([op == "u" for op in dialect.ops]) if dialect.nulled else None
-        for place, values in enumerate(zip(*dialect.tuples, strict=True)):
-            bad |= _unchanged(values, dialect.placeholders[place], len(places))
-            if updates is not None and place in dialect.nulled:
-                bad |= updates & np.array([value is None for value in values])
-            if place in dialect.unread:
-                bad |= np.array([value is None for value in values])
+        by_column = list(zip(*tuples, strict=True))
+        for place, values in enumerate(by_column):
+            bad |= dialect.unchanged(place, values)
             array, wrong = dialect.readers[place].convert(values)
-            if wrong is not None:
-                bad |= wrong
-            if place in self._key_places and array.null_count:
-                bad |= pc.is_null(array).to_numpy(zero_copy_only=False)
+            bad |= np.bool_(False) if wrong is None else wrong
             arrays.append(array)
-        stamps = (dialect.ops, dialect.lsns, dialect.times, dialect.held)
-        return self._stamped(arrays, *stamps, places, bad, others)
+        bad |= dialect.doubtful_nulls(read.ops, by_column)
+        self._gather(arrays, read, np.asarray(carried_by, np.intp), bad, gathered)
 
-    def _deleted(self, deletes: list[_Delete], dialect: _Dialect, others: list[int]) -> PlainRows:
-        places = np.asarray([delete.place for delete in deletes], np.intp)
-        bad = np.zeros(len(places), np.bool_)
-        keys: dict[int, pa.Array] = {}
-        for place, values in zip(self._key_places, zip(*(delete.key for delete in deletes), strict=True), strict=True):
-            array, wrong = dialect.readers[place].convert(values)
-            if wrong is not None:
-                bad |= wrong
-            if array.null_count:
-                bad |= pc.is_null(array).to_numpy(zero_copy_only=False)
-            keys[place] = array
+    def _is_other_key(self, op: str, before: bytes, key: tuple[Any, ...], dialect: Dialect) -> bool:
+        """Whether a change changes the key, or may."""
+        if before in NO_IMAGE:
+            return False
+        try:
+            return op != UPDATE or dialect.key_of(before)[0] != key
+        except UNREADABLE:
+            return True
+
+    def _have_other_keys(self, changes: Changes, parsed: Sequence[pa.Array], dialect: Dialect) -> npt.NDArray[np.bool_]:
+        """The same of many changes, of whose rows `parsed` has the columns."""
+        other = np.zeros(len(changes), np.bool_)
+        if b"".join(changes.before) in {b"", b"null" * len(changes)}:
+            return other
+        places = [row for row, before in enumerate(changes.before) if bytes(before) not in NO_IMAGE]
+        other[places] = changes.ops[places] != UPDATE  # nothing was before it: whatever stands there is odd
+        keys = [parsed[place].take(pa.array(places)) for place in self._key_places]
+        befores = (
+            None
+            if dialect.parsed is None
+            else parse([changes.before[row] for row in places], dialect.parsed, may_lack=True)
+        )
+        if befores is None:
+            after = zip(*(key.to_pylist() for key in keys), strict=True)
+            other[places] |= [
+                self._is_other_key(UPDATE, bytes(changes.before[row]), key, dialect)
+                for row, key in zip(places, after, strict=True)
+            ]
+            return other
+        for place, key in zip(self._key_places, keys, strict=True):
+            same = pc.fill_null(pc.equal(befores.column(place).combine_chunks(), key), False)
+            other[places] |= ~same.to_numpy(zero_copy_only=False)
+        return other
+
+    def _read_deletes(self, dialect: Dialect, changes: Changes, gathered: _Gathered) -> None:
+        """Read the keys of some deletes, all at once or, where one of them is odd, one by one."""
+        table = None if dialect.parsed is None else parse(changes.before, dialect.parsed, may_lack=True)
+        keys: list[tuple[Any, ...]] = []
+        carried_by: list[int] = []
+        read = changes
+        if table is not None:
+            keys = list(zip(*(table.column(place).to_pylist() for place in self._key_places), strict=True))
+            carried_by = [self._held_sets.none] * len(changes)
+        else:
+            is_read = np.zeros(len(changes), np.bool_)
+            for row, before in enumerate(changes.before):
+                try:
+                    key, names = dialect.key_of(bytes(before))
+                except UNREADABLE:
+                    continue
+                beside = names - self._names
+                if key is not None and beside <= self._held:
+                    is_read[row] = True
+                    keys.append(key)
+                    carried_by.append(self._held_sets.place(beside))
+            gathered.others += changes.places[~is_read].tolist()
+            read = changes.where(is_read)
+        if not keys:
+            return
+        bad = np.zeros(len(read), np.bool_)
+        if dialect.is_stated:
+            bad |= np.array([is_made_up(key) for key in keys])
+        by_place: dict[int, pa.Array] = {}
+        for place, values in zip(self._key_places, zip(*keys, strict=True), strict=True):
+            by_place[place], wrong = dialect.readers[place].convert(values)
+            bad |= np.bool_(False) if wrong is None else wrong
         arrays = [
-            keys.get(place, pa.nulls(len(places), self._schema.field(column.name).type))
+            by_place.get(place, pa.nulls(len(read), self._schema.field(column.name).type))
             for place, column in enumerate(self._contract.columns)
         ]
-        lsns, times = [delete.lsn for delete in deletes], [delete.time for delete in deletes]
-        held = [delete.held for delete in deletes]
-        return self._stamped(arrays, ["d"] * len(places), lsns, times, held, places, bad, others)
+        self._gather(arrays, read, np.asarray(carried_by, np.intp), bad, gathered)
 
-    def _stamped(
+    def _gather(
         self,
         arrays: list[pa.Array],
-        ops: list[str],
-        lsns: list[int],
-        times: list[int],
-        held: list[int],
-        places: npt.NDArray[np.intp],
+        changes: Changes,
+        carried_by: npt.NDArray[np.intp],
         bad: npt.NDArray[np.bool_],
-        others: list[int],
-    ) -> PlainRows:
-        count = len(places)
+        gathered: _Gathered,
+    ) -> None:
+        """Keep the rows that are plain, with what every row of the lake carries; those that are bad are others."""
+        for place in self._key_places:
+            if arrays[place].null_count:
+                bad |= arrays[place].is_null().to_numpy(zero_copy_only=False)
+        places = changes.places
         stamps = {
-            "cdc_op": pa.array(ops, pa.string()),
+            "cdc_op": pa.array(changes.ops, pa.string()),
             "cdc_epoch": pa.array(self._epochs[places]),
-            "cdc_lsn": pa.array(lsns, pa.int64()),
-            "cdc_ordinal": pa.array(np.zeros(count, np.int64)),
-            "cdc_committed_at": pa.array(times, pa.int64()).cast(pa.timestamp("us", "UTC")),
+            "cdc_lsn": pa.array(changes.lsns),
+            "cdc_ordinal": pa.array(np.zeros(len(changes), np.int64)),
+            "cdc_committed_at": pa.array(changes.times).cast(pa.timestamp("us", "UTC")),
         }
         by_name = {column.name: array for column, array in zip(self._contract.columns, arrays, strict=True)} | stamps
         columns = [by_name[field.name].cast(field.type) for field in self._schema]
-        table = pa.Table.from_arrays(columns, schema=self._schema)
-        rows = PlainRows(table, places, np.asarray(held, np.intp), self._held_sets.sets)
-        if not bad.any():
-            return rows
-        others.extend(places[bad].tolist())
-        return rows.take(~bad)
-
-
-def _key_of(before: bytes, dialect: _Dialect) -> tuple[tuple[Any, ...] | None, AbstractSet[str]]:
-    """The key that a row had before, in the order of the contract's columns, None when a column stands twice; and the
-    names of all columns of it.
-    """
-    row = msgspec.json.decode(before, type=dict[str, msgspec.Raw])
-    if before.count(_MEMBER) - before.count(_QUOTED_MEMBER) != len(row):
-        return None, row.keys()
-    return msgspec.structs.astuple(dialect.key_decoder.decode(before)), row.keys()
-
-
-def _unchanged(values: Sequence[Any], stand_ins: tuple[Any, ...], count: int) -> npt.NDArray[np.bool_] | np.bool_:
-    """Which values say "unchanged"."""
-    if not any(stand_in in values for stand_in in stand_ins):
-        return np.bool_(False)
-    return np.fromiter((value in stand_ins for value in values), np.bool_, count)
+        rows = PlainRows(pa.Table.from_arrays(columns, schema=self._schema), places, carried_by, self._held_sets.sets)
+        if bad.any():
+            gathered.others += places[bad].tolist()
+            rows = rows.take(~bad)
+        gathered.parts.append(rows)

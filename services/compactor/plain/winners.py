@@ -79,13 +79,13 @@ def settle(plain: PlainRows, prints: Fingerprints, index: RowIndex) -> PlainMerg
     # Of doubles the first that came counts; the newest of a key is the first of its last doubles.
     starts = np.flatnonzero(~doubled)
     newest = starts[np.searchsorted(starts, np.flatnonzero(is_newest), side="right") - 1]
-    winners = plain.take(order[newest])
-    is_delete = winners.rows["cdc_op"].to_numpy(zero_copy_only=False) == "d"
+    winners = order[newest]
+    is_delete = plain.rows["cdc_op"].to_numpy(zero_copy_only=False)[winners] == "d"
     winner_prints = prints.take(newest)
     dead = np.flatnonzero(is_delete)
     return PlainMerge(
-        history=plain.rows.take(pa.array(np.sort(order[starts]))),
-        rows=winners.rows.filter(pa.array(~is_delete)).drop_columns(["cdc_op"]),
+        history=plain.rows if len(starts) == len(order) else plain.rows.take(pa.array(np.sort(order[starts]))),
+        rows=plain.rows.drop_columns(["cdc_op"]).take(pa.array(winners[~is_delete])),
         row_prints=winner_prints.take(~is_delete),
         deleted=winner_prints.take(dead),
         deleted_at=[

@@ -1,0 +1,87 @@
+# Who sees what of the lake. Values that the contract masks are masked in the files already; what it leaves in clear and calls confidential
+# is kept from readers without clearance here.
+resource "aws_lakeformation_resource" "lake" {
+  arn      = var.lake_arn
+  role_arn = var.roles.lake_access
+}
+
+resource "aws_lakeformation_permissions" "compactor_location" {
+  principal   = var.roles.compactor
+  permissions = ["DATA_LOCATION_ACCESS"]
+  data_location {
+    arn = aws_lakeformation_resource.lake.arn
+  }
+}
+
+resource "aws_lakeformation_permissions" "compactor_database" {
+  principal   = var.roles.compactor
+  permissions = ["CREATE_TABLE", "DESCRIBE"]
+  database {
+    name = aws_glue_catalog_database.lake.name
+  }
+}
+
+resource "aws_lakeformation_permissions" "compactor_tables" {
+  principal   = var.roles.compactor
+  permissions = ["SELECT", "INSERT", "DELETE", "DESCRIBE", "ALTER"]
+  table {
+    database_name = aws_glue_catalog_database.lake.name
+    wildcard      = true
+  }
+}
+
+resource "aws_lakeformation_permissions" "operator_tables" {
+  principal   = var.roles.operator
+  permissions = ["SELECT", "DESCRIBE"]
+  table {
+    database_name = aws_glue_catalog_database.lake.name
+    wildcard      = true
+  }
+}
+
+resource "aws_lakeformation_permissions" "reader_database" {
+  for_each    = var.roles.readers
+  principal   = each.value
+  permissions = ["DESCRIBE"]
+  database {
+    name = aws_glue_catalog_database.lake.name
+  }
+}
+
+locals {
+  row_tables = var.are_lake_tables_made ? merge([
+    for table, its in var.tables : {
+      for suffix in ["", "_history"] : "${table}${suffix}" => its.confidential_columns
+    }
+  ]...) : {}
+  grants = merge([
+    for reader, its in var.readers : {
+      for table, confidential in local.row_tables : "${reader}/${table}" => {
+        reader = reader, table = table, hidden = its.is_cleared ? [] : confidential
+      }
+    }
+  ]...)
+}
+
+resource "aws_lakeformation_permissions" "reader_columns" {
+  for_each    = local.grants
+  principal   = var.roles.readers[each.value.reader]
+  permissions = ["SELECT"]
+  table_with_columns {
+    database_name         = aws_glue_catalog_database.lake.name
+    name                  = each.value.table
+    wildcard              = true
+    excluded_column_names = length(each.value.hidden) > 0 ? each.value.hidden : null
+  }
+}
+
+resource "aws_lakeformation_permissions" "reader_status" {
+  for_each    = var.are_lake_tables_made ? var.roles.readers : {}
+  principal   = each.value
+  permissions = ["SELECT"]
+  table_with_columns {
+    database_name = aws_glue_catalog_database.lake.name
+    name          = "cdc_status"
+    wildcard      = true
+  }
+}

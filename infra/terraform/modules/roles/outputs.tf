@@ -1,0 +1,23 @@
+output "programs" {
+  description = "Role ARNs of the programs, by name."
+  value       = { for name, role in aws_iam_role.program : name => role.arn }
+}
+
+output "start" {
+  description = "Role ARNs that start a task, by the program's name."
+  value       = { for name, role in aws_iam_role.start : name => role.arn }
+}
+
+output "readers" {
+  description = "Role ARNs of those who query, by name."
+  value       = { for name, role in aws_iam_role.reader : name => role.arn }
+}
+
+output "operator" {
+  value = aws_iam_role.operator.arn
+}
+
+output "lake_access" {
+  description = "The role by which Lake Formation reads the lake."
+  value       = aws_iam_role.lake_access.arn
+}

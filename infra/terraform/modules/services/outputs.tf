@@ -1,0 +1,8 @@
+output "cluster" {
+  value = aws_ecs_cluster.this.name
+}
+
+output "services" {
+  description = "Names of the services."
+  value       = [for service in aws_ecs_service.program : service.name]
+}

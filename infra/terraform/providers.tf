@@ -1,0 +1,11 @@
+provider "aws" {
+  region = var.region
+
+  default_tags {
+    tags = {
+      project     = local.project
+      environment = var.environment
+      managed-by  = "terraform"
+    }
+  }
+}

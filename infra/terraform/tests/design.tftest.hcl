@@ -1,0 +1,45 @@
+# What every environment must hold to, whatever its variables say; run once with each file of environments/.
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  }
+}
+
+run "environment" {
+  command = plan
+
+  assert {
+    condition     = module.stream.name == "usuarios-cdc-${var.environment}"
+    error_message = "names tell the environment"
+  }
+  assert {
+    condition     = output.databases.lake != output.databases.raw
+    error_message = "raw has a database of its own, which analysts do not see"
+  }
+  assert {
+    condition     = toset(keys(output.workgroups)) == toset(["analyst", "cleared-analyst"])
+    error_message = "each reader has a workgroup"
+  }
+  assert {
+    condition     = contains(output.alarms, "overdue/usuarios") && contains(output.alarms, "slot-growing") && contains(output.alarms, "shard-lag/usuarios-cdc-${var.environment}")
+    error_message = "alarms of infra/alarms.yaml are made, one for each table and stream"
+  }
+  assert {
+    condition     = length(module.redshift) == 0
+    error_message = "Redshift is off unless asked for"
+  }
+  assert {
+    condition     = var.kept_days.noncurrent <= 7
+    error_message = "erased rows are gone from noncurrent versions within a week"
+  }
+  assert {
+    condition     = var.environment != "production" || (var.is_protected && var.kept_days.raw == 90)
+    error_message = "production is protected, and keeps raw for 90 days"
+  }
+}

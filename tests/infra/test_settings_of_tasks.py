@@ -1,0 +1,44 @@
+"""The settings that Terraform gives the programs are settings that the programs take."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc.settings import load
+from cdc_consumer.settings import ConsumerSettings
+from cdc_publisher.settings import PublisherSettings
+from compactor.settings import CompactorSettings
+from tests.infra.terraform_tools import ROOT, Account
+from tests.infra.test_terraform_applied import environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.mark.parametrize(
+    ("program", "model", "secrets"),
+    [
+        ("publisher", PublisherSettings, {"CDC_DATABASE": "postgresql://cdc:x@db:5432/app"}),
+        ("consumer", ConsumerSettings, {}),
+        ("compactor", CompactorSettings, {}),
+    ],
+)
+def test_a_program_starts_with_what_its_task_has(
+    account: Account, program: str, model: type, secrets: dict[str, str]
+) -> None:
+    # CDC_TABLES is set in the image, where the contracts are.
+    load(model, {**environment(account, program), **secrets, "CDC_TABLES": str(ROOT / "tables")})
+
+
+def test_pyiceberg_finds_the_catalog_that_the_compactor_is_told(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyiceberg.utils.config import Config  # noqa: PLC0415  # its environment is read when it is asked
+
+    told = environment(account, "compactor")
+    for name, value in told.items():
+        if name.startswith("PYICEBERG_"):
+            monkeypatch.setenv(name, value)
+    catalog = Config().get_catalog_config(told["CDC_CATALOG"])
+    assert catalog is not None
+    assert catalog["type"] == "glue"
+    assert str(catalog["warehouse"]).startswith("s3://usuarios-cdc-production-lake-")
