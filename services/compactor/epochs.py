@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -26,6 +27,8 @@ from compactor.plain import Line
 from compactor.progress import Progress, with_epochs
 
 _LOG = get_log(__name__)
+READ_AT_ONCE = 4
+"""How many batches are read from raw at once."""
 RESENT_WITHIN = timedelta(minutes=1)
 """A producer that sends refused records again has done so, or given up, after this time."""
 
@@ -133,10 +136,11 @@ class EpochKeeper:
         name, discarded = self._contract.name, self.epochs.discarded
         kept: list[Line] = []
         left_out = 0
-        for batch in batches:
-            lines = self._lines_of(batch)
-            kept += [line for line in lines if line.epoch not in discarded] if discarded else lines
-            left_out += len(lines)
+        # Several at a time: most of it is waiting for S3 and unpacking, and neither holds the interpreter.
+        with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="raw") as pool:
+            for lines in pool.map(self._lines_of, batches):
+                kept += [line for line in lines if line.epoch not in discarded] if discarded else lines
+                left_out += len(lines)
         left_out -= len(kept)
         if left_out:
             metrics.DISCARDED.labels(name).inc(left_out)
@@ -221,6 +225,9 @@ class EpochKeeper:
         for stream, word in told:
             name, places = self._contract.name, self._places(word)
             begun = self.epochs.by_origin(word.snapshot)
+            if not word.is_complete and self._is_foreign(word):
+                # Also where the table's own database is known only since the snapshot before.
+                foreign.setdefault(word.snapshot, (stream, word))
             if not word.is_complete and begun is None and word.snapshot not in foreign:
                 # What stands ahead of it in the stream, and is of another database, would belong to the epoch before.
                 for its_stream, other in list(foreign.values()):
