@@ -25,7 +25,7 @@ def test_a_large_transaction_is_cut_into_rounds_and_ends_as_if_it_was_not(
     events = [at_once(event, committed_us) for event in (*inserts, *updates, *deletes)]
     for start in range(0, len(events), RECORDS_A_BATCH):
         put(shard, world.contract, *events[start : start + RECORDS_A_BATCH])
-    sizes = []
+    sizes: list[int] = []
     while world.compactor.step().has_moved:
         sizes.append(len(world.history()) - sum(sizes))
     # As many batches as it takes to come to the bound, and no more.
