@@ -27,6 +27,9 @@ for (const call of JSON.parse(readFileSync(0, 'utf8'))) {
     },
     {}
   )
-  answers.push(answer.errors ? { errors: answer.errors } : { result: answer.overallResult ?? answer.analysis?.result })
+  // A key of the context that the simulator does not know is left out of the evaluation: no answer may rest on that.
+  const ignored = (answer.result ?? answer).ignoredContextKeys ?? []
+  const errors = answer.errors ?? (ignored.length ? { ignored } : undefined)
+  answers.push(errors ? { errors } : { result: answer.overallResult })
 }
 console.log(JSON.stringify(answers))

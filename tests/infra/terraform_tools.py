@@ -28,9 +28,11 @@ _CREDENTIAL = "test"
 _INSTALL_SECONDS = 900
 _APPLY_SECONDS = 900
 
+# moto does not tell the tags of a scalable target, without which the provider reads none; tests/parts.tftest.hcl covers it.
+LEFT_OUT = ("modules/services/scaling.tf",)
 OVERRIDES = {
-    # moto is one address for all buckets, and answers a repeated request as it did the first time.
-    "provider_override.tf": 'provider "aws" {\n  max_retries       = 1\n  s3_use_path_style = true\n}\n',
+    # moto is one address for all buckets; it closes some connections that the provider keeps.
+    "provider_override.tf": 'provider "aws" {\n  max_retries       = 5\n  s3_use_path_style = true\n}\n',
     "backend_override.tf": 'terraform {\n  backend "local" {}\n}\n',
     # moto has no subscribers of a budget; tests/parts.tftest.hcl covers it.
     "modules/watch/budget_override.tf": 'resource "aws_budgets_budget" "month" {\n  count = 0\n}\n',
@@ -109,6 +111,8 @@ def apply(account: Account, variables: Mapping[str, str]) -> None:
     with gate().copied(ROOT) as (folder, environment):
         for name, text in OVERRIDES.items():
             (folder / name).write_text(text, encoding="utf-8")
+        for name in LEFT_OUT:
+            (folder / name).unlink()
         stated = [f"-var={name}={value}" for name, value in variables.items()]
         for command in (
             ["init", "-input=false", "-no-color"],

@@ -138,7 +138,7 @@ def test_requests_are_those_that_were_counted() -> None:
     assert f"batches of {number('batch_age_seconds'):.0f} s" in measured["what"], "counted with other settings"
     assert f"heartbeats of {number('heartbeat_seconds'):.0f} s" in measured["what"], "counted with other settings"
     assert "commits of 30 s" in measured["what"], "counted with other settings"
-    a_month = MONTH_SECONDS / measured["seconds"]
+    a_month: float = MONTH_SECONDS / measured["seconds"]
 
     def monthly(is_meant: Callable[[Mapping[str, Any]], bool]) -> float:
         return sum(int(count["requests"]) for count in measured["counts"] if is_meant(count)) * a_month

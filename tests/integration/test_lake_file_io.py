@@ -46,7 +46,7 @@ def location(name: str) -> str:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_small_file_is_one_request(aws: Aws, overwrite: bool) -> None:
+def test_a_small_file_is_one_request(aws: Aws, *, overwrite: bool) -> None:
     content = b"a manifest" * 1000
     with counted(aws) as (access, requests):
         with access.new_output(location(f"small-{overwrite}")).create(overwrite=overwrite) as stream:

@@ -223,6 +223,67 @@ run "no_grants_before_the_tables" {
   }
 }
 
+run "services" {
+  command = plan
+  module {
+    source = "./modules/services"
+  }
+  variables {
+    name   = "usuarios-cdc-x"
+    region = "us-east-1"
+    programs = {
+      consumer = {
+        image          = "i"
+        cpu            = 256
+        memory         = 512
+        is_spot        = true
+        is_single      = false
+        environment    = {}
+        secrets        = {}
+        task_role_arn  = "arn:aws:iam::123456789012:role/c"
+        start_role_arn = "arn:aws:iam::123456789012:role/s"
+      }
+      compactor = {
+        image          = "i"
+        cpu            = 256
+        memory         = 1024
+        is_spot        = false
+        is_single      = true
+        environment    = {}
+        secrets        = {}
+        task_role_arn  = "arn:aws:iam::123456789012:role/c"
+        start_role_arn = "arn:aws:iam::123456789012:role/s"
+      }
+    }
+    network         = { subnet_ids = ["subnet-1"], security_group_id = "sg-1" }
+    key_arn         = "arn:aws:kms:us-east-1:123456789012:key/k"
+    log_kept_days   = 14
+    consumers_max   = 4
+    stream_name     = "usuarios"
+    alarm_topic_arn = "arn:aws:sns:us-east-1:123456789012:t"
+  }
+  assert {
+    condition     = aws_appautoscaling_target.consumer.min_capacity == 1 && aws_appautoscaling_target.consumer.max_capacity == 4
+    error_message = "there is a consumer always, and at most one a shard"
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.scaling["out"].metric_name == "GetRecords.IteratorAgeMilliseconds" &&
+      aws_cloudwatch_metric_alarm.scaling["out"].dimensions["StreamName"] == "usuarios" &&
+      aws_appautoscaling_policy.consumer["out"].step_scaling_policy_configuration[0].cooldown == 120
+    )
+    error_message = "consumers follow the lag of the shards"
+  }
+  assert {
+    condition     = aws_ecs_service.program["compactor"].deployment_maximum_percent == 100 && aws_ecs_service.program["consumer"].deployment_maximum_percent == 200
+    error_message = "never two compactors; of consumers the new one begins before the old one ends"
+  }
+  assert {
+    condition     = one(aws_ecs_service.program["consumer"].capacity_provider_strategy).capacity_provider == "FARGATE_SPOT" && one(aws_ecs_service.program["compactor"].capacity_provider_strategy).capacity_provider == "FARGATE"
+    error_message = "capacity is as stated"
+  }
+}
+
 run "dms" {
   command = plan
   module {

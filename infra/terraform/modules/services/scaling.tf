@@ -49,20 +49,3 @@ resource "aws_cloudwatch_metric_alarm" "scaling" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_appautoscaling_policy.consumer[each.key].arn]
 }
-
-# A service whose new task never becomes healthy is rolled back; somebody should know.
-resource "aws_cloudwatch_event_rule" "deployment_failed" {
-  name        = "${var.name}-deployment-failed"
-  description = "A deployment of a service failed or a task could not be placed"
-  event_pattern = jsonencode({
-    source      = ["aws.ecs"]
-    detail-type = ["ECS Deployment State Change", "ECS Service Action"]
-    resources   = [for service in aws_ecs_service.program : service.id]
-    detail      = { eventType = ["ERROR"] }
-  })
-}
-
-resource "aws_cloudwatch_event_target" "deployment_failed" {
-  rule = aws_cloudwatch_event_rule.deployment_failed.name
-  arn  = var.alarm_topic_arn
-}
