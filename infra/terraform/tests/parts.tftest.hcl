@@ -165,7 +165,7 @@ run "raw_tables" {
   variables {
     name                 = "usuarios-cdc-x"
     databases            = { lake = "lake", raw = "lake_raw" }
-    tables               = { usuarios = { confidential_columns = ["nome", "bio"] } }
+    tables               = { usuarios = { open_columns = ["id", "email"] } }
     buckets              = { raw = "r", quarantine = "q", lake = "l", results = "s" }
     lake_arn             = "arn:aws:s3:::l"
     kept_days            = { raw = 90, quarantine = 30 }
@@ -187,11 +187,15 @@ run "raw_tables" {
     error_message = "days that expired are not looked for"
   }
   assert {
-    condition     = toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios_history"].table_with_columns[0].excluded_column_names) == toset(["nome", "bio"])
-    error_message = "analysts do not see confidential columns, neither in the table nor in its history"
+    condition     = toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios"].table_with_columns[0].column_names) == toset(["id", "email", "cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at"])
+    error_message = "analysts see the columns that are named for them, and no other"
   }
   assert {
-    condition     = length(coalesce(aws_lakeformation_permissions.reader_columns["cleared-analyst/usuarios"].table_with_columns[0].excluded_column_names, [])) == 0
+    condition     = toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios_history"].table_with_columns[0].column_names) == toset(["id", "email", "cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at", "cdc_op", "cdc_unchanged"])
+    error_message = "in the history neither"
+  }
+  assert {
+    condition     = aws_lakeformation_permissions.reader_columns["cleared-analyst/usuarios"].table_with_columns[0].wildcard == true
     error_message = "cleared analysts see all columns"
   }
   assert {
@@ -208,7 +212,7 @@ run "no_grants_before_the_tables" {
   variables {
     name                 = "usuarios-cdc-x"
     databases            = { lake = "lake", raw = "lake_raw" }
-    tables               = { usuarios = { confidential_columns = ["nome"] } }
+    tables               = { usuarios = { open_columns = ["id"] } }
     buckets              = { raw = "r", quarantine = "q", lake = "l", results = "s" }
     lake_arn             = "arn:aws:s3:::l"
     kept_days            = { raw = 90, quarantine = 30 }

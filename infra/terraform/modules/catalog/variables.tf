@@ -9,8 +9,8 @@ variable "databases" {
 }
 
 variable "tables" {
-  description = "Columns that readers without clearance do not see, by lake table."
-  type        = map(object({ confidential_columns = list(string) }))
+  description = "Columns that every reader sees, by lake table; the others are for cleared readers alone."
+  type        = map(object({ open_columns = list(string) }))
 }
 
 variable "buckets" {
