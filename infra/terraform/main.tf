@@ -191,6 +191,7 @@ module "catalog" {
       is_cleared = reader.is_cleared, query_bytes_max = reader.query_gb_max * 1073741824
     }
   }
+  other_readers        = var.redshift.is_made ? { redshift = module.redshift[0].role_arn } : {}
   are_lake_tables_made = var.are_lake_tables_made
 }
 

@@ -171,6 +171,7 @@ run "raw_tables" {
     kept_days            = { raw = 90, quarantine = 30 }
     key_arn              = "arn:aws:kms:us-east-1:123456789012:key/k"
     roles                = { compactor = "arn:aws:iam::123456789012:role/c", operator = "arn:aws:iam::123456789012:role/o", lake_access = "arn:aws:iam::123456789012:role/l", readers = { analyst = "arn:aws:iam::123456789012:role/a", cleared-analyst = "arn:aws:iam::123456789012:role/b" } }
+    other_readers        = { redshift = "arn:aws:iam::123456789012:role/r" }
     readers              = { analyst = { is_cleared = false, query_bytes_max = 10737418240 }, cleared-analyst = { is_cleared = true, query_bytes_max = 10737418240 } }
     are_lake_tables_made = true
   }
@@ -193,6 +194,10 @@ run "raw_tables" {
   assert {
     condition     = toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios_history"].table_with_columns[0].column_names) == toset(["id", "email", "cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at", "cdc_op", "cdc_unchanged"])
     error_message = "in the history neither"
+  }
+  assert {
+    condition     = toset(aws_lakeformation_permissions.reader_columns["redshift/usuarios"].table_with_columns[0].column_names) == toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios"].table_with_columns[0].column_names)
+    error_message = "Redshift sees what analysts see"
   }
   assert {
     condition     = aws_lakeformation_permissions.reader_columns["cleared-analyst/usuarios"].table_with_columns[0].wildcard == true

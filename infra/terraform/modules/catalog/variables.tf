@@ -43,6 +43,12 @@ variable "readers" {
   type        = map(object({ is_cleared = bool, query_bytes_max = number }))
 }
 
+variable "other_readers" {
+  description = "Role ARNs of engines that read the lake as readers without clearance do, by name; they have no workgroup."
+  type        = map(string)
+  default     = {}
+}
+
 variable "are_lake_tables_made" {
   description = "Whether the compactor has made the lake's tables already; grants to readers need them."
   type        = bool
