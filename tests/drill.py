@@ -49,14 +49,14 @@ class Monitor:
 
     def sees(self, name: str, scale: float = 1.0) -> bool:
         """Whether an alarm's condition holds, its threshold made smaller by so many times."""
-        alarm = ALARMS[name]
+        stated = ALARMS[name]
+        alarm = replace_threshold(stated, stated.own_threshold / scale)
         if alarm.statistic == "Sum":
             return alarm.is_past(self.added(alarm))
         values = self.values(alarm.own_metric)
         if not values:
             return alarm.treat_missing_data == "breaching"
-        scaled = replace_threshold(alarm, alarm.own_threshold / scale)
-        return scaled.is_past(max(values) if alarm.statistic == "Maximum" else min(values))
+        return alarm.is_past(max(values) if alarm.statistic == "Maximum" else min(values))
 
     def values(self, metric: str) -> list[float]:
         """What the programs that answer show of a gauge now, values that are none left out."""
@@ -78,6 +78,17 @@ class Monitor:
                     if b'"_aws"' in line and line.endswith(b"\n"):
                         total += json.loads(line).get(alarm.metric, 0.0)
         return total
+
+    def series(self) -> set[tuple[str, str]]:
+        """What was told to CloudWatch since `forget`, as metric and table."""
+        found = set()
+        for program, log in self.logs.items():
+            for line in log.read_bytes()[self.since.get(program, 0) :].splitlines():
+                if b'"_aws"' in line:
+                    told = json.loads(line)
+                    (directive,) = told["_aws"]["CloudWatchMetrics"]
+                    found |= {(metric["Name"], told.get("table", "")) for metric in directive["Metrics"]}
+        return found
 
     def forget(self) -> None:
         """Count from now on."""

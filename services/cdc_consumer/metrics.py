@@ -40,8 +40,9 @@ CHECKPOINT_SECONDS = Histogram("cdc_consumer_checkpoint_seconds", "How long one 
 SERIES = (
     Series("cdc_consumer_held_leases"),
     Series("cdc_consumer_written_records"),
+    # Always: what one worker hears tells that the others' silence is no producer's death.
+    Series("cdc_consumer_silence_seconds", fold=Fold.MAX),
     # From here on only what tells of trouble.
-    Series("cdc_consumer_silence_seconds", fold=Fold.MAX, from_value=60),
     Series("cdc_consumer_unwritten_seconds", fold=Fold.MAX, from_value=60),
     Series("cdc_consumer_unheld_shards", from_value=1),
     Series("cdc_consumer_uncovered_hash_ranges", from_value=1),

@@ -57,6 +57,11 @@ def add_parser(commands: Any) -> None:
         help="the snapshot of the newest epoch is complete with all that raw has now: what it did not read is deleted",
     )
     kind.add_argument(
+        "--resent",
+        action="store_true",
+        help="no snapshot begins: the reads that raw has now are ones of the old that were sent again (DMS does so)",
+    )
+    kind.add_argument(
         "--accept-source",
         action="store_true",
         help="the snapshot that waits is of another database, to which the table has moved: take it for the table's",
@@ -94,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         at=dict(arguments.at or ()),
         is_from_now=arguments.from_now,
         is_complete=arguments.complete,
+        is_resent=arguments.resent,
         continues=arguments.continues,
         accepts_source=arguments.accept_source,
         is_agreed=arguments.yes,

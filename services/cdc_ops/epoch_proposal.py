@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cdc import raw
-from cdc.epoch import EpochEnd, Epochs, EpochStart
+from cdc.epoch import EpochEnd, EpochResent, Epochs, EpochStart
 from cdc.objects import ObjectStore
 from cdc.raw import BatchRecord
 from compactor.chain import Batch, Link, Shard, parse_link, read_lines, read_record
@@ -92,6 +92,12 @@ def propose_end(store: ObjectStore, epochs: Epochs, shards: Mapping[str, Shard],
     return EpochEnd(start.table, start.epoch, ends, now)
 
 
+def propose_resent(store: ObjectStore, table: str, epochs: Epochs, shards: Mapping[str, Shard]) -> EpochResent:
+    """That all reads which raw has now are ones of the newest epoch's snapshot."""
+    links = {shard_id: _links(store, shard) for shard_id, shard in sorted(shards.items())}
+    return EpochResent(table, epochs.newest, {shard: str(some[-1].upto) for shard, some in links.items() if some})
+
+
 def _snapshot_at(
     store: ObjectStore, table: str, epochs: Epochs, progress: Progress, shards: Mapping[str, Shard]
 ) -> timedelta | None:
@@ -108,6 +114,8 @@ def _snapshot_at(
                     continue
                 if not seen.sight.is_read:
                     streamed = max(streamed or seen.sight.at_us, seen.sight.at_us)
+                elif epochs.is_resent(shard_id, seen.sequence_number):
+                    continue
                 elif streamed is not None and seen.sight.at_us > streamed:
                     found.append(timedelta(microseconds=seen.sight.at_us))
                     break

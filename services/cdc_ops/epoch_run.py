@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cdc import aws
-from cdc.epoch import FIRST_EPOCH, EpochEnd, Epochs, EpochStart, read_epochs, record_end, record_start
+from cdc.epoch import (
+    FIRST_EPOCH,
+    EpochEnd,
+    EpochResent,
+    Epochs,
+    EpochStart,
+    read_epochs,
+    record_end,
+    record_resent,
+    record_start,
+)
 from cdc.errors import FatalFault
 from cdc.objects import ObjectStore, S3Objects
 from cdc.program import EXIT_FATAL
 from cdc_ops.epoch_command import EpochSettings
-from cdc_ops.epoch_proposal import propose_end, propose_start
+from cdc_ops.epoch_proposal import propose_end, propose_resent, propose_start
 from cdc_ops.epoch_source import tell_and_accept
 from compactor.chain import Shard, known_shards, shards
 from compactor.lake.view import look, open_catalog_to_read
@@ -28,6 +38,7 @@ class Asked:
     at: Mapping[str, int]
     is_from_now: bool = False
     is_complete: bool = False
+    is_resent: bool = False
     continues: bool = False
     accepts_source: bool = False
     is_agreed: bool = False
@@ -64,8 +75,11 @@ def tell_and_record(
     for line in _shown(epochs, progress):
         tell(line + "\n")
     known = _known(store)
-    record: EpochStart | EpochEnd | None
-    if asked.is_complete:
+    record: EpochStart | EpochEnd | EpochResent | None
+    if asked.is_resent:
+        record = propose_resent(store, asked.table, epochs, known) if progress.waits else None
+        tell(_told_resent(record))
+    elif asked.is_complete:
         record = propose_end(store, epochs, known, datetime.now(UTC))
         tell(_told_end(record))
     else:
@@ -89,9 +103,15 @@ def tell_and_record(
             tell("not recorded: nobody can be asked; add --yes\n")
         if not answer:
             return EXIT_FATAL
-    is_recorded = record_end(store, record) if isinstance(record, EpochEnd) else record_start(store, record)
+    is_recorded = _record(store, record, epochs)
     tell("recorded\n" if is_recorded else "not recorded: somebody else has recorded it meanwhile; look again\n")
     return 0 if is_recorded else EXIT_FATAL
+
+
+def _record(store: ObjectStore, record: EpochStart | EpochEnd | EpochResent, epochs: Epochs) -> bool:
+    if isinstance(record, EpochResent):
+        return record_resent(store, record, epochs)
+    return record_end(store, record) if isinstance(record, EpochEnd) else record_start(store, record)
 
 
 def agreed_by_hand() -> bool | None:
@@ -132,6 +152,15 @@ def _told_start(start: EpochStart | None, why: str) -> str:
         lines.append("nothing is deleted, and what is merged stays")
     else:
         lines.append("once its snapshot is complete, rows that it did not read are deleted")
+    return "\n".join(lines) + "\n"
+
+
+def _told_resent(resent: EpochResent | None) -> str:
+    if resent is None:
+        return "the table does not wait: there is nothing that looks like a new snapshot\n"
+    lines = ["no snapshot would begin; these reads would be taken for ones that were sent again:"]
+    lines += [f"  {shard} up to {number}" for shard, number in sorted(resent.upto.items())]
+    lines.append("if the table was in truth read anew, its rows would be older than they are: then record the epoch")
     return "\n".join(lines) + "\n"
 
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cdc.contract import TableContract
+from cdc.epoch import read_epochs
 from cdc.errors import FatalFault
 from cdc.objects import ObjectStore
 from cdc_ops.rebuild_compare import Compared, compare
-from cdc_ops.rebuild_raw import Nowhere, RawAsOf, gaps
+from cdc_ops.rebuild_raw import Nowhere, RawAsOf, from_snapshot, reach
 from compactor.compactor import TableCompactor
 from compactor.lake.rebuilt import Namespace, first_columns, new_name
 from compactor.lake.table import LakeTable
@@ -25,16 +26,28 @@ from compactor.progress import Progress, parse_progress
 Tell = Callable[[str], None]
 ROUNDS_MAX: Final = 5
 """How often the rebuilt table is brought as far as the present one is by then."""
+_NO_SNAPSHOT = (
+    "restore raw from the bucket's versions, or have the table read anew (docs/epochs.md): then raw has all rows"
+)
+_SNAPSHOT = "raw has a complete snapshot, though: with --without-older-history all rows are made anew, not their past"
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What was made, and how it compares with the present table (None: there is none)."""
+    """What was made, and how it compares with the present table (None: there is none, or it cannot be read).
+
+    `present_at` is the metadata file of the present table, empty where there is none.
+    """
 
     name: str
     rows: int
     compared: Compared | None
     present_at: str
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing speaks against putting it in the place of the present table."""
+        return self.compared.is_equal if self.compared is not None else not self.present_at
 
 
 class Rebuild:
@@ -45,18 +58,27 @@ class Rebuild:
     """
 
     def __init__(
-        self, namespace: Namespace, contract: TableContract, raw: ObjectStore, pii_key: PiiKey, tell: Tell
+        self,
+        namespace: Namespace,
+        contract: TableContract,
+        raw: ObjectStore,
+        pii_key: PiiKey,
+        tell: Tell,
+        *,
+        may_begin_late: bool = False,
     ) -> None:
         self._namespace = namespace
         self._contract = contract
         self._store = RawAsOf(raw)
         self._pii_key = pii_key
         self._tell = tell
+        self._may_begin_late = may_begin_late
 
     def run(self, now: datetime) -> Rebuilt:
         """Make the tables, or go on where an earlier run was cut off, and compare them with the present one."""
-        present = self._namespace.load(self._contract.name)
-        self._check_raw(present)
+        found = self._namespace.load(self._contract.name)
+        present = found if found is not None and self._is_readable(found) else None
+        begins = self._beginning(present)
         name = self._namespace.unfinished(self._contract.name) or new_name(self._contract.name, now)
         if self._namespace.is_swap_cut_off(name):
             raise FatalFault(
@@ -66,7 +88,7 @@ class Rebuild:
         rows = 0
         for _ in range(ROUNDS_MAX):
             self._store.offsets = _progress(present).offsets if present is not None else None
-            rows = self._make(name, present)
+            rows = self._make(name, present, begins)
             # The present table moves on meanwhile; a rebuilt one that is not far behind catches up at once.
             later = self._namespace.load(self._contract.name)
             if present is None or later is None or _progress(later).offsets == _progress(present).offsets:
@@ -75,26 +97,44 @@ class Rebuild:
         made = self._namespace.load(name)
         assert made is not None
         if present is None:
-            return Rebuilt(name, rows, None, "")
+            return Rebuilt(name, rows, None, found.table.metadata_location if found is not None else "")
         self._check_reached(present, made)
         return Rebuilt(name, rows, compare(present, made), present.table.metadata_location)
 
-    def _check_raw(self, present: LakeTable | None) -> None:
-        problems = gaps(self._store, _progress(present).offsets if present is not None else {})
-        if problems:
+    def _is_readable(self, present: LakeTable) -> bool:
+        try:
+            _progress(present)
+        except FatalFault as fault:
+            self._tell(f"the present table is not compared: {fault.what}")
+            return False
+        return True
+
+    def _beginning(self, present: LakeTable | None) -> Progress:
+        """Where to begin: at the very beginning, or with the newest snapshot if that may be."""
+        found = reach(self._store, _progress(present).offsets if present is not None else {})
+        if not found.problems:
+            return Progress()
+        epochs = read_epochs(self._store, self._contract.name)
+        begins = from_snapshot(epochs, found)
+        if begins is None or not self._may_begin_late:
             raise FatalFault(
-                f"raw no longer reaches back to the beginning: {'; '.join(problems)}",
+                f"raw no longer reaches back to the beginning: {'; '.join(found.problems)}",
                 where=self._contract.name,
                 hint="what is older is in the present table and its history alone, so these must not be replaced; "
-                "restore raw from the bucket's versions, or see docs/rebuild.md for a table without its past",
+                + (_NO_SNAPSHOT if begins is None else _SNAPSHOT),
             )
+        self._store.left_out = frozenset(begins.evidence)
+        self._tell(f"beginning with the snapshot of epoch {begins.snapshot_epoch}; history has nothing of before")
+        return begins
 
-    def _make(self, name: str, present: LakeTable | None) -> int:
+    def _make(self, name: str, present: LakeTable | None, begins: Progress) -> int:
         """Merge all that raw has into the tables of this name; how many rows that makes."""
         made = self._namespace.load(name)
         rows = 0
         for contract in self._stages(present, made):
             pair = self._namespace.pair(contract, self._pii_key, name)
+            if pair.table_progress() == Progress() != begins:
+                pair.commit_progress(begins)
             compactor = TableCompactor(contract, pair, self._store, Nowhere(), self._pii_key.secret)
             while compactor.step().has_moved:
                 compactor.maintain(datetime.now(UTC))

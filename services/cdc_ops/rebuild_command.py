@@ -56,6 +56,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--accept-differences", action="store_true", help="swap though the rebuilt table differs from the present one"
     )
+    parser.add_argument(
+        "--without-older-history",
+        action="store_true",
+        help="where raw no longer reaches back: begin with the newest complete snapshot, without a past in the history",
+    )
     parser.add_argument("--json", action="store_true", help="the comparison as one JSON document")
     parser.set_defaults(run=run)
 

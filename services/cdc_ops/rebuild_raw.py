@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from cdc import raw
+from cdc.epoch import Epochs
 from cdc.errors import FatalFault
 from cdc.objects import ObjectStore
 from compactor.chain import Shard, parse_link, shards
+from compactor.progress import Progress, ShardEvidence
 
 _LINKS_MAX: Final = 1000
 
 
 class RawAsOf:
-    """A raw zone without the batches past some offsets (None: with all of them); nothing can be written to it."""
+    """A raw zone without the batches past some offsets (None: with all of them), and without those of some shards;
+    nothing can be written to it.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self.offsets: Mapping[str, int] | None = None
+        self.left_out: frozenset[str] = frozenset()
 
     def get(self, path: str) -> bytes:
         """The content of an object."""
@@ -50,9 +56,13 @@ class RawAsOf:
         self.put_new(path, body)
 
     def _is_past(self, path: str) -> bool:
-        if self.offsets is None or not path.startswith(f"{raw.BATCHES}/"):
+        if not path.startswith(f"{raw.BATCHES}/"):
             return False
         _, stream, shard, _ = path.split("/", 3)
+        if f"{stream}/{shard}" in self.left_out:
+            return True
+        if self.offsets is None:
+            return False
         link = parse_link(path)
         return link is not None and link.after >= self.offsets.get(f"{stream}/{shard}", raw.START)
 
@@ -83,15 +93,45 @@ class Nowhere:
         return iter(())
 
 
-def gaps(store: ObjectStore, merged: Mapping[str, int]) -> list[str]:
-    """Where raw does not reach back to the beginning; `merged` are the offsets of the present table.
-
-    A shard's chain begins at 0; one that begins later has lost its oldest part, as after the time that raw is kept.
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far raw reaches back: `begins` says after which sequence number the chain of each shard begins, 0 where it is
+    whole; `gone` are shards of which the present table has records and raw has none.
     """
+
+    begins: Mapping[str, int]
+    gone: tuple[str, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """Where raw does not reach back to the beginning, in words."""
+        late = [f"{shard} begins after {after}" for shard, after in sorted(self.begins.items()) if after > raw.START]
+        return late + [f"{shard} is gone, and the table has records of it" for shard in self.gone]
+
+
+def reach(store: ObjectStore, merged: Mapping[str, int]) -> Reach:
+    """How far raw reaches back; `merged` are the offsets of the present table."""
     begins = {shard.id: _begins_after(store, shard) for shard in shards(store)}
-    late = [f"{shard} begins after {after}" for shard, after in sorted(begins.items()) if after > raw.START]
-    gone = [shard for shard, offset in sorted(merged.items()) if offset > raw.START and shard not in begins]
-    return late + [f"{shard} is gone, and the table has records of it" for shard in gone]
+    gone = (shard for shard, offset in sorted(merged.items()) if offset > raw.START and shard not in begins)
+    return Reach(begins, tuple(gone))
+
+
+def from_snapshot(epochs: Epochs, reach: Reach) -> Progress | None:
+    """Where the newest snapshot begins, as the progress of a table that has nothing of before.
+
+    None when that snapshot is not complete, or raw does not reach back to it in all shards: rows would be missing.
+    """
+    start = epochs.start(epochs.with_snapshot)
+    if start is None or start.epoch not in epochs.ends or start.discarded:
+        return None
+    offsets = {shard: int(first) - 1 for shard, first in start.starts.items()}
+    is_whole = all(
+        after <= offsets.get(shard, raw.START) for shard, after in reach.begins.items() if shard not in start.ended
+    )
+    if not is_whole or not {shard for shard in start.starts if offsets[shard] > raw.START} <= reach.begins.keys():
+        return None
+    closed = {shard: ShardEvidence(closed=True) for shard in start.ended}
+    return Progress(offsets, closed, epoch=epochs.newest, snapshot_epoch=epochs.with_snapshot)
 
 
 def _begins_after(store: ObjectStore, shard: Shard) -> int:

@@ -36,12 +36,13 @@ def run_rebuild(settings: RebuildSettings, contract: TableContract, arguments: a
     if arguments.swap and unfinished is not None and namespace.is_swap_cut_off(unfinished):
         return _swap(namespace, contract, unfinished)
     raw, pii_key = S3Objects(aws.s3(), settings.raw), read_pii_key(settings.pii_key.get_secret_value())
-    made = Rebuild(namespace, contract, raw, pii_key, _tell).run(datetime.now(UTC))
+    may_begin_late = arguments.without_older_history
+    rebuild = Rebuild(namespace, contract, raw, pii_key, _tell, may_begin_late=may_begin_late)
+    made = rebuild.run(datetime.now(UTC))
     sys.stdout.write(_as_json(made, contract) if arguments.json else _as_text(made, contract))
-    is_equal = made.compared is None or made.compared.is_equal
     if not arguments.swap:
-        return 0 if is_equal else EXIT_FATAL
-    if not is_equal and not arguments.accept_differences:
+        return 0 if made.is_equal else EXIT_FATAL
+    if not made.is_equal and not arguments.accept_differences:
         _tell("not swapped: the tables differ; see docs/rebuild.md, and --accept-differences")
         return EXIT_FATAL
     present = namespace.load(contract.name)
@@ -73,16 +74,15 @@ def _give_up(namespace: Namespace, contract: TableContract, unfinished: str | No
 
 def _as_text(made: Rebuilt, contract: TableContract) -> str:
     if made.compared is None:
-        return f"{made.name}: {made.rows:,} rows; there is no table {contract.name} to compare it with\n"
+        return f"{made.name}: {made.rows:,} rows; compared with nothing\n"
     verdict = "equals" if made.compared.is_equal else "does not equal"
     return f"{told(made.compared, contract.name, made.name)}{made.name} {verdict} {contract.name}\n"
 
 
 def _as_json(made: Rebuilt, contract: TableContract) -> str:
     compared = msgspec.to_builtins(made.compared) if made.compared is not None else None
-    is_equal = made.compared is None or made.compared.is_equal
     document = {
-        "version": 1, "table": contract.name, "rebuilt": made.name, "rows": made.rows, "is_equal": is_equal,
+        "version": 1, "table": contract.name, "rebuilt": made.name, "rows": made.rows, "is_equal": made.is_equal,
         "compared": compared,
     }  # fmt: skip
     return msgspec.json.encode(document).decode() + "\n"

@@ -68,6 +68,7 @@ def reconcile(
     Raises:
         FatalFault: when the table proves nothing of the source, so that no difference could be told from a delay.
     """
+    table.refresh()
     if table.progress.valid_through is None:
         raise FatalFault(
             "no heartbeat of the source has passed through every shard yet",

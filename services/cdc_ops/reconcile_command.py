@@ -95,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise SettingsFault([*problems, *fault.problems]) from None
     known = {contract.name for contract in settings.tables}
     problems += [f"table {name}: no contract has that name" for name in arguments.table if name not in known]
+    if not settings.pii_key.get_secret_value() and any(c.mask == "token" for t in settings.tables for c in t.columns):
+        problems.append("CDC_PII_KEY: is not set, but contracts mask columns by token")
     if problems:
         raise SettingsFault(problems)
     # Loading pyiceberg takes a second or two, which the other commands need not wait for.

@@ -32,6 +32,8 @@ PAGE_ROWS_MIN: Final = 20
 LOOK_KEYS: Final = 500
 _REPLICA_SECONDS_MAX: Final = 120.0
 _REPLICA_POLL_SECONDS: Final = 0.5
+_CUT_OFF = (psycopg.errors.QueryCanceled, psycopg.errors.SerializationFailure)
+"""It took longer than it may, or a replica had to replay what removes rows that it was reading."""
 _HINT = "give the user SELECT on the table; if that is not it, see the server's log"
 _SESSION = {
     "default_transaction_read_only": "on", "lock_timeout": "2s", "DateStyle": "ISO,YMD",
@@ -151,7 +153,9 @@ class Source:
             keys += [key for key, shown in self._all_keys() if shown in sought]
         found: dict[Key, Row | NotHeld] = {}
         for start in range(0, len(keys), LOOK_KEYS):
-            page = self._page(self._read(self._having(keys[start : start + LOOK_KEYS])))
+            began = time.monotonic()
+            page = self._page(self._read_or_stop(self._having(keys[start : start + LOOK_KEYS])))
+            self._rest(time.monotonic() - began, LOOK_KEYS)
             found |= {tuple(row[name] for name in self._key_names): row for row in page.rows.to_pylist()}
             found |= {suspect.key: fault for suspect, fault in page.not_held}
         return found
@@ -160,13 +164,22 @@ class Source:
         while True:
             try:
                 return self._read(self._following(after, limit, is_first=is_first))
-            except psycopg.errors.QueryCanceled:
+            except _CUT_OFF:
                 if limit <= PAGE_ROWS_MIN:
-                    hint = "raise --statement-seconds, or read when there is less to do"
-                    raise TransientFault(
-                        f"{limit} rows take longer than the statement may", where=self._label, hint=hint
-                    ) from None
+                    raise self._too_slow(limit) from None
                 limit = self._page_rows = max(limit // 4, PAGE_ROWS_MIN)
+
+    def _read_or_stop(
+        self, condition: sql.Composable, columns: Sequence[str] | None = None
+    ) -> list[tuple[str | None, ...]]:
+        try:
+            return self._read(condition, columns)
+        except _CUT_OFF:
+            raise self._too_slow(LOOK_KEYS) from None
+
+    def _too_slow(self, rows: int) -> TransientFault:
+        hint = "raise --statement-seconds, or read when there is less to do"
+        return TransientFault(f"{rows} rows take longer than a statement may", where=self._label, hint=hint)
 
     def _read(self, condition: sql.Composable, columns: Sequence[str] | None = None) -> list[tuple[str | None, ...]]:
         names = columns or [column.name for column in self._table.columns]
@@ -179,7 +192,7 @@ class Source:
         try:
             with self._connection.cursor() as cursor, cursor.copy(query) as copy:
                 return list(copy.rows())
-        except psycopg.errors.QueryCanceled:
+        except _CUT_OFF:
             raise
         except psycopg.Error as error:
             raise fault_of(error, "reading the table", self._label, _HINT) from None
@@ -245,7 +258,7 @@ class Source:
         order = [column.name for column in key_table.columns]
         while True:
             began = time.monotonic()
-            rows = self._read(self._following(after, self._page_rows, is_first=False), order)
+            rows = self._read_or_stop(self._following(after, self._page_rows, is_first=False), order)
             took = time.monotonic() - began
             for row in rows:
                 text = dict(zip(order, row, strict=True))

@@ -19,7 +19,7 @@ from cdc.errors import FatalFault
 from cdc.raw import HEARTBEAT_PREFIX, SNAPSHOT_PREFIX, SnapshotWord
 from cdc.stated_columns import PREFIX, StatedColumn, content_of
 from cdc_publisher.pgoutput import UNCHANGED, Value
-from cdc_publisher.rendering import PLACEHOLDER, Rendering, text
+from cdc_publisher.rendering import PLACEHOLDER, Rendering, render_text
 from cdc_publisher.temporal import Json, Renderer
 
 SOURCE_NAME: Final = "cdc"
@@ -46,7 +46,7 @@ class Event(NamedTuple):
 class TableFormat:
     """How one table's rows are written: names, renderings, and which columns are the key, in the key's order.
 
-    `typed` are the renderings of the columns whose values are not written as the text they come as.
+    `typed` are the places and renderings of the columns whose values are not written as the text that they come as.
     `stated` is what is to be told of columns that no contract names, before any of the rows.
     """
 
@@ -70,7 +70,7 @@ class TableFormat:
             table=table,
             names=names,
             renderings=tuple(rendering for _, rendering in columns),
-            typed=tuple((at, one.render) for at, (_, one) in enumerate(columns) if one.render is not text),
+            typed=tuple((at, how.render) for at, (_, how) in enumerate(columns) if how.render is not render_text),
             key=tuple(names.index(name) for name in key_names),
             source=f',"schema":{encode_basestring(schema)},"table":{encode_basestring(table)},"txId":',
         )

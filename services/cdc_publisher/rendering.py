@@ -81,7 +81,7 @@ def _without_domains(type_: SourceType, modifier: int) -> tuple[SourceType, int]
 
 def _scalar(type_: SourceType, modifier: int, infinity: DateInfinity) -> Renderer | None:
     if type_.kind == "e" or type_.extension in _TEXT_EXTENSIONS:
-        return text
+        return render_text
     if type_.extension:
         return _hstore if (type_.extension, type_.name) == ("hstore", "hstore") else None
     if type_.name in _TIMES:
@@ -108,9 +108,9 @@ def _array_placeholder(element: SourceType) -> Json:
     return [{"uuid": _PLACEHOLDER_UUID, "bytea": _PLACEHOLDER_BASE64}.get(element.name, PLACEHOLDER)]
 
 
-def text(value: str) -> Json:
+def render_text(text: str) -> Json:
     """A text is itself; see `_SPELT_PLACEHOLDER` for the one that is not."""
-    return _SPELT_PLACEHOLDER if value == PLACEHOLDER else value
+    return _SPELT_PLACEHOLDER if text == PLACEHOLDER else text
 
 
 def _bool(text: str) -> bool:
@@ -171,7 +171,7 @@ _TEXTS = (
     "tsvector", "int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange",
 )  # fmt: skip
 _PLAIN: Final[dict[str, Renderer]] = {
-    **dict.fromkeys(_TEXTS, text),
+    **dict.fromkeys(_TEXTS, render_text),
     **dict.fromkeys(("int2", "int4", "int8", "oid"), int),
     "bool": _bool,
     "float4": _float,

@@ -286,7 +286,7 @@ class TableCompactor:
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
         lines = self._epochs.lines(batches)
-        watched, begun = watch(lines, before.watched, before.epoch)
+        watched, begun = watch(lines, before.watched, before.epoch, self._epochs.epochs.is_resent)
         begun |= restarted(batches, before.evidence, self._epochs.epochs)
         if begun:
             return self._wait_for_epoch(begun)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import msgspec
@@ -23,9 +24,11 @@ from cdc.telemetry import get_log
 from compactor import metrics
 from compactor.chain import Batch, Shard, new_links, read_lines, read_record, shards
 from compactor.plain import Line
-from compactor.progress import Progress, ShardEvidence, with_epochs
+from compactor.progress import Progress, with_epochs
 
 _LOG = get_log(__name__)
+READ_AT_ONCE = 4
+"""How many batches are read from raw at once."""
 RESENT_WITHIN = timedelta(minutes=1)
 """A producer that sends refused records again has done so, or given up, after this time."""
 
@@ -54,6 +57,7 @@ class EpochKeeper:
         self.epochs = Epochs()
         self.accepted: str | None = None
         self.refused: dict[str, str] = {}
+        self._followed_resent: frozenset[str] = frozenset()
 
     def refresh(self) -> None:
         """Learn of epochs that were recorded meanwhile, by an operator or another compactor."""
@@ -62,16 +66,20 @@ class EpochKeeper:
     def followed(self, progress: Progress) -> Progress | None:
         """The progress with account taken of epochs recorded since; None when there are none."""
         if self.epochs.newest == progress.epoch:
-            return None
+            return self._without_resent(progress)
         new = with_epochs(progress, self.epochs)
-        retired = [
-            shard
-            for shard, evidence in sorted(new.evidence.items())
-            if evidence.closed and not progress.evidence.get(shard, ShardEvidence()).closed
-        ]
+        closed = {shard for shard, evidence in new.evidence.items() if evidence.closed}
+        retired = sorted(closed - {shard for shard, evidence in progress.evidence.items() if evidence.closed})
         hint = "rows of older epochs are deleted once its snapshot is complete; see docs/epochs.md"
         _LOG.warning("an epoch is followed", table=self._contract.name, epoch=new.epoch, retired=retired, hint=hint)
         return new
+
+    def _without_resent(self, progress: Progress) -> Progress | None:
+        """The progress that waits no longer where an operator has told of reads sent again since it was last asked."""
+        is_new = not self.epochs.resent.keys() <= self._followed_resent
+        self._followed_resent = frozenset(self.epochs.resent)
+        waits = {shard: at for shard, at in progress.waits.items() if not self.epochs.is_resent(shard, at)}
+        return replace(progress, waits=waits) if is_new and waits != progress.waits else None
 
     def is_waiting(self, progress: Progress) -> bool:
         """Whether the table waits for an operator; said as loudly as can be, each time."""
@@ -128,10 +136,11 @@ class EpochKeeper:
         name, discarded = self._contract.name, self.epochs.discarded
         kept: list[Line] = []
         left_out = 0
-        for batch in batches:
-            lines = self._lines_of(batch)
-            kept += [line for line in lines if line.epoch not in discarded] if discarded else lines
-            left_out += len(lines)
+        # Several at a time: most of it is waiting for S3 and unpacking, and neither holds the interpreter.
+        with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="raw") as pool:
+            for lines in pool.map(self._lines_of, batches):
+                kept += [line for line in lines if line.epoch not in discarded] if discarded else lines
+                left_out += len(lines)
         left_out -= len(kept)
         if left_out:
             metrics.DISCARDED.labels(name).inc(left_out)
@@ -216,6 +225,9 @@ class EpochKeeper:
         for stream, word in told:
             name, places = self._contract.name, self._places(word)
             begun = self.epochs.by_origin(word.snapshot)
+            if not word.is_complete and self._is_foreign(word):
+                # Also where the table's own database is known only since the snapshot before.
+                foreign.setdefault(word.snapshot, (stream, word))
             if not word.is_complete and begun is None and word.snapshot not in foreign:
                 # What stands ahead of it in the stream, and is of another database, would belong to the epoch before.
                 for its_stream, other in list(foreign.values()):

@@ -60,7 +60,6 @@ SERIES = (
     Series("compactor_merge_age_seconds", ("table",), Fold.MAX),
     Series("compactor_merge_seconds", ("table",)),
     Series("compactor_merged_changes", ("table",)),
-    Series("compactor_rows", ("table",)),
     # From here on only what tells of trouble.
     Series("compactor_overdue_seconds", ("table",), Fold.MAX, from_value=0.001),
     Series("compactor_proof_age_seconds", ("table",), Fold.MAX, from_value=7 * _DAY),

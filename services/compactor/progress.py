@@ -202,7 +202,7 @@ def advanced(
             known = evidence.get(f"{batch.shard.stream}/{child}", ShardEvidence())
             if known.committed_at is None and len(batch.record.children) > 1:
                 # Everything that a child could hold comes after its parent's end.
-                known = evidence_of_child(evidence[shard])
+                known = evidence_of_child(known, evidence[shard])
             # An only child has another parent, of which this one proves nothing: its own evidence is waited for.
             evidence[f"{batch.shard.stream}/{child}"] = known
     return replace(progress, offsets=offsets, evidence=evidence, floor=floor, stated=progress.proven, holds=dict(holds))
@@ -268,9 +268,9 @@ def restarted(batches: Iterable[Batch], evidence: Mapping[str, ShardEvidence], e
     return found
 
 
-def evidence_of_child(parent: ShardEvidence) -> ShardEvidence:
-    """What a closed parent proves of its children."""
-    return ShardEvidence(parent.committed_at, parent.lsn)
+def evidence_of_child(child: ShardEvidence, parent: ShardEvidence) -> ShardEvidence:
+    """What a closed parent proves of a child, which may be closed itself by then."""
+    return msgspec.structs.replace(child, committed_at=parent.committed_at, lsn=parent.lsn)
 
 
 def _after_batch(known: ShardEvidence, batch: Batch, table: str) -> ShardEvidence:

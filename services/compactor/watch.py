@@ -7,7 +7,7 @@ than they are, so the table waits until an operator has recorded the epoch. Pure
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -108,10 +108,15 @@ def _dms(metadata: _Metadata) -> Sight | None:
     return Sight(is_read, is_last=False, at_us=(moment - _EPOCH) // timedelta(microseconds=1))
 
 
-def watch(lines: Iterable[Line], known: Watched, epoch: int) -> tuple[Watched, dict[str, int]]:
+def watch(
+    lines: Iterable[Line],
+    known: Watched,
+    epoch: int,
+    is_resent: Callable[[str, int], bool] = lambda _shard, _seq: False,
+) -> tuple[Watched, dict[str, int]]:
     """What is remembered after some lines, and where snapshots begin that no epoch knows of: sequence numbers by shard.
 
-    Lines of older epochs than `epoch`, the newest, tell nothing.
+    Lines of older epochs than `epoch`, the newest, tell nothing; nor do reads that somebody told to be ones sent again.
     """
     streamed, lasts = dict(known.streamed), dict(known.lasts)
     begun: dict[str, int] = {}
@@ -122,6 +127,8 @@ def watch(lines: Iterable[Line], known: Watched, epoch: int) -> tuple[Watched, d
         before = streamed.get(line.shard)
         if not seen.is_read:
             streamed[line.shard] = max(before or seen.at_us, seen.at_us)
+        elif is_resent(line.shard, int(line.raw.seq)):
+            continue
         elif before is not None and seen.at_us > before:
             begun[line.shard] = int(line.raw.seq)
         elif seen.is_last:

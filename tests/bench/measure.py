@@ -51,3 +51,10 @@ def resident_bytes(process_id: int) -> int:
     status = Path(f"/proc/{process_id}/status").read_text(encoding="ascii")
     resident = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
     return int(resident[0]) * 1024 if resident else 0
+
+
+def cpu_ticks() -> tuple[int, int]:
+    """The time that all cores were idle, and all their time, since the machine started (Linux, /proc/stat)."""
+    first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+    ticks = [int(word) for word in first.split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)

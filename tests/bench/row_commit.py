@@ -30,7 +30,7 @@ from tests.raw_zone import ShardWriter
 LARGE = 5_000_000
 SMALL = 1_000_000
 CHANGES = 1_000
-COMMITS = 41
+COMMITS = 31
 UPSERTS = 2
 GROWTH_MAX = 1.2
 UPSERT_RATIO_MIN = 100

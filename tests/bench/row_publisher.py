@@ -74,21 +74,22 @@ def measure() -> Result:
     with tempfile.TemporaryDirectory() as name, Postgres.start(Path(name) / "postgres") as server:
         slots = [f"ours_{number}" for number in range(REPETITIONS)]
         _make_changes(server, [*slots, "debezium"])
-        ours = [_publish(server, slot) for slot in slots]
+        ours, sizes = zip(*(_publish(server, slot) for slot in slots), strict=True)
         theirs = (
             debezium_speed(server, "debezium", Path(name), WARM_UP * RECORDS_PER_CHANGE, CHANGES * RECORDS_PER_CHANGE)
             if is_debezium_here
             else None
         )
-    return _result(ours, theirs)
+    return _result(ours, sizes[0], theirs)
 
 
-def _result(ours: Sequence[Speed], theirs: Speed | None) -> Result:
-    figure = max(speed.per_cpu_second for speed in ours)
-    ratio = None if theirs is None else figure / (theirs.per_cpu_second / RECORDS_PER_CHANGE)
+def _result(ours: Sequence[Speed], size_bytes: int, theirs: Speed | None) -> Result:
+    figure = max(speed.per_cpu_second for speed in ours) / RECORDS_PER_CHANGE
+    peer_figure = None if theirs is None else theirs.per_cpu_second / RECORDS_PER_CHANGE
+    ratio = None if peer_figure is None else figure / peer_figure
     details: dict[str, float | str] = {
-        "changes_per_wall_second": max(speed.per_second for speed in ours),
-        "mean_event_bytes": ours[0].bytes / ours[0].records,
+        "changes_per_wall_second": max(speed.per_second for speed in ours) / RECORDS_PER_CHANGE,
+        "event_bytes_mean": size_bytes / (WARM_UP + CHANGES),
     }
     if theirs is not None:
         details["debezium_changes_per_wall_second"] = theirs.per_second / RECORDS_PER_CHANGE
@@ -98,7 +99,7 @@ def _result(ours: Sequence[Speed], theirs: Speed | None) -> Result:
         figure=figure,
         unit="changes/s of a core",
         peer="Debezium",
-        peer_figure=None if theirs is None else theirs.per_cpu_second / RECORDS_PER_CHANGE,
+        peer_figure=peer_figure,
         ratio=ratio,
         target=f"≥ {CHANGES_PER_SECOND_MIN:,} changes/s and ≥ {RATIO_MIN}×",
         met=figure >= CHANGES_PER_SECOND_MIN and (ratio is None or ratio >= RATIO_MIN),
@@ -117,8 +118,8 @@ def _make_changes(server: Postgres, slots: Sequence[str]) -> None:
         connection.execute(_WORK.format(first=0, last=transactions - 1, rows=rows).encode())
 
 
-def _publish(server: Postgres, slot: str) -> Speed:
-    """What our publisher takes for all changes, from the slot to a stream that acknowledges at once."""
+def _publish(server: Postgres, slot: str) -> tuple[Speed, int]:
+    """What our publisher takes for all changes, from the slot to a stream that acknowledges at once, and their bytes."""
     wanted = round((WARM_UP + CHANGES) * RECORDS_PER_CHANGE)
     taken = [0, 0]
     stop = threading.Event()
@@ -146,5 +147,4 @@ def _publish(server: Postgres, slot: str) -> Speed:
         began, cpu_began = time.perf_counter(), time.process_time()
         publisher.run(stop)
         cpu_seconds, seconds = time.process_time() - cpu_began, time.perf_counter() - began
-    changes = WARM_UP + CHANGES
-    return Speed(changes, taken[1], seconds, cpu_seconds)
+    return Speed(taken[0], seconds, cpu_seconds), taken[1]

@@ -17,6 +17,7 @@ from compactor.statement import LAST_PROOF
 from sandbox.aws import LAKE_BUCKET, Aws
 from tests.compactor_world import NAMES, change
 from tests.drill import PATIENCE_SECONDS, LakeScene
+from tests.faulty_aws import faulty_aws
 from tests.integration.test_epoch_operator import read
 from tests.integration.test_epoch_source import OTHER, OURS, word
 from tests.raw_zone import ShardWriter, at, event
@@ -141,12 +142,19 @@ def test_a_broken_chain_ends_the_compactor_again_and_again(scene: LakeScene, aws
     sees.wait_until_over("chain-broken", "program-failed", "program-restarts", "not-merging")
 
 
-def test_a_table_that_was_never_proven(scene: LakeScene, catalog: Catalog) -> None:
+def test_a_table_that_was_never_proven_and_a_status_that_cannot_be_told(
+    scene: LakeScene, catalog: Catalog, aws: Aws
+) -> None:
     shard, sees = scene.shard(), scene.monitor
     scene.put(shard, change("c", 5, 1, "a", "x"))
-    scene.start()
+    with faulty_aws(aws.port) as proxy, proxy.refusing("status", lambda request: b"cdc_status" in request.body):
+        scene.start(PYICEBERG_CATALOG__LAKE__GLUE__ENDPOINT=proxy.url)
+        scene.wait_for_rows(1)
+        sees.wait("proof-old")
+        sees.wait("status-stale", scale=10)  # one failure, not six a minute apart
+    scene.restart()
     scene.wait_for_rows(1)
-    sees.wait("proof-old")
+    sees.wait_until_over("status-stale")
     table = catalog.load_table(("lake", scene.name))
     with table.transaction() as transaction:
         transaction.set_properties({LAST_PROOF: datetime.now(UTC).isoformat()})

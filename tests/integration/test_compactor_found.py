@@ -50,3 +50,15 @@ def test_what_a_new_snapshot_read_of_a_column_is_newer_than_a_change_that_lacked
     world.restart()
     world.merge()
     assert [(found["a"], found["c"]) for found in shown(world)] == [("y", "read"), ("z", "new")]
+
+
+def test_a_child_that_is_closed_stays_closed_when_its_parents_end_is_merged_after_it(world: World) -> None:
+    parent, child = world.shard(0), world.shard(1)
+    others = [world.shard(number) for number in (2, 3, 4)]
+    put(parent, world.contract, change("c", 5, 1, "a", "x"), seconds=50)
+    put(parent, world.contract, closed=True, children=(child.shard, others[0].shard))
+    put(child, world.contract, closed=True, children=(others[1].shard, others[2].shard))
+    for shard in others:
+        put(shard, world.contract, seconds=80)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(80)

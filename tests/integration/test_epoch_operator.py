@@ -38,6 +38,35 @@ def asked(world: World, *, is_agreed: bool = True, **what: Any) -> tuple[int, st
     return code, "".join(told)
 
 
+def dms(operation: str, key: int, nome: str, seconds: float) -> bytes:
+    """A record of DMS."""
+    moment = at(seconds).isoformat().replace("+00:00", "Z")
+    streamed = {"commit-timestamp": moment, "stream-position": "00000000/00000064.3.00000000/00000064",
+                "transaction-id": 1, "transaction-record-id": 1}  # fmt: skip
+    metadata = {
+        "timestamp": moment,
+        "record-type": "data",
+        "operation": operation,
+        "schema-name": "public",
+        "table-name": "t",
+    }
+    return json.dumps(
+        {
+            "data": {"id": key, "nome": nome, "bio": "b"},
+            "metadata": metadata | (streamed if operation != "load" else {}),
+        }
+    ).encode()
+
+
+def beat(world: World, shard: ShardWriter, seconds: float, lsn: int) -> None:
+    """A heartbeat of the source with this LSN."""
+    put(shard, world.contract, seconds=seconds)
+    path = max(path for path in world.raw.objects if path.startswith("_batches/"))
+    record = msgspec.json.decode(world.raw.objects[path], type=raw.BatchRecord)
+    told = msgspec.structs.replace(record, evidence=raw.Evidence(at(seconds), lsn))
+    world.raw.objects[path] = msgspec.json.encode(told)
+
+
 def read_to_tip(*shards: ShardWriter) -> None:
     """The consumer has read the shards to their tips, an hour after the records."""
     for shard in shards:
@@ -140,24 +169,6 @@ def test_an_epoch_that_continues_keeps_rows_and_fills_unchanged_values(world: Wo
 def test_a_dms_reload_waits_and_is_complete_when_the_operator_says_so(world: World) -> None:
     shard = world.shard()
 
-    def dms(operation: str, key: int, nome: str, seconds: float) -> bytes:
-        moment = at(seconds).isoformat().replace("+00:00", "Z")
-        streamed = {"commit-timestamp": moment, "stream-position": "00000000/00000064.3.00000000/00000064",
-                    "transaction-id": 1, "transaction-record-id": 1}  # fmt: skip
-        metadata = {
-            "timestamp": moment,
-            "record-type": "data",
-            "operation": operation,
-            "schema-name": "public",
-            "table-name": "t",
-        }
-        return json.dumps(
-            {
-                "data": {"id": key, "nome": nome, "bio": "b"},
-                "metadata": metadata | (streamed if operation != "load" else {}),
-            }
-        ).encode()
-
     put(shard, world.contract, dms("load", 1, "a", 1), dms("load", 2, "b", 1), dms("insert", 3, "c", 100))
     world.merge()
     assert sorted(world.rows()) == [1, 2, 3]
@@ -175,26 +186,17 @@ def test_a_dms_reload_waits_and_is_complete_when_the_operator_says_so(world: Wor
 
 def test_lsns_that_begin_anew_without_an_epoch_stop_the_table(world: World) -> None:
     shard = world.shard()
-    heartbeat = raw.Evidence
-
-    def beat(seconds: float, lsn: int) -> None:
-        put(shard, world.contract, seconds=seconds)
-        path = max(path for path in world.raw.objects if path.startswith("_batches/"))
-        record = msgspec.json.decode(world.raw.objects[path], type=raw.BatchRecord)
-        told = msgspec.structs.replace(record, evidence=heartbeat(at(seconds), lsn))
-        world.raw.objects[path] = msgspec.json.encode(told)
-
     put(shard, world.contract, change("c", 100, 1, "a", "x"))
-    beat(200, 1000)
+    beat(world, shard, 200, 1000)
     world.merge()
-    beat(300, 10)
+    beat(world, shard, 300, 10)
     put(shard, world.contract, event("u", 11, {"id": 1, "nome": "b", "bio": "y"}, table="t", seconds=310))
     world.merge()
     assert world.rows() == {1: ("a", "x", 100)}
     assert asked(world, continues=True)[0] == 0
     world.merge()
     assert world.rows() == {1: ("b", "y", 11)}
-    beat(400, 20)
+    beat(world, shard, 400, 20)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(400)
 

@@ -83,6 +83,19 @@ def test_a_snapshot_of_another_database_waits_until_one_of_the_tables_own_follow
     assert not any(row["cdc_epoch"] == 2 or row["nome"] == "no" for row in history)
 
 
+def test_the_same_where_both_snapshots_are_there_before_anything_is_merged(world: World) -> None:
+    shard = world.shard()
+    snapshot(world, shard, "first", OURS, change("r", 0, 1, "a", "x"), seconds=10)
+    snapshot(world, shard, "wrong", OTHER, change("r", 0, 1, "no", "no"), seconds=500)
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 0)}
+    assert read_epochs(world.raw, world.contract.name).source == OURS
+    snapshot(world, shard, "second", OURS, change("r", 0, 1, "a2", "x"), seconds=400)
+    world.merge()
+    assert world.rows() == {1: ("a2", "x", 0)}
+    assert read_epochs(world.raw, world.contract.name).discarded == frozenset({2})
+
+
 def test_a_table_that_moved_follows_once_the_operator_says_so(world: World, shard: ShardWriter) -> None:
     before = world.rows()
     snapshot(

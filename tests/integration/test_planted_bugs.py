@@ -11,6 +11,9 @@ import pytest
 
 from cdc.errors import CdcError
 from tests.lake_machine import plants
+from tests.lake_machine.columns_change import ColumnsChange
+from tests.lake_machine.dms import DmsMachine
+from tests.lake_machine.epochs_begin import EpochsBegin
 from tests.lake_machine.lively import lively_run, prepare
 from tests.lake_machine.machine import LakeMachine
 from tests.lake_machine.plants import BY_SUBPROCESS, PLANTED, Plant
@@ -29,6 +32,14 @@ class Catcher(LakeMachine):
 
 class CatcherByColumn(LakeMachine):
     """The machine that is to catch a bug of the plain way."""
+
+
+class CatcherOfColumns(ColumnsChange):
+    """The machine that is to catch a bug of columns that come and go."""
+
+
+class CatcherOfEpochs(EpochsBegin):
+    """The machine that is to catch a bug of epochs."""
 
 
 BY_MACHINE: tuple[tuple[Plant, type[LakeMachine]], ...] = (
@@ -50,13 +61,17 @@ BY_MACHINE: tuple[tuple[Plant, type[LakeMachine]], ...] = (
     (plants.marks_are_filled_across, Catcher),
     (plants.nothing_is_waited_for, Catcher),
     (plants.late_is_not_noticed_by_column, CatcherByColumn),
+    (plants.one_parent_proves_for_both, CatcherByColumn),
+    (plants.new_columns_are_shown_unfilled, CatcherOfColumns),
+    (plants.values_are_filled_across_epochs, CatcherOfEpochs),
+    (plants.vanished_rows_are_left, CatcherOfEpochs),
+    (plants.children_do_not_wait_with_their_parents, CatcherOfEpochs),
+    (plants.ordinals_are_ignored, DmsMachine),
 )
 BY_TEST = {
     "slot_is_confirmed_before_the_stream_has_it": "tests/unit/test_publisher_publisher.py::test_nothing_is_confirmed_before_the_stream_has_it",
-    "deletes_are_forgotten": "tests/integration/test_compactor.py::test_a_late_update_after_a_delete_does_not_bring_the_row_back",
     "refused_records_are_overtaken": "tests/unit/test_publisher_outbox.py",
     "checkpoint_before_the_batch": "tests/unit/test_consumer_shard.py::test_a_crash_before_or_after_any_write_loses_nothing",
-    "new_columns_are_shown_unfilled": "tests/integration/test_compactor_new_column.py::test_the_values_of_the_held_time_come_from_raw",
 }
 
 

@@ -14,11 +14,11 @@ from cdc.errors import FatalFault
 from cdc_ops.rebuild import Rebuild, Rebuilt
 from cdc_ops.rebuild_compare import told
 from compactor.lake.catalog import open_catalog
-from compactor.lake.commit import Changes, commit
+from compactor.lake.commit import Changes, commit, commit_properties
 from compactor.lake.pair import TablePair
 from compactor.lake.rebuilt import Namespace, new_name
 from compactor.pii_key import PiiKey
-from tests.compactor_world import CONTRACT, NAMES, World, change, crash, put
+from tests.compactor_world import CONTRACT, NAMES, World, change, crash, proven, put
 from tests.integration.test_epoch_source import OURS, snapshot
 from tests.lake_columns import made, row, with_columns
 from tests.raw_zone import PLACEHOLDER, ShardWriter
@@ -279,3 +279,36 @@ def test_rows_that_a_new_snapshot_did_not_find_are_gone_there_too(world: World) 
     assert made_anew.compared is not None
     assert made_anew.compared.is_equal
     assert made_anew.rows == 1
+
+
+def test_a_table_that_does_not_say_how_far_it_is_merged_is_no_obstacle_but_not_equal(world: World) -> None:
+    lived(world)
+    commit_properties(world.pair().table, {"cdc.offsets": "damaged"})
+    made_anew = rebuild(world)
+    assert (made_anew.compared, made_anew.rows, made_anew.is_equal) == (None, 4, False)
+
+
+def test_what_raw_has_lost_is_not_needed_after_a_complete_snapshot_if_history_may_lack_its_past(world: World) -> None:
+    shard = world.shard()
+    snapshot(world, shard, "first", OURS, change("r", 0, 1, "a", "x"), change("r", 0, 2, "b", "y"), seconds=10)
+    put(shard, world.contract, change("u", 5, 1, "a2"))
+    world.merge()
+    lost = min(path for path in world.raw.objects if path.startswith("_batches/"))
+    del world.raw.objects[lost]
+    with pytest.raises(FatalFault, match="have the table read anew"):
+        rebuild(world)
+    snapshot(world, shard, "second", OURS, change("r", 0, 1, "a3", "x"), change("r", 0, 3, "c", "z"), seconds=400)
+    put(shard, world.contract, change("u", 8, 3, "c2"), seconds=410)
+    world.merge()
+    right = world.rows()
+    with pytest.raises(FatalFault, match="--without-older-history"):
+        rebuild(world)
+    late = Rebuild(namespace(world), world.contract, world.raw, KEY, lambda _: None, may_begin_late=True).run(NOW)
+    assert late.is_equal
+    swap(world, late)
+    world.restart()
+    put(shard, world.contract, change("u", 9, 3, "c3"), seconds=420)
+    world.merge()
+    assert world.rows() == right | {3: ("c3", "z", 9)}
+    properties = world.pair().table.properties
+    assert properties["cdc.valid-through"] == proven(420)

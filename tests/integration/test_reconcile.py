@@ -214,7 +214,7 @@ def test_a_page_that_takes_too_long_is_made_smaller_and_given_up_at_last(
         assert sum(len(page.keys) for page in source.pages()) == 50
         assert asked == [2000, 500, 125, 31, 20, 20, 20, 20]
         monkeypatch.setattr(source, "_read", lambda *_: (_ for _ in ()).throw(psycopg.errors.QueryCanceled()))
-        with pytest.raises(TransientFault, match="longer than the statement"):
+        with pytest.raises(TransientFault, match="longer than a statement"):
             next(source.pages())
 
 

@@ -17,7 +17,7 @@ from tests.raw_zone import at
 EPOCHS_MAX = 5
 EFFECTS_OF_EPOCHS = frozenset({
     "epoch of the publisher", "epoch of an operator", "event that was lost", "change that nobody streamed", "LSNs begin anew",
-    "step while some shards are told", "snapshot complete", "row that vanished", "older epoch settled",
+    "step while some shards are told", "step while one shard lags", "snapshot complete", "row that vanished", "older epoch settled",
 })  # fmt: skip
 
 
@@ -64,6 +64,8 @@ class EpochsBegin(LakeMachine):
             self._record(dice)
         else:
             self._announce(dice)
+        if dice.random() < 0.5:
+            self._lag(dice)
 
     @rule()
     def complete_snapshot(self) -> None:
@@ -139,7 +141,10 @@ class EpochsBegin(LakeMachine):
         self.done["epoch of the publisher"] += self.source.epoch > 1
 
     def _record(self, dice: random.Random) -> None:
-        """An operator records where the epoch begins before the producer is started anew."""
+        """An operator records where the epoch begins, when all is merged and before the producer is started anew."""
+        self.stream.arrive()
+        while self.compactor.step().has_moved:
+            self.check()
         self.is_operators = True
         self.word = self._word(is_complete=False)
         starts = {shard.id: str(len(shard.log) + 1) for shard in self.stream.open}
@@ -149,6 +154,23 @@ class EpochsBegin(LakeMachine):
             shard.resent_from = len(shard.log)
         self.reads = self._read(dice)
         self.done["epoch of an operator"] += 1
+
+    def _lag(self, dice: random.Random) -> None:
+        """All is streamed on and read but for one shard; another may be split already."""
+        lagging = dice.choice(self.stream.open)
+        if dice.random() < 0.5:
+            place = dice.randrange(len(self.stream.shards))
+            if self.stream.at(place) is not lagging:
+                self.stream.reshard(place, place)
+        for _ in range(3):
+            self._execute(self.source.begin(), dice)
+            self._commit(len(self.source.open) - 1, 0.5)
+        for place, shard in enumerate(self.stream.shards):
+            if shard is not lagging:
+                self.stream.produce(place, len(shard.pending), None)
+                self.stream.write(place, len(shard.log))
+        self.step()
+        self.done["step while one shard lags"] += 1
 
     def _word(self, *, is_complete: bool) -> SnapshotWord:
         names = tuple(shard.writer.shard for shard in self.stream.open)

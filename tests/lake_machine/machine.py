@@ -154,8 +154,13 @@ class LakeMachine(RuleBasedStateMachine):
         self.stream.resend_of_the_deleted(place, dice)
         self.stream.write(place, dice.randint(1, 20))
 
-    @rule(place=SHARD_PLACES, other=SHARD_PLACES)
-    def reshard(self, place: int, other: int) -> None:
+    @rule(place=SHARD_PLACES, other=SHARD_PLACES, dice=DICE)
+    def reshard(self, place: int, other: int, dice: random.Random) -> None:
+        """Split a shard or merge two, of which one may have had a heartbeat that the other has not."""
+        if dice.random() < 0.5:
+            self.transactions(dice)
+            self.stream.beat(self.source.seconds)
+            self.stream.produce(place, len(self.stream.at(place).pending), None)
         self.stream.reshard(place, other)
 
     @rule(place=SHARD_PLACES, after=st.integers(0, 40), count=st.integers(1, 12))

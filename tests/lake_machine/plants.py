@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from cdc import dms
 from cdc_consumer.shard import ShardReader
 from cdc_publisher.outbox import Outbox
-from compactor import compactor, fold, holds, merge, progress, refill
+from compactor import compactor, epochs, fold, holds, merge, progress, refill
 from compactor.change import SET_ASIDE, Change
 from compactor.index import RowIndex
 from compactor.lake import commit, landing
@@ -219,14 +220,54 @@ def new_columns_are_shown_unfilled(patches: pytest.MonkeyPatch) -> None:
     patches.setattr(refill.Values, "at", lambda *_: None)
 
 
+def values_are_filled_across_epochs(patches: pytest.MonkeyPatch) -> None:
+    """Row 6: a value that came unchanged is taken from before changes were lost."""
+    patches.setattr(fold, "_is_of_lost_epoch", lambda *_: False)
+
+
+def vanished_rows_are_left(patches: pytest.MonkeyPatch) -> None:
+    """Row 6: what a new snapshot did not find stays."""
+    sweep, below = RowIndex.sweep, RowIndex.rows_below
+    patches.setattr(compactor, "deletes", lambda *_: None)
+    patches.setattr(RowIndex, "rows_below", lambda index, floor, but: below(index, floor, but) if floor.lsn else {})
+    patches.setattr(RowIndex, "sweep", lambda index, floor, but: sweep(index, floor, but) if floor.lsn else None)
+
+
+def children_do_not_wait_with_their_parents(patches: pytest.MonkeyPatch) -> None:
+    """Row 15: a child's records count as of the old epoch, since its parent's mark is not looked at."""
+    patches.setattr(epochs, "descendants", lambda *_: set())
+
+
+def one_parent_proves_for_both(patches: pytest.MonkeyPatch) -> None:
+    """Row 15: the child of two shards is taken to be as far as the one that was closed first."""
+    real = progress.advanced
+
+    def advanced(before: Any, batches: Iterable[Any], *others: Any) -> Any:
+        batches = list(batches)
+        after = real(before, batches, *others)
+        evidence = dict(after.evidence)
+        for batch in batches:
+            for child in batch.record.children:
+                name = f"{batch.shard.stream}/{child}"
+                if evidence[name].committed_at is None:
+                    evidence[name] = progress.evidence_of_child(evidence[name], evidence[batch.shard.id])
+        return replace(after, evidence=evidence)
+
+    patches.setattr(compactor, "advanced", advanced)
+
+
+def ordinals_are_ignored(patches: pytest.MonkeyPatch) -> None:
+    """Changes of one transaction of DMS have one position."""
+    real = dms._position
+    patches.setattr(dms, "_position", lambda *arguments: real(*arguments)._replace(ordinal=0))
+
+
 BY_SUBPROCESS: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
         slot_is_confirmed_before_the_stream_has_it,
-        deletes_are_forgotten,
         refused_records_are_overtaken,
         checkpoint_before_the_batch,
-        new_columns_are_shown_unfilled,
     )
 }
 PLANTED = "PLANTED_BUG"

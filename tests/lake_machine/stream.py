@@ -152,8 +152,7 @@ class Stream:
 
     def reshard(self, place: int, other: int) -> None:
         """Split an open shard, or merge it with another one. What was not put yet goes to the children."""
-        shards = self.open
-        shard, second = shards[place % len(shards)], shards[other % len(shards)]
+        shard, second = self._open_at(place), self._open_at(other)
         if len(self.shards) > SHARDS_MAX - 2 or (shard is second and len(shard.slots) < 2):
             return
         parents: tuple[Shard, ...]
@@ -235,6 +234,11 @@ class Stream:
         shard = Shard(ShardWriter(self._raw, f"shardId-{len(self.shards):012}"), slots, parents)
         self.shards.append(shard)
         return shard
+
+    def _open_at(self, place: int) -> Shard:
+        """The shard with a number, or an open one in its place."""
+        shard = self.at(place)
+        return self.open[place % len(self.open)] if shard.children else shard
 
     def _route(self, slot: int) -> Shard:
         return next(shard for shard in self.open if slot in shard.slots)

@@ -22,9 +22,7 @@ from cdc.raw import RawLine
 from compactor.change import ChangeReader
 from compactor.columns_seen import Seen
 from compactor.lake.schema import history_schema
-from compactor.plain import Line, PlainReader, PlainRows, noted_of_plain
-from compactor.plain import block as block_module
-from compactor.plain import reader as reader_module
+from compactor.plain import Line, PlainReader, PlainRows, block, noted_of_plain
 
 TYPES = (
     "bigint", "smallint", "integer", "oid", "boolean", "double precision", "real", "date", "timestamp", "timestamp(3)",
@@ -264,14 +262,13 @@ def test_an_odd_row_makes_none_but_its_block_slower(monkeypatch: pytest.MonkeyPa
         for op, before, after in [("d", row, None) if n == 5 else ("u", row, odd.get(n, row))]
     ]  # fmt: skip
     parsed: list[bool] = []
-    real = block_module.parse
 
     def told(*arguments: Any, **options: Any) -> pa.Table | None:
-        rows = real(*arguments, **options)
+        rows = block.parse(*arguments, **options)
         parsed.append(rows is not None)
         return rows
 
-    monkeypatch.setattr(reader_module, "parse", told)
+    monkeypatch.setattr("compactor.plain.reader.parse", told)
     plain, others = PlainReader(table, schema, KEY, block_rows=3).read(some)
     assert (plain.places.tolist(), others) == ([0, 1, 2, 3, 5], [4])
     assert parsed == [True, True, False, True]  # rows after and before; the odd block; the delete

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc.position import Position
-from compactor.index import Entries, Fingerprints, Located, Mark, RowIndex, marks, row_index
+from compactor.index import Entries, Fingerprints, Located, Mark, RowIndex, fingerprint, marks, row_index
 from compactor.index.run import Run
 
 KEYS: dict[str, tuple[tuple[pa.DataType, ...], list[tuple[Any, ...]]]] = {
@@ -143,3 +143,57 @@ def test_keys_that_share_the_high_half_are_told_apart_by_the_low_one() -> None:
         (5, 1), (5, 2), (5, 4), (5, 7), (5, 9), (9, 1)
     ]  # fmt: skip
     assert more.entries.row.tolist() == [0, 8, 1, 2, 9, 3]
+
+
+@given(
+    st.sampled_from(list(KEYS)),
+    st.lists(st.lists(st.integers(0, 5), max_size=4, unique=True), max_size=3),
+    st.lists(st.integers(0, 1), min_size=3, max_size=3),
+)
+def test_an_index_loaded_at_once_knows_the_rows_of_every_file(
+    kind: str, files: list[list[int]], ordinals: list[int]
+) -> None:
+    types, keys = KEYS[kind]
+    index, expected = RowIndex(types), dict[Any, Located]()
+    parts = []
+    for number, (some, ordinal) in enumerate(zip(files, ordinals, strict=False)):
+        path, position = f"f{number}", Position(1, 5 + number, ordinal)
+        index.add_file(path, len(some) + 1, np.array([0]))  # its first row is dead
+        part = entries(list(range(1, len(some) + 1)), position)
+        part.file[:] = number
+        parts.append((index.prints_of_keys([keys[n] for n in some]), part))
+        expected |= {keys[n]: Located(path, row, position) for row, n in enumerate(some, 1)}
+    is_each_once = len(expected) == sum(map(len, files))
+    assert index.load(iter(parts)) == is_each_once
+    if is_each_once:
+        assert len(index) == len(expected)
+        assert {key: index.located(key) for key in keys} == {key: expected.get(key) for key in keys}
+        assert index.bytes >= 26 * len(expected)
+
+
+def test_an_index_that_is_given_fewer_rows_than_its_files_have_is_refused() -> None:
+    index = RowIndex((pa.int64(),))
+    index.add_file("f", 2, np.empty(0, np.int64))
+    with pytest.raises(ValueError, match="1 entries instead of 2"):
+        index.load([(index.prints_of_keys([(1,)]), entries([0], Position(1, 1)))])
+
+
+@given(st.lists(st.binary(max_size=9), max_size=20))
+def test_fingerprints_do_not_depend_on_how_much_is_hashed_at_once(texts: list[bytes]) -> None:
+    column = pa.array(texts, pa.binary())
+
+    def prints(block_bytes: int) -> tuple[list[int], list[int]]:
+        with pytest.MonkeyPatch.context() as patches:
+            patches.setattr(fingerprint, "_BLOCK_BYTES", block_bytes)
+            found = fingerprint.Fingerprinter((pa.binary(),), np.random.default_rng(1)).of_columns([column])
+        assert found.low is not None
+        return found.high.tolist(), found.low.tolist()
+
+    assert prints(1) == prints(4) == prints(1 << 18)
+    assert len(set(zip(*prints(4), strict=True))) == len(set(texts))
+
+
+def test_texts_that_share_half_of_their_fingerprint_are_in_order() -> None:
+    prints = Fingerprints(np.array([5, 1, 5, 5], np.uint64), np.array([3, 9, 2, 2], np.uint64))
+    assert prints.order().tolist() == [1, 2, 3, 0]
+    assert prints.take(prints.order()).repeats().tolist() == [False, False, True, False]

@@ -94,6 +94,13 @@ def test_rules_and_graphs_are_promql() -> None:
         parser.parse("max by (table (x) > 0")
 
 
+@pytest.mark.parametrize("alarm", [alarm for alarm in ALARMS if not alarm.no_drill], ids=lambda alarm: alarm.name)
+def test_every_alarm_has_its_drill_which_sees_it_come_and_go(alarm: Alarm) -> None:
+    drills = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "fault").glob("test_drills_*.py"))
+    for call in (r"sees\.wait\(", r"(?:sees|monitor)\.wait_until_over\("):
+        assert re.search(rf'{call}[^)]*"{alarm.name}"', drills.replace("monitor.wait(", "sees.wait(")), call
+
+
 def test_every_alarm_has_its_entry_in_the_runbook_and_every_entry_its_alarm() -> None:
     assert [name for name, _ in ENTRY.findall(RUNBOOK)] == [alarm.name for alarm in ALARMS]
 

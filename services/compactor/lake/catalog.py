@@ -115,7 +115,7 @@ def evolutions(
                 f"the lake table was made for another contract: {'; '.join(planned.problems)}",
                 where=lake.name,
                 hint="check CDC_TABLES, CDC_CATALOG and CDC_PII_KEY; give a changed column another name in the lake, "
-                "or rebuild the table: start a new lake table under another name",
+                "or make the table anew from raw: `cdc rebuild`",
             )
         found.append(planned)
     return found[0], found[1]

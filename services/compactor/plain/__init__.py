@@ -5,8 +5,9 @@ truncate, a dialect with inline schemas or in Avro, a change that comes late, â€
 key.
 """
 
+from compactor.plain.changes import Line
 from compactor.plain.noting import noted_of_plain
-from compactor.plain.reader import Line, PlainReader, PlainRows
+from compactor.plain.reader import PlainReader, PlainRows
 from compactor.plain.winners import PlainMerge, separate, settle
 
 __all__ = ["Line", "PlainMerge", "PlainReader", "PlainRows", "noted_of_plain", "separate", "settle"]

@@ -8,14 +8,28 @@ not UTF-8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-_MEMBER, _QUOTED_MEMBER = b'":', b'\\":'
+_NULL = b"null"
+MEMBER, QUOTED_MEMBER = b'":', b'\\":'
 _PARSED_AT_ONCE_BYTES = 1 << 20
+_TEXT_BYTES_MAX = 1 << 30  # Arrow counts the bytes of a column of texts in 32 bits
+
+
+def blocks(sizes: Sequence[int], rows_max: int, bytes_max: int) -> Iterator[tuple[int, int]]:
+    """Where blocks of rows of some sizes begin and end: each as large as it may be, and of one row at least."""
+    ends = np.cumsum(np.asarray(sizes, np.int64))
+    start, before = 0, 0
+    while start < len(sizes):
+        within = int(np.searchsorted(ends, before + bytes_max, side="right"))
+        end = max(start + 1, min(start + rows_max, within))
+        yield start, end
+        start, before = end, int(ends[end - 1])
 
 
 def parse(rows: Sequence[msgspec.Raw], schema: pa.Schema, *, may_lack: bool = False) -> pa.Table | None:
@@ -23,14 +37,14 @@ def parse(rows: Sequence[msgspec.Raw], schema: pa.Schema, *, may_lack: bool = Fa
 
     `may_lack` says that a row may have some members only; those that it lacks are null then.
     """
-    text = b"\n".join(rows)
-    if not text.startswith(b"{") or text.count(b"\n{") != len(rows) - 1:
+    sizes = list(map(len, rows))
+    if min(sizes) <= len(_NULL) or sum(sizes) > _TEXT_BYTES_MAX:
         return None
-    longest = max(memoryview(row).nbytes for row in rows)
+    text = b"\n".join(rows)
     try:
         table = pyarrow.json.read_json(
             pa.BufferReader(text),
-            read_options=pyarrow.json.ReadOptions(block_size=max(_PARSED_AT_ONCE_BYTES, longest + 1)),
+            read_options=pyarrow.json.ReadOptions(block_size=max(_PARSED_AT_ONCE_BYTES, max(sizes) + 1)),
             parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
         ).combine_chunks()
         table.validate(full=True)
@@ -45,5 +59,5 @@ def _may_lack_a_member(table: pa.Table, text: bytes) -> bool:
     """Whether a null may be a member that is missing. No member stands twice, so that their number tells."""
     if not any(column.null_count for column in table.columns):
         return False
-    members = text.count(_MEMBER) - text.count(_QUOTED_MEMBER)
+    members = text.count(MEMBER) - text.count(QUOTED_MEMBER)
     return members != int(len(table) * table.num_columns)

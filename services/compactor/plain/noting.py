@@ -14,7 +14,8 @@ import numpy.typing as npt
 from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.columns_seen import Seen, noted_first, noted_lacking, noted_offset, noted_read
 from compactor.fold import DELETE
-from compactor.plain.reader import Line, PlainRows
+from compactor.plain.changes import Line
+from compactor.plain.reader import PlainRows
 
 Numbers = npt.NDArray[np.int64]
 

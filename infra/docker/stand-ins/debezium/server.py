@@ -1,7 +1,7 @@
 """Debezium Server's stand-in: the real engine by the server's own configuration file, and a sink to Kinesis in Python.
 
-Records go out one by one (the sink's batch.size=1), the key as partition key, a tombstone as an empty record, as the
-sink of Debezium Server has it.
+Records go out one by one, as the sink of Debezium Server has it with batch.size=1: the key is the partition key, a
+tombstone an empty record.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@ locals {
   is_debezium     = var.kind == "debezium" ? 1 : 0
   debezium_tables = join(",", [for table in var.tables : "${table.schema}.${table.name}"])
   debezium_settings = {
-    DEBEZIUM_SINK_TYPE                           = "kinesis"
-    DEBEZIUM_SINK_KINESIS_REGION                 = var.account.region
+    DEBEZIUM_SINK_TYPE           = "kinesis"
+    DEBEZIUM_SINK_KINESIS_REGION = var.account.region
+    # Of a batch the sink sends refused records again behind later ones; a heartbeat must not overtake a change.
+    DEBEZIUM_SINK_KINESIS_BATCH_SIZE             = "1"
     DEBEZIUM_SOURCE_CONNECTOR_CLASS              = "io.debezium.connector.postgresql.PostgresConnector"
     DEBEZIUM_SOURCE_OFFSET_STORAGE_FILE_FILENAME = "/debezium/data/offsets.dat"
     DEBEZIUM_SOURCE_OFFSET_FLUSH_INTERVAL_MS     = "1000"

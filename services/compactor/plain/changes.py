@@ -1,0 +1,131 @@
+"""Changes: what raw lines state of changes, by column and as yet without their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
+from cdc.epoch import FIRST_EPOCH
+from cdc.position import LSN_MAX, LSN_OF_BACKFILL
+from cdc.raw import RawLine
+from compactor.fold import DELETE
+
+NO_IMAGE = (b"", b"null")
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_READ = "r"
+_COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999 in microseconds from 1970."""
+
+
+class Line(NamedTuple):
+    """A raw line and where it came from: the shard's id and the batch's name; and the epoch that this puts it in."""
+
+    shard: str
+    batch: str
+    raw: RawLine
+    epoch: int = FIRST_EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Changes whose rows are still to be read: the places of their lines, ops, LSNs, commit times; the rows' images."""
+
+    places: npt.NDArray[np.intp]
+    ops: npt.NDArray[np.str_]
+    lsns: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    before: list[msgspec.Raw]
+    after: list[msgspec.Raw]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Changes:
+        """Those where a mask is true."""
+        if mask.all():
+            return self
+        return Changes(
+            self.places[mask],
+            self.ops[mask],
+            self.lsns[mask],
+            self.times[mask],
+            list(compress(self.before, mask)),
+            list(compress(self.after, mask)),
+        )
+
+
+class _Source(msgspec.Struct, gc=False):
+    schema: str
+    table: str
+    ts_us: Annotated[int, msgspec.Meta(ge=_COMMITTED_MIN, le=_COMMITTED_MAX)]
+    lsn: Annotated[int, msgspec.Meta(ge=0, le=LSN_MAX)] | None = None
+    version: str = ""
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    op: Literal["r", "c", "u", "d"]
+    source: _Source
+    before: msgspec.Raw = msgspec.Raw()
+    after: msgspec.Raw = msgspec.Raw()
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+
+
+def changes_of(lines: Sequence[Line], first: int) -> tuple[Changes, npt.NDArray[np.bool_], list[int]]:
+    """The changes that some lines state, which of them are our own publisher's, and the places of lines that are none
+    that could be plain. Places are counted from that of the first line.
+    """
+    places = np.arange(first, first + len(lines))
+    others: list[int] = []
+    if any(line.raw.schema_id is not None for line in lines):
+        in_avro = np.array([line.raw.schema_id is not None for line in lines])
+        others += places[in_avro].tolist()  # their schemas tell their forms
+        lines, places = list(compress(lines, ~in_avro)), places[~in_avro]
+    envelopes = _envelopes([line.raw.event for line in lines])
+    read = [envelope for envelope in envelopes if envelope is not None]
+    if len(read) < len(envelopes):
+        is_read = np.array([envelope is not None for envelope in envelopes])
+        others += places[~is_read].tolist()
+        places = places[is_read]
+    sources = [envelope.source for envelope in read]
+    versions = [source.version for source in sources]
+    ours = {version for version in set(versions) if version.endswith(PUBLISHER_VERSION)}
+    is_ours = np.array([version in ours for version in versions], np.bool_)
+    ops = np.array([envelope.op for envelope in read], np.str_)
+    lsns = np.array([source.lsn or LSN_OF_BACKFILL for source in sources], np.int64)
+    lsns[ops == _READ] = LSN_OF_BACKFILL
+    times = np.array([source.ts_us for source in sources], np.int64)
+    before, after = [envelope.before for envelope in read], [envelope.after for envelope in read]
+    is_sound = (lsns != LSN_OF_BACKFILL) | (ops == _READ)
+    for row in np.flatnonzero(ops == DELETE).tolist():
+        is_sound[row] &= bytes(after[row]) in NO_IMAGE
+    others += places[~is_sound].tolist()
+    return Changes(places, ops, lsns, times, before, after).where(is_sound), is_ours[is_sound], others
+
+
+def _envelopes(events: Sequence[msgspec.Raw]) -> list[_Envelope | None]:
+    """The envelope of each event; None where it is none, or has a text in which our publisher spelt a placeholder."""
+    text = b"\n".join(events)
+    try:
+        envelopes: list[_Envelope | None] = [*_ENVELOPE.decode_lines(text)]
+    except UNREADABLE:
+        # One by one gives the same, but for the events that are no envelopes.
+        envelopes = [_envelope(event) for event in events]
+    if SPELT in text:
+        return [None if SPELT in bytes(event) else one for event, one in zip(events, envelopes, strict=True)]
+    return envelopes
+
+
+def _envelope(event: msgspec.Raw) -> _Envelope | None:
+    try:
+        return _ENVELOPE.decode(event)
+    except UNREADABLE:
+        return None
