@@ -268,6 +268,9 @@ BY_SUBPROCESS: Mapping[str, Plant] = {
         slot_is_confirmed_before_the_stream_has_it,
         refused_records_are_overtaken,
         checkpoint_before_the_batch,
+        values_are_filled_across_epochs,
+        children_do_not_wait_with_their_parents,
+        one_parent_proves_for_both,
     )
 }
 PLANTED = "PLANTED_BUG"
