@@ -121,7 +121,10 @@ def watch(
     streamed, lasts = dict(known.streamed), dict(known.lasts)
     begun: dict[str, int] = {}
     for line in lines:
-        seen = sight(bytes(line.raw.event)) if line.epoch == epoch and line.shard not in begun else None
+        event = bytes(line.raw.event)
+        if _OURS in event or line.epoch != epoch or line.shard in begun:
+            continue
+        seen = sight(event)
         if seen is None:
             continue
         before = streamed.get(line.shard)

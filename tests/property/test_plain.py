@@ -97,6 +97,7 @@ ODD_TEXTS = st.sampled_from(
         ('"id":', '"\\u0069d":8,"id":'), ('"id":', '"id":null,"id":'), ('"id":', '"id":1.0,"x":'), ('"id":', '"id":1e2,"x":'),
         ('"id"', '"Id"'), (": null", ': "\\ud800"'), (": null", ': "\\ud83d\\ude00"'), (": null", ': "a\\u0000b"'),
         (": null", ": NaN"), (": null", ': "__debezium_unavailable\\u005fvalue"'), (": null", ": 1.0"), (": null", ": 1e400"),
+        (": null", ': "\\u005f_debezium_unavailable_value"'),
         (": null", ": 9007199254740993"), (": null", ": 100000000000000000000"), (": null", ': {"a": 1}'), (": null", ": true"),
         (": null", ': ["__debezium_unavailable_value"]'), (": null", ': [["a"]]'), (": null", ': ["a", null]'), (": null", ":null"),
     ]

@@ -54,6 +54,7 @@ def test_blocks_have_so_many_rows_or_bytes_and_one_row_at_least() -> None:
         b'{"id": 1, "nome": "\\ud800", "tags": null}',
         b'{"id": 1, "nome": "\xed\xa0\x80", "tags": null}',
         b'{"id": 1, "nome": "x", "tags": [["x"]]}',
+        b'{"id": 1, "nome": "\\u005f_debezium_unavailable_value", "tags": null}',
     ],
 )
 def test_one_odd_row_keeps_all_from_being_parsed_at_once(odd: bytes) -> None:

@@ -2,8 +2,8 @@
 
 Arrow's parser is exact where every row is an object and every member's type is stated: it refuses a number that is no
 whole one, a value of another type, a member that is not stated or stands twice, and a lone surrogate. What it lets
-pass is checked here: a row that is no object (a null ends the process), a member that is missing, and text that is
-not UTF-8.
+pass is checked here: a row that is no object (a null ends the process), a member that is missing, text that is not
+UTF-8, and text by which our publisher says that it is not the placeholder which it equals once it is parsed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
+
+from cdc.debezium.decode import SPELT
 
 _NULL = b"null"
 MEMBER, QUOTED_MEMBER = b'":', b'\\":'
@@ -41,6 +43,8 @@ def parse(rows: Sequence[msgspec.Raw], schema: pa.Schema, *, may_lack: bool = Fa
     if min(sizes) <= len(_NULL) or sum(sizes) > _TEXT_BYTES_MAX:
         return None
     text = b"\n".join(rows)
+    if SPELT in text:
+        return None
     try:
         table = pyarrow.json.read_json(
             pa.BufferReader(text),

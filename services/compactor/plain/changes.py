@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
+from cdc.debezium.decode import PUBLISHER_VERSION
 from cdc.epoch import FIRST_EPOCH
 from cdc.position import LSN_MAX, LSN_OF_BACKFILL
 from cdc.raw import RawLine
@@ -112,16 +112,12 @@ def changes_of(lines: Sequence[Line], first: int) -> tuple[Changes, npt.NDArray[
 
 
 def _envelopes(events: Sequence[msgspec.Raw]) -> list[_Envelope | None]:
-    """The envelope of each event; None where it is none, or has a text in which our publisher spelt a placeholder."""
-    text = b"\n".join(events)
+    """The envelope of each event; None where it is none."""
+    decode = _ENVELOPE.decode
     try:
-        envelopes: list[_Envelope | None] = [*_ENVELOPE.decode_lines(text)]
+        return [decode(event) for event in events]
     except UNREADABLE:
-        # One by one gives the same, but for the events that are no envelopes.
-        envelopes = [_envelope(event) for event in events]
-    if SPELT in text:
-        return [None if SPELT in bytes(event) else one for event, one in zip(events, envelopes, strict=True)]
-    return envelopes
+        return [_envelope(event) for event in events]
 
 
 def _envelope(event: msgspec.Raw) -> _Envelope | None:
