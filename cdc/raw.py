@@ -47,13 +47,17 @@ class RawLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ObjectRef(msgspec.Struct, frozen=True):
-    """A raw object as its batch record names it; `bytes` is its compressed size, `sha256` that of these bytes."""
+    """A raw object as its batch record names it; `bytes` is its compressed size, `sha256` that of these bytes.
+
+    `plain_bytes` is the size of its lines before compression; 0: the record does not say.
+    """
 
     path: str
     table: str
     records: int
     bytes: int
     sha256: str
+    plain_bytes: int = 0
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -21,11 +21,20 @@ locals {
           for part in regexall("\"[^\"]+\"|[^.\"]+", one([for property in table.customProperties : property.value if property.property == "sourceTable"])) :
           trim(part, "\"")
         ]
-        confidential_columns = try(var.confidential_columns[table.name], [
+        open_columns = [
           for column in table.properties : column.name
-          if try(column.classification, "") == "confidential" && contains([for property in try(column.customProperties, []) : property.value if property.property == "mask"], "clear")
-        ])
+          if !contains(try(var.confidential_columns[table.name], local.clear_and_confidential[table.name]), column.name)
+        ]
       }
+    }
+  ]...)
+
+  clear_and_confidential = merge([
+    for contract in local.contracts : {
+      for table in contract.schema : table.name => [
+        for column in table.properties : column.name
+        if try(column.classification, "") == "confidential" && contains([for property in try(column.customProperties, []) : property.value if property.property == "mask"], "clear")
+      ]
     }
   ]...)
 
@@ -166,7 +175,7 @@ module "catalog" {
   source    = "./modules/catalog"
   name      = local.name
   databases = local.databases
-  tables    = { for name, table in local.tables : name => { confidential_columns = table.confidential_columns } }
+  tables    = { for name, table in local.tables : name => { open_columns = table.open_columns } }
   buckets   = module.zones.names
   lake_arn  = module.zones.arns.lake
   kept_days = { raw = var.kept_days.raw, quarantine = var.kept_days.quarantine }
@@ -182,6 +191,7 @@ module "catalog" {
       is_cleared = reader.is_cleared, query_bytes_max = reader.query_gb_max * 1073741824
     }
   }
+  other_readers        = var.redshift.is_made ? { redshift = module.redshift[0].role_arn } : {}
   are_lake_tables_made = var.are_lake_tables_made
 }
 

@@ -140,8 +140,9 @@ def build(
         after=place.after,
         upto=upto,
         objects=tuple(
-            ObjectRef(path, table, records.tables[table].lines.records, len(body), sha256(body))
+            ObjectRef(path, table, begun.lines.records, len(body), sha256(body), begun.lines.size_bytes)
             for table, (path, body) in objects.items()
+            for begun in (records.tables[table],)
         ),
         quarantined=sum(begun.lines.records for begun in records.quarantine.values()),
         left_out=records.left_out.total(),

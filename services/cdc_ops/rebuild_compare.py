@@ -46,24 +46,24 @@ def compare(present: LakeTable, rebuilt: LakeTable) -> Compared:
         return Compared(before, now, max(before - now, 0), max(now - before, 0), 0, {}, (*left_out, *columns))
     salt = secrets.token_bytes(16)
     known = LakeDigests((digests(rows, key, salt), digests(rows, columns, salt)) for rows in present.live_rows(columns))
-    suspects: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    count = 0
+    differing: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    count = only_rebuilt = both = 0
     for rows in rebuilt.live_rows(columns):
-        is_found = known.found(digests(rows, key, salt), digests(rows, columns, salt))
-        for row in rows.filter(~is_found).to_pylist():
-            suspects[tuple(row[name] for name in key)] = row
+        keys = digests(rows, key, salt)
+        is_other, is_known = ~known.found(keys, digests(rows, columns, salt)), known.has(keys)
         count += len(rows)
-    unseen = known.unseen_count
-    differing: Counter[str] = Counter()
-    both = 0
-    for rows in present.live_rows(columns) if suspects else ():
+        only_rebuilt += int((is_other & ~is_known).sum())
+        both += int((is_other & is_known).sum())
+        some = rows.filter(is_other & is_known).slice(0, NAMED_MAX - len(differing))
+        differing |= {tuple(row[name] for name in key): row for row in some.to_pylist()}
+    by_column: Counter[str] = Counter()
+    for rows in present.live_rows(columns) if differing else ():
         for row in rows.to_pylist():
-            other = suspects.get(tuple(row[name] for name in key))
+            other = differing.get(tuple(row[name] for name in key))
             if other is not None:
-                both += 1
-                if both <= NAMED_MAX:
-                    differing.update(name for name in columns if not is_same(row[name], other[name]))
-    return Compared(len(known), count, unseen, len(suspects) - both, both, dict(sorted(differing.items())), left_out)
+                by_column.update(name for name in columns if not is_same(row[name], other[name]))
+    named = dict(sorted(by_column.items()))
+    return Compared(len(known), count, known.unseen_count, only_rebuilt, both, named, left_out)
 
 
 def _comparable(present: LakeTable, rebuilt: LakeTable) -> tuple[list[str], tuple[str, ...]]:

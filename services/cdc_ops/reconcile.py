@@ -18,7 +18,7 @@ import numpy as np
 from cdc.errors import FatalFault
 from cdc_ops.reconcile_digest import LakeDigests, digests
 from cdc_ops.reconcile_outcome import Outcome, counted
-from cdc_ops.reconcile_recheck import Difference, Row, Suspect, recheck
+from cdc_ops.reconcile_recheck import Difference, Row, Suspect, Suspects, recheck
 from cdc_ops.reconcile_source import PAGE_ROWS, Page, Source
 from compactor.change import Key
 from compactor.lake.proof import ComparedTable
@@ -80,22 +80,24 @@ def reconcile(
     lake = LakeDigests((digests(rows, key, salt), digests(rows, columns, salt)) for rows in table.live_rows(columns))
     is_sample = fraction < 1
     pages = _sample(table, source, lake, fraction) if is_sample else source.pages()
-    suspects: dict[Key, Suspect] = {}
+    suspects = Suspects()
     rows_read, unreadable = 0, 0
     for page in pages:
         rows_read += len(page.keys) + len(page.not_held) + page.unreadable_keys
         unreadable += page.unreadable_keys
         is_found = lake.found(digests(page.rows, key, salt), digests(page.rows, columns, salt))
         lake_keys = _keys(page, key)
-        suspects |= {lake_keys[at]: Suspect(lake_keys[at], page.keys[at]) for at in np.flatnonzero(~is_found)}
-        suspects |= {suspect.key: suspect for suspect, _ in page.not_held}
+        for at in np.flatnonzero(~is_found):
+            suspects.add(Suspect(lake_keys[at], page.keys[at]))
+        for suspect, _ in page.not_held:
+            suspects.add(suspect)
         tell(rows_read)
     if not is_sample and lake.unseen_count:
         for rows in table.live_rows(key):
             for at in np.flatnonzero(lake.unseen(digests(rows, key, salt))):
                 its = tuple(rows[name][at].as_py() for name in key)
-                suspects.setdefault(its, Suspect(its, source.unmasked(its)))
-    found, undecided = recheck(list(suspects.values()), source, Lake(table, wait_seconds, sleep), columns)
+                suspects.add(Suspect(its, source.unmasked(its)))
+    found, undecided = recheck(suspects, source, Lake(table, wait_seconds, sleep), columns)
     kinds, by_column = counted(found, unreadable)
     outcome = Outcome(
         table=table.shown.name,
@@ -106,7 +108,7 @@ def reconcile(
         differences=kinds,
         columns=by_column,
         rechecked=len(suspects),
-        undecided=len(undecided),
+        undecided=len(undecided) + suspects.left,
         is_sample=is_sample,
     )
     return outcome, found

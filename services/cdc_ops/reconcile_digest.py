@@ -48,6 +48,11 @@ class LakeDigests:
         is_found: Mask = is_once & (self._rows[at] == rows) if len(self) else is_once
         return is_found
 
+    def has(self, keys: Words) -> Mask:
+        """Which keys stand in the lake at all."""
+        is_there: Mask = np.searchsorted(self._keys, keys, "right") > np.searchsorted(self._keys, keys, "left")
+        return is_there
+
     def unseen(self, keys: Words) -> Mask:
         """Which of the lake's keys were not found at the source."""
         places = np.searchsorted(self._keys, keys, "left")

@@ -6,7 +6,7 @@ source and the same in the lake, the lake each time complete up to the look, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol
@@ -47,6 +47,30 @@ class Difference:
     columns: tuple[str, ...] = ()
 
 
+class Suspects:
+    """The rows to be looked at, at most so many; of the rest only their number is known."""
+
+    def __init__(self, most: int = SUSPECTS_MAX) -> None:
+        self._most = most
+        self._found: dict[Key, Suspect] = {}
+        self.left = 0
+
+    def __len__(self) -> int:
+        return len(self._found) + self.left
+
+    def __iter__(self) -> Iterator[Suspect]:
+        return iter(self._found.values())
+
+    def add(self, suspect: Suspect) -> None:
+        """Take one in; one that is known already stays as it is."""
+        if suspect.key in self._found:
+            return
+        if len(self._found) < self._most:
+            self._found[suspect.key] = suspect
+        else:
+            self.left += 1
+
+
 class SourceLook(Protocol):
     """The source, for looking at some rows of it."""
 
@@ -56,7 +80,7 @@ class SourceLook(Protocol):
     def clock(self) -> datetime:
         """The source's time."""
 
-    def wait_past(self, moment: datetime) -> None:
+    def wait_seen(self, moment: datetime) -> None:
         """Return once what was committed up to a moment is seen; at once unless it is a replica."""
 
     def look(self, suspects: Sequence[Suspect]) -> Mapping[Key, Row | NotHeld]:
@@ -95,11 +119,10 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def recheck(
-    suspects: Sequence[Suspect], source: SourceLook, lake: LakeLook, columns: Sequence[str]
+    suspects: Iterable[Suspect], source: SourceLook, lake: LakeLook, columns: Sequence[str]
 ) -> tuple[list[Difference], list[Suspect]]:
     """The suspects that differ for sure, and those of which nothing is sure."""
-    pending = {suspect.key: suspect for suspect in suspects[:SUSPECTS_MAX]}
-    left = list(suspects[SUSPECTS_MAX:])
+    pending = {suspect.key: suspect for suspect in suspects}
     before: dict[Key, str] = {}
     sure: list[Difference] = []
     for _ in range(LOOKS_MAX):
@@ -123,5 +146,6 @@ def recheck(
                     sure.append(found)
                     del pending[key]
         before = now
-        source.wait_past(loaded_at)
-    return sure, [*pending.values(), *left]
+        if pending:
+            source.wait_seen(loaded_at)
+    return sure, list(pending.values())

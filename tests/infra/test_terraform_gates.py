@@ -18,7 +18,6 @@ PLANTS = [
     pytest.param("terraform-validate", ZONES, "block_public_acls ", "block_public_alcs ", id="argument misspelt"),
     pytest.param("terraform-validate", "infra/terraform/main.tf", "module.key.arn", "module.kye.arn", id="no such module"),
     pytest.param("terraform-test", ZONES, '"raw/postgres/"', '"raw/"', id="schemas and epochs expire"),
-    pytest.param("terraform-test", ZONES, "var.kept_days.raw - 1", "var.kept_days.raw", id="batch records outlive objects"),
     pytest.param(
         "terraform-test",
         "infra/terraform/environments/production.tfvars",

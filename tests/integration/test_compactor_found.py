@@ -62,3 +62,15 @@ def test_a_child_that_is_closed_stays_closed_when_its_parents_end_is_merged_afte
         put(shard, world.contract, seconds=80)
     world.merge()
     assert world.pair().table.properties["cdc.valid-through"] == proven(80)
+
+
+def test_what_was_overtaken_in_its_own_shard_is_waited_for(world: World) -> None:
+    left, right = world.shard(0), world.shard(1)
+    put(left, world.contract, change("c", 5, 9, "n", "z"), seconds=10)
+    put(right, world.contract, seconds=100)
+    put(left, world.contract, change("u", 60, 1, "b"))  # refused before it, the create comes behind it
+    world.merge()
+    put(left, world.contract, change("c", 50, 1, "a", "x"), seconds=100)
+    world.merge()
+    assert world.rows() == {1: ("b", "x", 60), 9: ("n", "z", 5)}
+    assert world.quarantine.objects == {}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from cdc.epoch import read_epochs
+from cdc.errors import TransientFault
 from cdc_ops.rebuild import Rebuild
+from compactor.lake import pair
 from compactor.lake.rebuilt import Namespace
 from compactor.pii_key import PiiKey
 from tests.compactor_world import World, change, put
@@ -42,6 +46,19 @@ def test_reads_sent_again_are_merged_as_the_old_ones_that_they_are(world: World,
     assert asked(world, is_resent=True) == (
         0, "epoch 1: nothing else is recorded\nthe table does not wait: there is nothing that looks like a new snapshot\n"
     )  # fmt: skip
+
+
+def test_what_an_operator_has_said_outlives_a_commit_that_fails(
+    world: World, shard: ShardWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asked(world, is_resent=True)[0] == 0
+    fault = TransientFault("the lake does not answer", where="here")
+    with monkeypatch.context() as patches:
+        patches.setattr(pair, "commit_properties", Mock(side_effect=fault))
+        with pytest.raises(TransientFault):
+            world.merge()
+    world.merge()
+    assert names(world) == {1: "a2", 2: "b", 3: "c"}
 
 
 def test_a_rebuild_and_a_restart_need_not_be_told_again(world: World, shard: ShardWriter) -> None:

@@ -61,17 +61,17 @@ BY_MACHINE: tuple[tuple[Plant, type[LakeMachine]], ...] = (
     (plants.marks_are_filled_across, Catcher),
     (plants.nothing_is_waited_for, Catcher),
     (plants.late_is_not_noticed_by_column, CatcherByColumn),
-    (plants.one_parent_proves_for_both, CatcherByColumn),
     (plants.new_columns_are_shown_unfilled, CatcherOfColumns),
-    (plants.values_are_filled_across_epochs, CatcherOfEpochs),
     (plants.vanished_rows_are_left, CatcherOfEpochs),
-    (plants.children_do_not_wait_with_their_parents, CatcherOfEpochs),
     (plants.ordinals_are_ignored, DmsMachine),
 )
 BY_TEST = {
     "slot_is_confirmed_before_the_stream_has_it": "tests/unit/test_publisher_publisher.py::test_nothing_is_confirmed_before_the_stream_has_it",
     "refused_records_are_overtaken": "tests/unit/test_publisher_outbox.py",
     "checkpoint_before_the_batch": "tests/unit/test_consumer_shard.py::test_a_crash_before_or_after_any_write_loses_nothing",
+    "values_are_filled_across_epochs": "tests/integration/test_compactor_epochs.py::test_a_value_left_unchanged_is_never_taken_from_an_older_epoch",
+    "children_do_not_wait_with_their_parents": "tests/integration/test_compactor_epochs.py::test_a_child_waits_with_its_parent_until_every_shard_is_told",
+    "one_parent_proves_for_both": "tests/integration/test_compactor_found.py::test_a_child_of_two_shards_proves_nothing_that_only_one_of_them_has_proven",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,8 +20,9 @@ from compactor.lake.pair import TablePair
 from compactor.lake.rebuilt import Namespace, new_name
 from compactor.pii_key import PiiKey
 from tests.compactor_world import CONTRACT, NAMES, World, change, crash, proven, put
+from tests.integration.test_compactor_stated_column import known, ours, states
 from tests.integration.test_epoch_source import OURS, snapshot
-from tests.lake_columns import made, row, with_columns
+from tests.lake_columns import made, row, shown, with_columns
 from tests.raw_zone import PLACEHOLDER, ShardWriter
 
 pytestmark = pytest.mark.slow
@@ -312,3 +314,25 @@ def test_what_raw_has_lost_is_not_needed_after_a_complete_snapshot_if_history_ma
     assert world.rows() == right | {3: ("c3", "z", 9)}
     properties = world.pair().table.properties
     assert properties["cdc.valid-through"] == proven(420)
+
+
+@pytest.mark.parametrize("on_new_column", ["hold", "add"])
+def test_what_only_the_publisher_stated_of_a_new_column_is_found_again(world: World, on_new_column: str) -> None:
+    made(world, a="text")
+    world.contract = replace(world.contract, on_new_column=on_new_column)
+    world.restart()
+    shard = world.shard()
+    put(shard, world.contract, ours("c", 5, id=1, a="x"), ours("c", 6, id=2, a="x"))
+    world.merge()
+    put(shard, world.contract, states(8, known("n", 3, "bigint", "7")), ours("u", 8, id=2, a="x", n=8))
+    world.merge()
+    if on_new_column == "hold":
+        world.contract = with_columns(world.contract, a="text", n="bigint")
+        world.restart()
+        world.merge()
+    expected = {1: 7, 2: 8}
+    assert {found["id"]: found["n"] for found in shown(world)} == expected
+    made_anew = rebuild(world)
+    assert made_anew.is_equal
+    swap(world, made_anew)
+    assert {found["id"]: found["n"] for found in shown(world)} == expected

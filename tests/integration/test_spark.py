@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests import spark_lake
-from tests.lake_machine.contract import COLUMNS, COMPOSITE_KEYS
+from tests.lake_machine.columns_change import ColumnsChange
+from tests.lake_machine.contract import COMPOSITE_KEYS
+from tests.lake_machine.epochs_begin import EpochsBegin
 from tests.lake_machine.lively import lively_run, prepare
 from tests.lake_machine.machine import LakeMachine
 
@@ -23,7 +25,13 @@ pytestmark = [
 ]
 
 
-class Composite(LakeMachine):
+class Whole(EpochsBegin, ColumnsChange):
+    """Columns that come and go, and epochs."""
+
+
+class Composite(Whole):
+    """A key of a text and a number."""
+
     key_columns = (("ramo", "text"), ("id", "bigint"))
     keys = COMPOSITE_KEYS
 
@@ -35,23 +43,20 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     session.stop()
 
 
-@pytest.mark.parametrize("machine", [LakeMachine, Composite])
+@pytest.mark.parametrize("machine", [Whole, Composite])
 def test_spark_reads_what_the_others_read(spark: Any, machine: type[LakeMachine], tmp_path: Path) -> None:
     prepare(machine, tmp_path)
     compared = 0
     for seed in range(2):
         world = lively_run(machine, seed)
         table = world.view.table.table
-        names = (*(name for name, _ in machine.key_columns), *COLUMNS, "cdc_lsn")
+        keys, columns = machine.key_columns, sorted(machine.readers.columns(table))
+        names = (*(name for name, _ in keys), *columns, "cdc_epoch", "cdc_lsn", "cdc_ordinal")
         listed = [*names, "unix_micros(cdc_committed_at) AS moment"]
         read = spark.read.format("iceberg").load(table.metadata_location).selectExpr(*listed).collect()
-        rows = {tuple(row)[: len(machine.key_columns)]: tuple(row)[len(machine.key_columns) :] for row in read}
+        rows = {tuple(row)[: len(keys)]: tuple(row)[len(keys) :] for row in read}
         ours = {
-            key: (
-                *(dict(row.values)[name] for name in COLUMNS),
-                row.position[1],
-                round(row.committed_at.timestamp() * 1e6),
-            )
+            key: (*(value for _, value in row.values), *row.position, round(row.committed_at.timestamp() * 1e6))
             for key, row in machine.readers.rows(table).items()
         }
         assert len(read) == len(rows)

@@ -55,16 +55,16 @@ class ColumnsChange(LakeMachine):
             acts += [lambda: self._rename(dice.choice(held), dice)]
         if self.named:
             acts += [lambda: self._name_no_more(dice.choice(sorted(self.named)), dice)]
-            acts += [lambda: self._rename(self.source.added[dice.choice(sorted(self.named))], dice)]
+            acts += [lambda: self._rename(self.source.added[dice.choice(sorted(self.named))], dice)] * 2
         if narrow := [column for column in added if column.type == "integer" and column.name in self.named]:
-            acts += [lambda: self._widen(dice.choice(narrow), dice)] * 2
+            acts += [lambda: self._widen(dice.choice(narrow), dice)] * 4
         if added:
             acts += [lambda: self._drop(dice.choice(added), dice)]
         dice.choice(acts)()
 
     def _add(self, dice: random.Random) -> None:
         self.columns_added += 1
-        name, type_ = f"c{self.columns_added}", dice.choice(sorted(DEFAULTS))
+        name, type_ = f"c{self.columns_added}", ("integer", "text")[(self.columns_added + len(self.sent)) % 2]
         column = Added(name, type_, dice.choice(DEFAULTS[type_]), f"C{self.columns_added}")
         self._alter(name, column)
         self.defaults[name] = column.default

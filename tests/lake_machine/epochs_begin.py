@@ -11,7 +11,7 @@ from hypothesis.stateful import rule
 from cdc.epoch import EpochEnd, EpochStart, record_end, record_start
 from cdc.raw import SnapshotWord
 from tests.lake_machine.machine import DICE, LakeMachine
-from tests.lake_machine.source import Sent
+from tests.lake_machine.source import Sent, Step
 from tests.raw_zone import at
 
 EPOCHS_MAX = 5
@@ -51,6 +51,7 @@ class EpochsBegin(LakeMachine):
         """All is read anew; not while a snapshot is taken."""
         if self.word is not None or self.source.epoch == EPOCHS_MAX:
             return
+        self.transactions(dice)
         while self.source.open:
             self._commit(0, 0.5)
         seen_until = self._lose(dice)
@@ -99,7 +100,7 @@ class EpochsBegin(LakeMachine):
         """The last changes that waited at the producer are never put; since when changes are missing."""
         since = at(self.source.seconds)
         for place in range(len(self.stream.shards)):
-            if dice.random() < 0.5:
+            if dice.random() < 0.7:
                 lost = self.stream.lose(place, dice.randint(1, 10))
                 identities = {sent.identity for sent in lost}
                 self.sent = [sent for sent in self.sent if sent.identity not in identities]
@@ -156,15 +157,20 @@ class EpochsBegin(LakeMachine):
         self.done["epoch of an operator"] += 1
 
     def _lag(self, dice: random.Random) -> None:
-        """All is streamed on and read but for one shard; another may be split already."""
+        """Every row is changed at once, and all is read but for one shard; another may be split already."""
         lagging = dice.choice(self.stream.open)
+        if dice.random() < 0.5:
+            self.stream.write(self.stream.shards.index(lagging), len(lagging.log))  # it is told, and that is read
         if dice.random() < 0.5:
             place = dice.randrange(len(self.stream.shards))
             if self.stream.at(place) is not lagging:
                 self.stream.reshard(place, place)
-        for _ in range(3):
-            self._execute(self.source.begin(), dice)
-            self._commit(len(self.source.open) - 1, 0.5)
+        transaction = self.source.begin()
+        for key in range(len(self.keys)):
+            self.source.execute(
+                transaction, Step(dice.choice(("touch", "touch", "insert")), key, key, dice.randrange(60))
+            )
+        self._commit(len(self.source.open) - 1, 0.5)
         for place, shard in enumerate(self.stream.shards):
             if shard is not lagging:
                 self.stream.produce(place, len(shard.pending), None)

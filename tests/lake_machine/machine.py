@@ -26,11 +26,12 @@ from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
 from compactor.plain import PlainReader
+from tests.lake_machine.checks import check_statements, settled_epoch
 from tests.lake_machine.contract import BIGINT_KEYS, COLUMNS, new_contract
 from tests.lake_machine.effects import EFFECTS, FOREIGN
 from tests.lake_machine.lake import Readers
-from tests.lake_machine.mishaps import MISHAPS, plan
-from tests.lake_machine.model import Recorded, check_history, differences, expected_rows, shown, spoilt_keys, unique
+from tests.lake_machine.mishaps import MISHAPS, commit_as_another_engine, plan
+from tests.lake_machine.model import Recorded, check_history, differences, expected_rows, shown, spoilt_keys
 from tests.lake_machine.past import check_past
 from tests.lake_machine.source import Identity, Key, Sent, Source, Step, Transaction, poison
 from tests.lake_machine.stream import Record, Stream
@@ -224,17 +225,8 @@ class LakeMachine(RuleBasedStateMachine):
     @rule(what=st.sampled_from(FOREIGN))
     def foreign_commit(self, what: str) -> None:
         """Another engine commits something that changes no row."""
-        pair = self.pair()
-        table = pair.history.table if "history" in what else pair.table.table
-        if what == "property":
-            with table.transaction() as change:
-                change.set_properties({"somebody": "else"})
-        elif table.current_snapshot() is None or (what == "rewrite" and not table.scan().count()):
+        if not commit_as_another_engine(self.pair(), what):
             return
-        elif what == "rewrite":
-            table.overwrite(table.scan().to_arrow())
-        else:
-            table.append(table.schema().as_arrow().empty_table())
         self.done[f"foreign {what}"] += 1
         self.check()
 
@@ -288,39 +280,15 @@ class LakeMachine(RuleBasedStateMachine):
             here = tuple(s for s in recorded.vanished if s.key not in rows or rows[s.key].position > s.position)
             recorded = replace(recorded, vanished=here)
         columns = {name: self.defaults.get(name) for name in self.readers.columns(pair.table.table)}
-        settled = self._settled(pair, told)
+        settled = settled_epoch(self, told)
         expected, undecided = expected_rows(told, recorded, columns, frozenset(COLUMNS), settled)
         wrong = differences(rows, expected, undecided)
         assert not wrong, f"keys with the row that the lake has and the one that it should have: {wrong}"
-        self._check_statements(pair, offsets, told, recorded.aside, settled)
+        check_statements(self, offsets, told, settled)
 
     def told(self, offsets: dict[str, int]) -> list[Sent]:
         """The events up to some offsets."""
         return [sent for record in self.stream.told(offsets) for sent in record.sents]
-
-    def _settled(self, pair: TablePair, told: list[Sent]) -> int:
-        """The newest epoch whose snapshot is complete, as the table says; then all of its reads are in it."""
-        floor = msgspec.json.decode(pair.table.table.properties.get("cdc.truncated-below") or "[1, 0, 0]")
-        there = unique(told)
-        missing = [s.key for s in self.sent if s.op == "r" and s.position == tuple(floor) and s.identity not in there]
-        assert floor[0] == 1 or not missing, "a snapshot is taken for complete without some of its reads"
-        return int(floor[0])
-
-    def _check_statements(
-        self, pair: TablePair, offsets: dict[str, int], told: list[Sent], aside: frozenset[Identity], settled: int
-    ) -> None:
-        properties = pair.table.table.properties
-        if stated := properties.get("cdc.valid-through"):
-            through, there = datetime.fromisoformat(stated), unique(told)
-            due = (s for s in self.sent if s.committed_at <= through and s.epoch >= settled)
-            missing = [s.position for s in due if s.identity not in there]
-            assert not missing, "valid-through says more than the table has"
-            self.done["valid-through stated"] += 1
-        poisoned = sum(record.poison is not None for record in self.stream.told(offsets))
-        quarantined = msgspec.json.decode(properties.get("cdc.quarantined") or "{}", type=dict[str, int])
-        in_table = aside & unique(told).keys()
-        assert sum(quarantined.values()) == poisoned + len(in_table), "the counts of the quarantine are wrong"
-        assert (len(self.quarantine.objects) > 0) >= (poisoned + len(in_table) > 0)
 
     @rule(dice=DICE)
     def read_the_past(self, dice: random.Random) -> None:

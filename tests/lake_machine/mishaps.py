@@ -76,3 +76,18 @@ def plan(machine: LakeMachine, mishap: str, patches: pytest.MonkeyPatch) -> None
     }
     assert commit_table is TablePair.commit_table
     instead(*acts[mishap])
+
+
+def commit_as_another_engine(pair: TablePair, what: str) -> bool:
+    """Commit something that changes no row; False where there is nothing yet that it could be done to."""
+    table = pair.history.table if "history" in what else pair.table.table
+    if what == "property":
+        with table.transaction() as change:
+            change.set_properties({"somebody": "else"})
+    elif table.current_snapshot() is None or (what == "rewrite" and not table.scan().count()):
+        return False
+    elif what == "rewrite":
+        table.overwrite(table.scan().to_arrow())
+    else:
+        table.append(table.schema().as_arrow().empty_table())
+    return True

@@ -60,7 +60,8 @@ def check_past(machine: LakeMachine, dice: random.Random) -> None:
     spoilt |= {key for key, _, _ in machine.recorded.aside}
     state = [rows for moment, rows in machine.source.states if moment <= asked][-1]
     found = machine.readers.past(history, at(asked), {*TOASTED, *machine.defaults})
-    assert found.keys() - spoilt == state.keys() - spoilt, "other keys than there were"
+    wrong_keys = (found.keys() ^ state.keys()) - spoilt
+    assert not wrong_keys, f"at {at(asked)} history has keys that there were not, or lacks some: {wrong_keys}"
     for key in found.keys() - spoilt:
         wrong = {
             name: (value, state[key][name])

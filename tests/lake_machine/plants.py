@@ -18,8 +18,8 @@ from compactor.change import SET_ASIDE, Change
 from compactor.index import RowIndex
 from compactor.lake import commit, landing
 from compactor.lake.pair import TablePair
+from compactor.plain import block, dialect, winners
 from compactor.plain import reader as plain_reader
-from compactor.plain import winners
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 _decode = importlib.import_module("cdc.debezium.decode")  # the package has a function of that name
@@ -42,13 +42,13 @@ def positions_as_text(patches: pytest.MonkeyPatch) -> None:
 
 def placeholder_is_a_value(patches: pytest.MonkeyPatch) -> None:
     """Row 8: what stands for an unchanged value is written over the value."""
-    for module in (_decode, plain_reader):
+    for module in (_decode, dialect):
         patches.setattr(module, "placeholders", lambda *_: ())
 
 
 def no_text_is_spelt_out(patches: pytest.MonkeyPatch) -> None:
     """Row 9: a real value that equals the placeholder is taken for unchanged."""
-    for module in (_decode, plain_reader):
+    for module in (_decode, plain_reader, block):
         patches.setattr(module, "SPELT", b"\x00 never")
 
 
@@ -268,6 +268,9 @@ BY_SUBPROCESS: Mapping[str, Plant] = {
         slot_is_confirmed_before_the_stream_has_it,
         refused_records_are_overtaken,
         checkpoint_before_the_batch,
+        values_are_filled_across_epochs,
+        children_do_not_wait_with_their_parents,
+        one_parent_proves_for_both,
     )
 }
 PLANTED = "PLANTED_BUG"

@@ -131,6 +131,8 @@ class Source:
 
     def execute(self, transaction: Transaction, step: Step) -> None:
         """One statement; without effect where the rows or locks do not allow it."""
+        if any(op == "t" for one in self.open if one is not transaction for op, *_ in one.changes):
+            return  # TRUNCATE locks out everybody else until it is committed
         key, other = self.keys[step.key], self.keys[step.other]
         others = {locked for one in self.open if one is not transaction for locked in one.before}
         if step.what == "truncate":

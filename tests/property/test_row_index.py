@@ -164,18 +164,18 @@ def test_an_index_loaded_at_once_knows_the_rows_of_every_file(
         parts.append((index.prints_of_keys([keys[n] for n in some]), part))
         expected |= {keys[n]: Located(path, row, position) for row, n in enumerate(some, 1)}
     is_each_once = len(expected) == sum(map(len, files))
-    assert index.load(iter(parts)) == is_each_once
+    assert index.load(iter(parts), sum(map(len, files))) == is_each_once
     if is_each_once:
         assert len(index) == len(expected)
         assert {key: index.located(key) for key in keys} == {key: expected.get(key) for key in keys}
         assert index.bytes >= 26 * len(expected)
 
 
-def test_an_index_that_is_given_fewer_rows_than_its_files_have_is_refused() -> None:
+def test_an_index_that_is_given_fewer_rows_than_it_is_told_is_refused() -> None:
     index = RowIndex((pa.int64(),))
     index.add_file("f", 2, np.empty(0, np.int64))
     with pytest.raises(ValueError, match="1 entries instead of 2"):
-        index.load([(index.prints_of_keys([(1,)]), entries([0], Position(1, 1)))])
+        index.load([(index.prints_of_keys([(1,)]), entries([0], Position(1, 1)))], 2)
 
 
 @given(st.lists(st.binary(max_size=9), max_size=20))

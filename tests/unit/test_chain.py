@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import FatalFault
-from compactor.chain import Link, follow, new_batches, read_lines
+from compactor.chain import PLAIN_BYTES_ASSUMED, Link, follow, new_batches, read_lines
 from tests.raw_zone import MemoryObjects, ShardWriter, event
 
 
@@ -45,6 +45,32 @@ def test_whatever_the_overlaps_every_record_is_covered_once(data: st.DataObject)
         covered += range(reached + 1, link.upto + 1)
         reached = link.upto
     assert covered == list(range(offset + 1, end + 1))
+
+
+def test_what_shrinks_to_nothing_is_counted_as_what_it_takes_in_memory() -> None:
+    store = MemoryObjects()
+    shard = ShardWriter(store)
+    for key in range(4):
+        shard.batch([event("c", 1 + key, {"id": key, "doc": "a" * 100_000})])
+    sizes = [sum(ref.plain_bytes for ref in batch.record.objects) for batch in new_batches(store, {}, 1000, 10**9)[0]]
+    assert all(size > 100_000 for size in sizes)
+    assert all(ref.bytes < 1000 for batch in new_batches(store, {}, 1000, 10**9)[0] for ref in batch.record.objects)
+    some, is_behind = new_batches(store, {}, 1000, 150_000)
+    assert (len(some), is_behind) == (2, True)
+
+
+def test_a_record_of_before_is_taken_for_a_full_object() -> None:
+    store = MemoryObjects()
+    shard = ShardWriter(store)
+    for key in range(3):
+        shard.batch([event("d", 1 + key, {"id": key})])
+    for path in store.list_after("_batches/"):
+        record = msgspec.json.decode(store.get(path))
+        for ref in record["objects"]:
+            del ref["plain_bytes"]
+        store.objects[path] = msgspec.json.encode(record)
+    some, is_behind = new_batches(store, {}, 1000, PLAIN_BYTES_ASSUMED + 1)
+    assert (len(some), is_behind) == (2, True)
 
 
 def test_batches_are_taken_in_turn_of_the_shards_and_overlaps_left_out() -> None:

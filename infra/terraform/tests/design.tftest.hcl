@@ -31,6 +31,14 @@ run "environment" {
     error_message = "alarms of infra/alarms.yaml are made, one for each table and stream"
   }
   assert {
+    condition     = length(setintersection(local.tables["usuarios"].open_columns, ["nome", "data_nascimento", "endereco", "saldo", "bio"])) == 0
+    error_message = "what the contract calls confidential and holds in clear is for cleared readers"
+  }
+  assert {
+    condition     = length(setsubtract(["id", "email", "cpf", "telefone", "ativo", "criado_em"], local.tables["usuarios"].open_columns)) == 0
+    error_message = "what is masked or internal is for every reader"
+  }
+  assert {
     condition     = length(module.redshift) == 0
     error_message = "Redshift is off unless asked for"
   }

@@ -165,12 +165,13 @@ run "raw_tables" {
   variables {
     name                 = "usuarios-cdc-x"
     databases            = { lake = "lake", raw = "lake_raw" }
-    tables               = { usuarios = { confidential_columns = ["nome", "bio"] } }
+    tables               = { usuarios = { open_columns = ["id", "email"] } }
     buckets              = { raw = "r", quarantine = "q", lake = "l", results = "s" }
     lake_arn             = "arn:aws:s3:::l"
     kept_days            = { raw = 90, quarantine = 30 }
     key_arn              = "arn:aws:kms:us-east-1:123456789012:key/k"
     roles                = { compactor = "arn:aws:iam::123456789012:role/c", operator = "arn:aws:iam::123456789012:role/o", lake_access = "arn:aws:iam::123456789012:role/l", readers = { analyst = "arn:aws:iam::123456789012:role/a", cleared-analyst = "arn:aws:iam::123456789012:role/b" } }
+    other_readers        = { redshift = "arn:aws:iam::123456789012:role/r" }
     readers              = { analyst = { is_cleared = false, query_bytes_max = 10737418240 }, cleared-analyst = { is_cleared = true, query_bytes_max = 10737418240 } }
     are_lake_tables_made = true
   }
@@ -187,11 +188,19 @@ run "raw_tables" {
     error_message = "days that expired are not looked for"
   }
   assert {
-    condition     = toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios_history"].table_with_columns[0].excluded_column_names) == toset(["nome", "bio"])
-    error_message = "analysts do not see confidential columns, neither in the table nor in its history"
+    condition     = toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios"].table_with_columns[0].column_names) == toset(["id", "email", "cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at"])
+    error_message = "analysts see the columns that are named for them, and no other"
   }
   assert {
-    condition     = length(coalesce(aws_lakeformation_permissions.reader_columns["cleared-analyst/usuarios"].table_with_columns[0].excluded_column_names, [])) == 0
+    condition     = toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios_history"].table_with_columns[0].column_names) == toset(["id", "email", "cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at", "cdc_op", "cdc_unchanged"])
+    error_message = "in the history neither"
+  }
+  assert {
+    condition     = toset(aws_lakeformation_permissions.reader_columns["redshift/usuarios"].table_with_columns[0].column_names) == toset(aws_lakeformation_permissions.reader_columns["analyst/usuarios"].table_with_columns[0].column_names)
+    error_message = "Redshift sees what analysts see"
+  }
+  assert {
+    condition     = aws_lakeformation_permissions.reader_columns["cleared-analyst/usuarios"].table_with_columns[0].wildcard == true
     error_message = "cleared analysts see all columns"
   }
   assert {
@@ -208,7 +217,7 @@ run "no_grants_before_the_tables" {
   variables {
     name                 = "usuarios-cdc-x"
     databases            = { lake = "lake", raw = "lake_raw" }
-    tables               = { usuarios = { confidential_columns = ["nome"] } }
+    tables               = { usuarios = { open_columns = ["id"] } }
     buckets              = { raw = "r", quarantine = "q", lake = "l", results = "s" }
     lake_arn             = "arn:aws:s3:::l"
     kept_days            = { raw = 90, quarantine = 30 }

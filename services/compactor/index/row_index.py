@@ -241,9 +241,8 @@ class RowIndex:
         self._records.pop(path, None)
         self._dead.pop(path, None)
 
-    def load(self, rows: Iterable[tuple[Fingerprints, Entries]]) -> bool:
-        """Take over all live rows of the files known; False when a key has two, and the index is of no use then."""
-        count = sum(records - len(self._dead[path]) for path, records in self._records.items())
+    def load(self, rows: Iterable[tuple[Fingerprints, Entries]], count: int) -> bool:
+        """Take over all live rows of a table, so many; False when a key has two, and the index is of no use then."""
         self._great = sorted_run(rows, count, self._printer.of_keys([]))
         self._live = len(self._great)
         self._seen.clear()

@@ -138,7 +138,8 @@ class TablePair:
         index, files = self.empty_index(), self.table.live_files()
         for file in files:
             index.add_file(file.path, file.records, file.deleted)
-        if not index.load(self._entries(index, file) for file in files):
+        count = sum(file.records - len(file.deleted) for file in files)
+        if not index.load((self._entries(index, file) for file in files), count):
             raise FatalFault(
                 "a key has two live rows",
                 where=self.table.name,

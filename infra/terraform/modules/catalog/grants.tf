@@ -40,24 +40,32 @@ resource "aws_lakeformation_permissions" "operator_tables" {
 }
 
 resource "aws_lakeformation_permissions" "reader_database" {
-  for_each    = var.roles.readers
-  principal   = each.value
+  for_each    = local.granted
+  principal   = each.value.role
   permissions = ["DESCRIBE"]
   database {
     name = aws_glue_catalog_database.lake.name
   }
 }
 
+# Columns are granted by name, not left out by name: a column that comes to be later is seen by nobody who is not cleared until it is granted
+# here. What the compactor adds tells of changes, not of people (services/compactor/lake/schema.py).
 locals {
+  granted = merge(
+    { for reader, its in var.readers : reader => { role = var.roles.readers[reader], is_cleared = its.is_cleared } },
+    { for engine, role in var.other_readers : engine => { role = role, is_cleared = false } },
+  )
+  row_columns = ["cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at"]
   row_tables = var.are_lake_tables_made ? merge([
     for table, its in var.tables : {
-      for suffix in ["", "_history"] : "${table}${suffix}" => its.confidential_columns
+      (table)            = concat(its.open_columns, local.row_columns)
+      "${table}_history" = concat(its.open_columns, local.row_columns, ["cdc_op", "cdc_unchanged"])
     }
   ]...) : {}
   grants = merge([
-    for reader, its in var.readers : {
-      for table, confidential in local.row_tables : "${reader}/${table}" => {
-        reader = reader, table = table, hidden = its.is_cleared ? [] : confidential
+    for reader, its in local.granted : {
+      for table, open in local.row_tables : "${reader}/${table}" => {
+        reader = reader, table = table, columns = its.is_cleared ? null : open
       }
     }
   ]...)
@@ -65,19 +73,19 @@ locals {
 
 resource "aws_lakeformation_permissions" "reader_columns" {
   for_each    = local.grants
-  principal   = var.roles.readers[each.value.reader]
+  principal   = local.granted[each.value.reader].role
   permissions = ["SELECT"]
   table_with_columns {
-    database_name         = aws_glue_catalog_database.lake.name
-    name                  = each.value.table
-    wildcard              = true
-    excluded_column_names = length(each.value.hidden) > 0 ? each.value.hidden : null
+    database_name = aws_glue_catalog_database.lake.name
+    name          = each.value.table
+    wildcard      = each.value.columns == null ? true : null
+    column_names  = each.value.columns
   }
 }
 
 resource "aws_lakeformation_permissions" "reader_status" {
-  for_each    = var.are_lake_tables_made ? var.roles.readers : {}
-  principal   = each.value
+  for_each    = { for reader, its in local.granted : reader => its if var.are_lake_tables_made }
+  principal   = each.value.role
   permissions = ["SELECT"]
   table_with_columns {
     database_name = aws_glue_catalog_database.lake.name

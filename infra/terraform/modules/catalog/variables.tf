@@ -9,8 +9,8 @@ variable "databases" {
 }
 
 variable "tables" {
-  description = "Columns that readers without clearance do not see, by lake table."
-  type        = map(object({ confidential_columns = list(string) }))
+  description = "Columns that every reader sees, by lake table; the others are for cleared readers alone."
+  type        = map(object({ open_columns = list(string) }))
 }
 
 variable "buckets" {
@@ -41,6 +41,12 @@ variable "roles" {
 variable "readers" {
   description = "By reader: whether confidential columns are seen, and how many bytes a query may scan."
   type        = map(object({ is_cleared = bool, query_bytes_max = number }))
+}
+
+variable "other_readers" {
+  description = "Role ARNs of engines that read the lake as readers without clearance do, by name; they have no workgroup."
+  type        = map(string)
+  default     = {}
 }
 
 variable "are_lake_tables_made" {

@@ -24,6 +24,12 @@ data "aws_iam_policy_document" "reader" {
     ]
     resources = ["${local.arn}:athena:${local.account.region}:${local.account.id}:workgroup/${var.name}-${each.key}"]
   }
+  # What the console lists; Lake Formation leaves out what is not granted.
+  statement {
+    sid       = "List"
+    actions   = ["athena:GetDataCatalog", "athena:GetDatabase", "athena:ListDatabases", "athena:GetTableMetadata", "athena:ListTableMetadata"]
+    resources = ["${local.arn}:athena:${local.account.region}:${local.account.id}:datacatalog/AwsDataCatalog"]
+  }
   statement {
     sid       = "SeeTheCatalog"
     actions   = ["glue:GetDatabase", "glue:GetDatabases", "glue:GetTable", "glue:GetTables", "glue:GetPartitions"]
