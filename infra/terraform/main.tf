@@ -12,7 +12,8 @@ locals {
   }
 
   # The table contracts, which the images hold as well: what is in the lake is said in one place.
-  contracts = [for file in fileset("${path.module}/../../tables", "*.odcs.yaml") : yamldecode(file("${path.module}/../../tables/${file}"))]
+  contracts_folder = coalesce(var.contracts_folder, "${path.module}/../../tables")
+  contracts        = [for file in fileset(local.contracts_folder, "*.odcs.yaml") : yamldecode(file("${local.contracts_folder}/${file}"))]
   tables = merge([
     for contract in local.contracts : {
       for table in contract.schema : table.name => {
@@ -23,18 +24,25 @@ locals {
         ]
         open_columns = [
           for column in table.properties : column.name
-          if !contains(try(var.confidential_columns[table.name], local.clear_and_confidential[table.name]), column.name)
+          if !contains(concat(
+            local.in_clear[table.name].restricted,
+            try(var.confidential_columns[table.name], local.in_clear[table.name].confidential),
+          ), column.name)
         ]
       }
     }
   ]...)
 
-  clear_and_confidential = merge([
+  # What is personal and not masked, by classification; a column that states no mask is held in clear.
+  in_clear = merge([
     for contract in local.contracts : {
-      for table in contract.schema : table.name => [
-        for column in table.properties : column.name
-        if try(column.classification, "") == "confidential" && contains([for property in try(column.customProperties, []) : property.value if property.property == "mask"], "clear")
-      ]
+      for table in contract.schema : table.name => {
+        for classification in ["confidential", "restricted"] : classification => [
+          for column in table.properties : column.name
+          if try(column.classification, "") == classification &&
+          alltrue([for property in try(column.customProperties, []) : property.value == "clear" if property.property == "mask"])
+        ]
+      }
     }
   ]...)
 
@@ -238,6 +246,7 @@ module "services" {
   consumers_max   = var.stream_mode == "PROVISIONED" ? var.stream_shards : 4
   stream_name     = module.stream.name
   alarm_topic_arn = module.watch.topic_arn
+  other_services  = module.source.services
   depends_on      = [module.roles, module.zones, module.catalog]
 }
 

@@ -88,6 +88,14 @@ variable "stream_retention_hours" {
   default     = 24
 }
 
+# --- the tables
+
+variable "contracts_folder" {
+  description = "Where the table contracts are; null: this repository's tables."
+  type        = string
+  default     = null
+}
+
 # --- how fresh, how long kept
 
 variable "batch_age_seconds" {
@@ -176,7 +184,7 @@ variable "operators" {
 }
 
 variable "confidential_columns" {
-  description = "Columns that only cleared readers see, by lake table; null: those that the contract calls confidential and holds in clear."
+  description = "Columns that only cleared readers see, by lake table; null: those that the contract calls confidential and holds in clear. What it calls restricted and holds in clear is for cleared readers whatever stands here."
   type        = map(list(string))
   default     = null
 }

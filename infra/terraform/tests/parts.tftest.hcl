@@ -431,3 +431,89 @@ run "redshift_when_asked_for" {
     error_message = "there is a workgroup with an external schema"
   }
 }
+
+run "what_is_personal_and_in_clear_is_for_cleared_readers" {
+  command = plan
+  variables {
+    contracts_folder = "tests/contracts"
+  }
+  assert {
+    condition     = toset(local.tables["planted"].open_columns) == toset(["id", "confidential_masked", "restricted_masked"])
+    error_message = "neither confidential nor restricted columns in clear are granted to every reader"
+  }
+}
+
+run "restricted_columns_cannot_be_opened_by_a_variable" {
+  command = plan
+  variables {
+    contracts_folder     = "tests/contracts"
+    confidential_columns = { planted = [] }
+  }
+  assert {
+    condition     = length(setintersection(local.tables["planted"].open_columns, ["restricted_clear", "restricted_unsaid"])) == 0
+    error_message = "what is restricted and in clear stays with cleared readers"
+  }
+  assert {
+    condition     = contains(local.tables["planted"].open_columns, "confidential_clear")
+    error_message = "what is confidential can be opened by the variable"
+  }
+}
+
+run "eventbridge_may_use_the_key" {
+  command = plan
+  module {
+    source = "./modules/key"
+  }
+  variables {
+    name       = "usuarios-cdc-x"
+    region     = "us-east-1"
+    account_id = "123456789012"
+    partition  = "aws"
+  }
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.key.statement : length(statement.condition)
+      if anytrue([for principal in statement.principals : contains(principal.identifiers, "events.amazonaws.com")])
+    ] == [0]
+    error_message = "EventBridge sends no account: a condition on it would refuse what is told of deployments"
+  }
+}
+
+run "eventbridge_may_tell_the_topic" {
+  command = plan
+  module {
+    source = "./modules/watch"
+  }
+  variables {
+    name              = "usuarios-cdc-x"
+    account_id        = "123456789012"
+    region            = "us-east-1"
+    alarms            = []
+    runbook_url       = "r"
+    values            = { service = [] }
+    emails            = []
+    key_arn           = "arn:aws:kms:us-east-1:123456789012:key/k"
+    budget            = { dollars_max = 56, environment = "x", project = "usuarios-cdc" }
+    is_dashboard_made = false
+  }
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.topic.statement : length(statement.condition)
+      if anytrue([for principal in statement.principals : contains(principal.identifiers, "events.amazonaws.com")])
+    ] == [0]
+    error_message = "EventBridge sends nothing to compare: a condition would refuse what is told of deployments"
+  }
+}
+
+run "debeziums_deployments_are_told" {
+  # Mocked: what a service's ARN is is known only after an apply.
+  command = apply
+  variables {
+    source_kind     = "debezium"
+    source_database = { name = "app" }
+  }
+  assert {
+    condition     = length(module.source.services) == 1 && length(module.services.told_of) == length(module.services.services) + 1
+    error_message = "the rule names Debezium's service as well"
+  }
+}

@@ -126,7 +126,7 @@ resource "aws_cloudwatch_event_rule" "deployment_failed" {
   event_pattern = jsonencode({
     source      = ["aws.ecs"]
     detail-type = ["ECS Deployment State Change", "ECS Service Action"]
-    resources   = [for service in aws_ecs_service.program : service.id]
+    resources   = concat([for service in aws_ecs_service.program : service.id], var.other_services)
     detail      = { eventType = ["ERROR"] }
   })
 }

@@ -6,3 +6,8 @@ output "services" {
   description = "Names of the services."
   value       = [for service in aws_ecs_service.program : service.name]
 }
+
+output "told_of" {
+  description = "ARNs of the services whose failed deployments are told."
+  value       = jsondecode(aws_cloudwatch_event_rule.deployment_failed.event_pattern).resources
+}

@@ -52,3 +52,9 @@ variable "alarm_topic_arn" {
   description = "Where is told that a service cannot be started."
   type        = string
 }
+
+variable "other_services" {
+  description = "ARNs of services of the cluster that are made elsewhere; of their deployments is told as well."
+  type        = list(string)
+  default     = []
+}
