@@ -506,8 +506,7 @@ run "eventbridge_may_tell_the_topic" {
 }
 
 run "debeziums_deployments_are_told" {
-  # Mocked: what a service's ARN is is known only after an apply.
-  command = apply
+  command = plan
   variables {
     source_kind     = "debezium"
     source_database = { name = "app" }

@@ -120,13 +120,17 @@ resource "aws_ecs_service" "program" {
 }
 
 # A service whose new task never becomes healthy is rolled back; somebody should know.
+locals {
+  told_of = concat([for service in aws_ecs_service.program : service.id], var.other_services)
+}
+
 resource "aws_cloudwatch_event_rule" "deployment_failed" {
   name        = "${var.name}-deployment-failed"
   description = "A deployment of a service failed or a task could not be placed"
   event_pattern = jsonencode({
     source      = ["aws.ecs"]
     detail-type = ["ECS Deployment State Change", "ECS Service Action"]
-    resources   = concat([for service in aws_ecs_service.program : service.id], var.other_services)
+    resources   = local.told_of
     detail      = { eventType = ["ERROR"] }
   })
 }

@@ -9,5 +9,5 @@ output "services" {
 
 output "told_of" {
   description = "ARNs of the services whose failed deployments are told."
-  value       = jsondecode(aws_cloudwatch_event_rule.deployment_failed.event_pattern).resources
+  value       = local.told_of
 }
