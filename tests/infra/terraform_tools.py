@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,18 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from sandbox.process import LOCALHOST, Command, Process, free_port
+from tests.infra.checkers import ROOT, installed, need
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / ".venv-terraform"
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 _CREDENTIAL = "test"
-_INSTALL_SECONDS = 900
 _APPLY_SECONDS = 900
 
 # moto does not tell the tags of a scalable target, without which the provider reads none; tests/parts.tftest.hcl covers it.
@@ -41,11 +38,8 @@ OVERRIDES = {
 
 def tools() -> Path:
     """moto, checkov and the simulator of IAM, installed by their make target where they are not yet."""
-    for program in ("terraform", "node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed: what infra/terraform makes cannot be tried")
-    subprocess.run(["make", "--silent", f"{TOOLS.name}/.ready"], cwd=ROOT, check=True, timeout=_INSTALL_SECONDS)
-    return TOOLS
+    need("terraform", "node", "npm")
+    return installed(TOOLS.name)
 
 
 def gate() -> Any:

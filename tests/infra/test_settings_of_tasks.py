@@ -10,7 +10,8 @@ from cdc_consumer.settings import ConsumerSettings
 from cdc_publisher.settings import PublisherSettings
 from compactor.lake.schema import history_schema, table_schema
 from compactor.settings import CompactorSettings
-from tests.infra.terraform_tools import ROOT, Account
+from tests.infra.checkers import ROOT
+from tests.infra.terraform_tools import Account
 from tests.infra.test_terraform_applied import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

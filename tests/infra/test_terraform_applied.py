@@ -11,7 +11,8 @@ import yaml
 
 from cdc.epoch import EPOCHS
 from cdc.raw import BATCHES, SCHEMAS, TIPS
-from tests.infra.terraform_tools import ACCOUNT, REGION, ROOT, Account, tools
+from tests.infra.checkers import ROOT
+from tests.infra.terraform_tools import ACCOUNT, REGION, Account, tools
 
 NAME = "usuarios-cdc-production"
 ZONES = ("raw", "quarantine", "lake", "results")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.terraform_tools import ROOT, tools
+from tests.infra.checkers import ROOT, installed
+from tests.infra.terraform_tools import tools
 
 GATES = ("terraform-fmt", "terraform-validate", "terraform-test", "terraform-checkov")
 ZONES = "infra/terraform/modules/zones/main.tf"
@@ -43,7 +44,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 @pytest.fixture(scope="module", autouse=True)
 def _tools() -> None:
     tools()
-    subprocess.run(["make", "--silent", ".venv-infra/.ready"], cwd=ROOT, check=True, timeout=500)
+    installed(".venv-infra")
 
 
 @pytest.fixture
