@@ -92,6 +92,10 @@ resource "aws_secretsmanager_secret" "this" {
   description             = each.value
   kms_key_id              = module.key.arn
   recovery_window_in_days = 30
+
+  lifecycle {
+    prevent_destroy = true # the masking key cannot be had again
+  }
 }
 
 resource "aws_ecr_repository" "image" {

@@ -13,5 +13,4 @@ from tests.infra.terraform_tools import Account, apply, moto
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """An account with the system of production in it."""
     with moto(tmp_path_factory.mktemp("moto")) as account:
-        apply(account, {"alarm_emails": '["oncall@example.com"]'})
-        yield account
+        yield apply(account, {"alarm_emails": '["oncall@example.com"]'})

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ class Account:
     """An AWS account that moto plays, with what Terraform made in it."""
 
     endpoint_url: str
+    destroy_said: str = ""
+    """What `terraform plan -destroy` said once all was there."""
 
     def client(self, service: str) -> Any:
         """A boto3 client of it, whatever the process's own environment says."""
@@ -100,38 +102,39 @@ def moto(directory: Path) -> Iterator[Account]:
         process.stop()
 
 
-def apply(account: Account, variables: Mapping[str, str]) -> None:
+def apply(account: Account, variables: Mapping[str, str]) -> Account:
     """Apply infra/terraform with the variables of production, and others on top, to an account."""
     with gate().copied(ROOT) as (folder, environment):
         for name, text in OVERRIDES.items():
             (folder / name).write_text(text, encoding="utf-8")
         for name in LEFT_OUT:
             (folder / name).unlink()
-        stated = [f"-var={name}={value}" for name, value in variables.items()]
-        for command in (
-            ["init", "-input=false", "-no-color"],
-            [
-                "apply",
-                "-auto-approve",
-                "-input=false",
-                "-no-color",
-                "-var-file=environments/production.tfvars",
-                *stated,
-            ],
-        ):
-            done = subprocess.run(
-                ["terraform", *command],
-                cwd=folder,
-                env={
-                    **environment,
-                    "AWS_ENDPOINT_URL": account.endpoint_url,
-                    "AWS_ACCESS_KEY_ID": _CREDENTIAL,
-                    "AWS_SECRET_ACCESS_KEY": _CREDENTIAL,
-                },
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_APPLY_SECONDS,
-            )
+        told = {
+            **environment,
+            "AWS_ENDPOINT_URL": account.endpoint_url,
+            "AWS_ACCESS_KEY_ID": _CREDENTIAL,
+            "AWS_SECRET_ACCESS_KEY": _CREDENTIAL,
+        }
+        stated = [
+            "-var-file=environments/production.tfvars",
+            *(f"-var={name}={value}" for name, value in variables.items()),
+        ]
+        for command in (["init"], ["apply", "-auto-approve", *stated]):
+            done = _terraform(command, folder, told)
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+        destroyed = _terraform(["plan", "-destroy", "-refresh=false", *stated], folder, told)
+        assert destroyed.returncode == 1, destroyed.stdout[-4000:]
+        return replace(account, destroy_said=destroyed.stderr)
+
+
+def _terraform(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["terraform", *command, "-input=false", "-no-color"],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_APPLY_SECONDS,
+    )

@@ -207,6 +207,21 @@ def test_every_alarm_of_the_list_is_there_and_tells_somebody(account: Account) -
             assert "*" not in {dimension["Value"] for dimension in alarm["Dimensions"]}
 
 
+@pytest.mark.parametrize(
+    "held",
+    [
+        "module.key.aws_kms_key.this",
+        "module.stream.aws_kinesis_stream.this",
+        "module.catalog.aws_glue_catalog_database.lake",
+        'aws_secretsmanager_secret.this["pii-key"]',
+        'aws_secretsmanager_secret.this["database"]',
+    ],
+)
+def test_what_cannot_be_had_again_is_not_destroyed(account: Account, held: str) -> None:
+    assert "prevent_destroy" in account.destroy_said
+    assert held in account.destroy_said
+
+
 def test_metrics_are_sent_where_the_alarms_look(account: Account) -> None:
     for program in ("publisher", "consumer", "compactor"):
         assert environment(account, program)["CDC_METRICS"] == "emf"

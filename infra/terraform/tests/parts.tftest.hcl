@@ -331,6 +331,10 @@ run "dms" {
     error_message = "the limit is the one that the contract states"
   }
   assert {
+    condition     = aws_dms_endpoint.target[0].kinesis_settings[0].use_large_integer_value
+    error_message = "a bigint comes with all of its digits"
+  }
+  assert {
     condition     = aws_dms_endpoint.source[0].postgres_settings[0].plugin_name == "test_decoding"
     error_message = "full images need test_decoding"
   }

@@ -7,6 +7,10 @@ resource "aws_glue_catalog_database" "lake" {
   create_table_default_permission {
     permissions = []
   }
+
+  lifecycle {
+    prevent_destroy = true # its tables go with it, and Iceberg's place is known to the catalog alone
+  }
 }
 
 resource "aws_glue_catalog_database" "raw" {

@@ -78,6 +78,10 @@ resource "aws_kms_key" "this" {
   enable_key_rotation     = true
   deletion_window_in_days = 30
   policy                  = data.aws_iam_policy_document.key.json
+
+  lifecycle {
+    prevent_destroy = true # without it nothing in the buckets can be read again
+  }
 }
 
 resource "aws_kms_alias" "this" {

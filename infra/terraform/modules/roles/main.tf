@@ -72,9 +72,18 @@ data "aws_iam_policy_document" "consumer" {
     resources = [var.leases_arn]
   }
   statement {
-    sid       = "WriteRaw"
-    actions   = ["s3:PutObject", "s3:GetObject"]
+    sid       = "ReadRaw"
+    actions   = ["s3:GetObject"]
     resources = ["${var.buckets.raw}/raw/*", "${var.buckets.quarantine}/quarantine/*"]
+  }
+  # All that cdc/raw.py names; not _epochs, which decide what the compactor takes for the same database.
+  statement {
+    sid     = "WriteRaw"
+    actions = ["s3:PutObject"]
+    resources = concat(
+      [for kind in ["postgres", "_batches", "_schemas", "_tips"] : "${var.buckets.raw}/raw/${kind}/*"],
+      ["${var.buckets.quarantine}/quarantine/*"],
+    )
   }
   statement {
     sid       = "ListRaw"

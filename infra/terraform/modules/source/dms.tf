@@ -194,6 +194,7 @@ resource "aws_dms_endpoint" "target" {
     include_table_alter_operations = true
     include_partition_value        = true
     partition_include_schema_table = false
+    use_large_integer_value        = true # otherwise a large bigint comes in scientific notation, digits lost
   }
 }
 

@@ -41,6 +41,10 @@ resource "aws_kinesis_stream" "this" {
   stream_mode_details {
     stream_mode = var.mode
   }
+
+  lifecycle {
+    prevent_destroy = true # its records of a day are nowhere else yet, or the slot has let them go
+  }
 }
 
 output "arn" {

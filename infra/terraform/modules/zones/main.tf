@@ -18,6 +18,11 @@ locals {
       all = { prefix = "", days = var.kept_days.results }
     }
   }
+  # Tips alone are written over.
+  unchanging = {
+    raw        = ["raw/postgres/", "raw/_batches/", "raw/_epochs/", "raw/_schemas/"]
+    quarantine = ["quarantine/"]
+  }
 }
 
 resource "aws_s3_bucket" "zone" {
@@ -130,19 +135,14 @@ data "aws_iam_policy_document" "zone" {
       values   = ["false"]
     }
   }
-  # Raw never changes. The programs write with If-None-Match; here nobody can write without it, whatever role is theirs.
+  # Raw and quarantine never change. The programs write with If-None-Match; here nobody can write without it, whatever role is theirs.
   dynamic "statement" {
-    for_each = each.key == "raw" ? ["raw"] : []
+    for_each = { for zone, prefixes in local.unchanging : zone => prefixes if zone == each.key }
     content {
-      sid     = "RawNeverChanges"
-      effect  = "Deny"
-      actions = ["s3:PutObject"]
-      resources = [
-        "${each.value.arn}/raw/postgres/*",
-        "${each.value.arn}/raw/_batches/*",
-        "${each.value.arn}/raw/_epochs/*",
-        "${each.value.arn}/raw/_schemas/*",
-      ]
+      sid       = "NeverChanges"
+      effect    = "Deny"
+      actions   = ["s3:PutObject"]
+      resources = [for prefix in statement.value : "${each.value.arn}/${prefix}*"]
       principals {
         type        = "*"
         identifiers = ["*"]
