@@ -233,12 +233,13 @@ module "services" {
   region = var.region
   programs = {
     for program in local.programs : program => {
-      image          = "${aws_ecr_repository.image[local.images[program]].repository_url}:${var.image_tag}"
-      cpu            = var.sizes[program].cpu
-      memory         = var.sizes[program].memory
-      is_spot        = var.sizes[program].is_spot
-      is_single      = program != "consumer"
-      environment    = local.settings[program]
+      image     = "${aws_ecr_repository.image[local.images[program]].repository_url}:${var.image_tag}"
+      cpu       = var.sizes[program].cpu
+      memory    = var.sizes[program].memory
+      is_spot   = var.sizes[program].is_spot
+      is_single = program != "consumer"
+      # The compactor starts when it may make tables.
+      environment    = merge(local.settings[program], program == "compactor" ? { CDC_CATALOG = module.catalog.lake_database } : {})
       secrets        = { for variable in program == "publisher" ? ["CDC_DATABASE"] : [] : variable => aws_secretsmanager_secret.this["database"].arn }
       task_role_arn  = module.roles.programs[program]
       start_role_arn = module.roles.start[program]
@@ -251,7 +252,7 @@ module "services" {
   stream_name     = module.stream.name
   alarm_topic_arn = module.watch.topic_arn
   other_services  = module.source.services
-  depends_on      = [module.roles, module.zones, module.catalog]
+  depends_on      = [module.roles, module.zones] # not on grants to readers: a grant that fails must not hold up the programs
 }
 
 module "source" {
