@@ -78,7 +78,17 @@ locals {
   }
   programs = [for program in ["publisher", "consumer", "compactor"] : program if program != "publisher" || var.source_kind == "publisher"]
   images   = { publisher = "cdc-publisher", consumer = "cdc-consumer", compactor = "compactor" }
-  alarms   = yamldecode(file("${path.module}/../alarms.yaml")).alarms
+
+  alarms = yamldecode(file("${path.module}/../alarms.yaml")).alarms
+  # What would always fire here, and tell nothing by it.
+  alarms_left_out = toset(concat(
+    var.is_reconcile_scheduled ? [] : ["proof-old"],
+    # DMS sends no heartbeats: silence and an empty valid-through say nothing.
+    var.source_kind == "dms" ? ["overdue", "no-evidence"] : [],
+    # Whoever commits less often than contracts promise has decided it.
+    local.commits_each_seconds > 60 ? ["overdue"] : [],
+  ))
+  commits_each_seconds = coalesce(var.compact_interval_seconds, 30)
 }
 
 # Their values are put in by hand, once (docs/aws.md): what Terraform writes would stand in its state.
@@ -120,8 +130,8 @@ resource "aws_ecr_lifecycle_policy" "image" {
   policy = jsonencode({
     rules = [{
       rulePriority = 1
-      description  = "The last five images"
-      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 5 }
+      description  = "The last thirty images, which a rollback may need"
+      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 30 }
       action       = { type = "expire" }
     }]
   })
@@ -212,7 +222,9 @@ module "watch" {
   name              = local.name
   account_id        = local.account.id
   region            = var.region
-  alarms            = local.alarms
+  alarms            = [for alarm in local.alarms : alarm if !contains(local.alarms_left_out, alarm.name)]
+  thresholds        = { not-merging = max(300, 3 * local.commits_each_seconds) }
+  slot              = var.source_kind == "publisher" ? null : var.source_database.rds_instance
   runbook_url       = var.runbook_url
   emails            = var.alarm_emails
   key_arn           = module.key.arn

@@ -31,15 +31,20 @@ variable "source_kind" {
     condition     = contains(["publisher", "debezium", "dms"], var.source_kind)
     error_message = "source_kind is publisher, debezium or dms."
   }
+  validation {
+    condition     = var.source_kind != "debezium" || (var.stream_mode == "PROVISIONED" && var.stream_shards == 1)
+    error_message = "Debezium's heartbeats reach one shard alone: with it stream_mode is PROVISIONED and stream_shards is 1."
+  }
 }
 
 variable "source_database" {
-  description = "The source database: name, host and port for debezium and dms (the publisher has all of it in its secret); where it lies in another VPC of this account and region, that VPC, its addresses, and its route tables."
+  description = "The source database: name, host and port for debezium and dms (the publisher has all of it in its secret); where it lies in another VPC of this account and region, that VPC, its addresses, and its route tables; rds_instance: its identifier where it is in RDS, whose metric then watches the slot of debezium and dms."
   type = object({
     host            = optional(string, "")
     port            = optional(number, 5432)
     name            = optional(string, "")
     slot            = optional(string, "usuarios_cdc")
+    rds_instance    = optional(string)
     vpc_id          = optional(string)
     cidr            = optional(string)
     route_table_ids = optional(set(string), [])
@@ -65,7 +70,7 @@ variable "dms" {
 variable "debezium_version" {
   description = "Tag of the Debezium Server image in the repository <name>/debezium-server, of source_kind debezium."
   type        = string
-  default     = "3.3.1.Final"
+  default     = "3.6.3.Final"
 }
 
 # --- the stream
@@ -203,6 +208,10 @@ variable "redshift" {
     rpu_hours_max = optional(number, 20)
   })
   default = {}
+  validation {
+    condition     = !var.redshift.is_made || length(var.zones) >= 3
+    error_message = "Redshift Serverless wants subnets in three availability zones: state three zones."
+  }
 }
 
 # --- who watches
@@ -217,6 +226,12 @@ variable "runbook_url" {
   description = "Where docs/runbook.md can be read."
   type        = string
   default     = "docs/runbook.md"
+}
+
+variable "is_reconcile_scheduled" {
+  description = "Whether something runs `cdc reconcile` at least weekly; Terraform does not schedule it. Without it nobody is told that a proof is old: none is made."
+  type        = bool
+  default     = false
 }
 
 variable "budget_dollars_max" {

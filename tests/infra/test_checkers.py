@@ -37,6 +37,12 @@ def test_tests_are_left_out_by_file_and_not_by_a_word_in_their_names() -> None:
     assert all((ROOT / path).is_file() for path in left_out)
 
 
+def test_there_is_one_version_of_debezium() -> None:
+    files = ("docker-compose.yml", "infra/docker/stand-ins/compose.yml", "infra/terraform/variables.tf", "docs/containers.md")
+    named = {path: set(re.findall(r"\d+\.\d+\.\d+\.Final", (ROOT / path).read_text(encoding="utf-8"))) for path in files}
+    assert named == dict.fromkeys(files, {"3.6.3.Final"})
+
+
 def test_a_missing_program_is_skipped_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception):

@@ -27,8 +27,16 @@ run "environment" {
     error_message = "each reader has a workgroup"
   }
   assert {
-    condition     = contains(output.alarms, "overdue/usuarios") && contains(output.alarms, "slot-growing") && contains(output.alarms, "shard-lag/usuarios-cdc-${var.environment}")
+    condition     = contains(output.alarms, "not-merging/usuarios") && contains(output.alarms, "slot-growing") && contains(output.alarms, "shard-lag/usuarios-cdc-${var.environment}")
     error_message = "alarms of infra/alarms.yaml are made, one for each table and stream"
+  }
+  assert {
+    condition     = contains(output.alarms, "overdue/usuarios") == (coalesce(var.compact_interval_seconds, 30) <= 60)
+    error_message = "freshness is watched where commits can keep the promise"
+  }
+  assert {
+    condition     = !contains(output.alarms, "proof-old/usuarios")
+    error_message = "nobody is told that no proof was made where none is scheduled"
   }
   assert {
     condition     = length(setintersection(local.tables["usuarios"].open_columns, ["nome", "data_nascimento", "endereco", "saldo", "bio"])) == 0

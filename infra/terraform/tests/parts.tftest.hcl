@@ -392,11 +392,15 @@ run "without_the_publisher_its_alarms_are_not_made" {
   command = plan
   variables {
     source_kind     = "dms"
-    source_database = { name = "app" }
+    source_database = { name = "app", rds_instance = "app-1" }
   }
   assert {
-    condition     = !contains(output.alarms, "slot-growing") && contains(output.alarms, "no-evidence")
-    error_message = "a publisher that does not run is not watched"
+    condition     = !contains(output.alarms, "slot-growing") && contains(output.alarms, "slot-growing/app-1")
+    error_message = "a publisher that does not run is not watched; the database tells of the slot"
+  }
+  assert {
+    condition     = !contains(output.alarms, "no-evidence") && !contains(output.alarms, "overdue/usuarios")
+    error_message = "DMS sends no heartbeats, whose absence would always be told"
   }
   assert {
     condition     = toset(module.services.services) == toset(["consumer", "compactor"])
@@ -438,6 +442,7 @@ run "redshift_when_asked_for" {
   command = plan
   variables {
     redshift = { is_made = true }
+    zones    = ["a", "b", "c"]
   }
   assert {
     condition     = length(module.redshift) == 1
@@ -527,5 +532,47 @@ run "debeziums_deployments_are_told" {
   assert {
     condition     = length(module.source.services) == 1 && length(module.services.told_of) == length(module.services.services) + 1
     error_message = "the rule names Debezium's service as well"
+  }
+}
+
+run "redshift_wants_three_zones" {
+  command = plan
+  variables {
+    redshift = { is_made = true }
+  }
+  expect_failures = [var.redshift]
+}
+
+run "debezium_wants_one_shard" {
+  command = plan
+  variables {
+    source_kind   = "debezium"
+    stream_shards = 2
+  }
+  expect_failures = [var.source_kind]
+}
+
+run "debezium_wants_a_provisioned_stream" {
+  command = plan
+  variables {
+    source_kind = "debezium"
+    stream_mode = "ON_DEMAND"
+  }
+  expect_failures = [var.source_kind]
+}
+
+run "alarms_wait_for_a_slow_compactor" {
+  command = plan
+  variables {
+    compact_interval_seconds = 300
+    is_reconcile_scheduled   = true
+  }
+  assert {
+    condition     = module.watch.thresholds["not-merging/usuarios"] == 900 && module.watch.thresholds["epoch-waits/usuarios"] == 0
+    error_message = "three intervals without a merge are told, not one"
+  }
+  assert {
+    condition     = contains(output.alarms, "proof-old/usuarios")
+    error_message = "an old proof is told where proofs are made"
   }
 }

@@ -83,10 +83,28 @@ resource "aws_cloudwatch_metric_alarm" "promise" {
   dimensions          = each.value.dimensions
   statistic           = each.value.alarm.statistic
   comparison_operator = each.value.alarm.comparison
-  threshold           = each.value.alarm.threshold
+  threshold           = lookup(var.thresholds, each.value.alarm.name, each.value.alarm.threshold)
   period              = each.value.alarm.period_seconds
   evaluation_periods  = each.value.alarm.evaluation_periods
   treat_missing_data  = each.value.alarm.treat_missing_data
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+# Only our publisher tells how much log its slot holds back; of another producer's the database has to.
+resource "aws_cloudwatch_metric_alarm" "slot" {
+  count               = var.slot == null ? 0 : 1
+  alarm_name          = "${var.name}/slot-growing/${var.slot}"
+  alarm_description   = "page: A slot holds back more of the source's log than it should. ${var.runbook_url}#slot-growing"
+  namespace           = "AWS/RDS"
+  metric_name         = "OldestReplicationSlotLag"
+  dimensions          = { DBInstanceIdentifier = var.slot }
+  statistic           = "Maximum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 5368709120
+  period              = 300
+  evaluation_periods  = 2
+  treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
@@ -117,7 +135,7 @@ resource "aws_cloudwatch_dashboard" "this" {
             [try(chart.alarm.namespace, var.name), chart.alarm.metric],
             flatten([for dimension, value in chart.dimensions : [dimension, value]]),
           )]
-          annotations = { horizontal = [{ label = "alarm", value = chart.alarm.threshold }] }
+          annotations = { horizontal = [{ label = "alarm", value = lookup(var.thresholds, chart.alarm.name, chart.alarm.threshold) }] }
         }
       }
     ]
@@ -154,5 +172,10 @@ output "topic_arn" {
 }
 
 output "alarm_names" {
-  value = sort(keys(local.watched))
+  value = sort(concat(keys(local.watched), [for instance in compact([var.slot]) : "slot-growing/${instance}"]))
+}
+
+output "thresholds" {
+  description = "The threshold of each alarm of the list, by its name."
+  value       = { for name, alarm in aws_cloudwatch_metric_alarm.promise : name => alarm.threshold }
 }

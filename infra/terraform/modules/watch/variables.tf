@@ -47,3 +47,15 @@ variable "is_dashboard_made" {
   description = "Whether there is a CloudWatch dashboard: three dollars a month beyond the account's first three."
   type        = bool
 }
+
+variable "thresholds" {
+  description = "Thresholds other than the stated ones, by alarm."
+  type        = map(number)
+  default     = {}
+}
+
+variable "slot" {
+  description = "Identifier of the RDS instance whose slots are watched; null: none."
+  type        = string
+  default     = null
+}
