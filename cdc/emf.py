@@ -89,7 +89,10 @@ def emitting(
     write: Callable[[str], object] | None = None,
     registry: CollectorRegistry = REGISTRY,
 ) -> Iterator[None]:
-    """Write documents to stdout each period, and a last time at the end: a program that fails still tells so."""
+    """Write documents to stdout at the start, each period, and a last time at the end.
+
+    So a program that is killed within its first period was counted, and one that fails still tells so.
+    """
     seen, stop = Seen(), threading.Event()
     out = write or _write_line
 
@@ -100,6 +103,7 @@ def emitting(
             out(json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
     def live() -> None:
+        emit()
         while not stop.wait(period_seconds):
             emit()
 

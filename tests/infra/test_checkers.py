@@ -38,9 +38,16 @@ def test_tests_are_left_out_by_file_and_not_by_a_word_in_their_names() -> None:
 
 
 def test_there_is_one_version_of_debezium() -> None:
-    files = ("docker-compose.yml", "infra/docker/stand-ins/compose.yml", "infra/terraform/variables.tf", "docs/containers.md")
-    named = {path: set(re.findall(r"\d+\.\d+\.\d+\.Final", (ROOT / path).read_text(encoding="utf-8"))) for path in files}
-    assert named == dict.fromkeys(files, {"3.6.3.Final"})
+    files = (
+        "docker-compose.yml",
+        "infra/docker/stand-ins/compose.yml",
+        "infra/terraform/variables.tf",
+        "docs/containers.md",
+    )
+    named = {
+        path: set(re.findall(r"\d+\.\d+\.\d+\.Final", (ROOT / path).read_text(encoding="utf-8"))) for path in files
+    }
+    assert named == {path: {"3.6.3.Final"} for path in files}
 
 
 def test_a_missing_program_is_skipped_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:

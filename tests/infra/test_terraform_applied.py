@@ -196,7 +196,9 @@ def test_every_alarm_of_the_list_is_there_and_tells_somebody(account: Account) -
         if stated.get("namespace") == "AWS/Billing":
             continue  # a budget tells it in any region
         if stated["name"] == "proof-old":
-            assert not [name for name in made if "/proof-old" in name], "nothing here makes proofs (is_reconcile_scheduled)"
+            assert not [name for name in made if "/proof-old" in name], (
+                "nothing here makes proofs (is_reconcile_scheduled)"
+            )
             continue
         ours = [alarm for name, alarm in made.items() if name.split("/")[:2] == [NAME, stated["name"]]]
         assert ours, stated["name"]
