@@ -103,10 +103,10 @@ def emitting(
             out(json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
     def live() -> None:
-        emit()
         while not stop.wait(period_seconds):
             emit()
 
+    emit()
     thread = threading.Thread(target=live, name="emf", daemon=True)
     thread.start()
     try:
