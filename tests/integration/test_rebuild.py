@@ -228,12 +228,65 @@ def test_raw_that_does_not_reach_back_is_refused(world: World) -> None:
 def test_a_lost_table_is_made_anew(world: World) -> None:
     lived(world)
     right = world.rows()
-    for suffix in ("", "_history"):
-        world.catalog.purge_table(("lake", world.contract.name + suffix))
+    lost(world, "", "_history")
     made_anew = rebuild(world)
     assert (made_anew.compared, made_anew.rows) == (None, 4)
     swap(world, made_anew)
     assert world.rows() == right
+
+
+def lost(world: World, *suffixes: str) -> None:
+    for suffix in suffixes:
+        world.catalog.purge_table(("lake", world.contract.name + suffix))
+
+
+@pytest.mark.parametrize("done", [0.5, 1, 1.5])
+@pytest.mark.parametrize("suffixes", [("", "_history"), ("",)])
+def test_a_swap_that_puts_a_table_where_none_is_is_finished_when_it_was_cut_off(
+    world: World, monkeypatch: pytest.MonkeyPatch, suffixes: tuple[str, ...], done: float
+) -> None:
+    lived(world)
+    right, history = world.rows(), world.history()
+    lost(world, *suffixes)
+    made_anew = rebuild(world)
+    names, before = namespace(world), [name for name in ("", "_history") if name not in suffixes]
+    moved = 0.0
+
+    def counted(call: Any) -> Any:
+        def counting(*arguments: Any) -> Any:
+            nonlocal moved
+            if moved == done + len(before):
+                raise KeyboardInterrupt
+            moved += 0.5
+            return call(*arguments)
+
+        return counting
+
+    with monkeypatch.context() as patched:
+        for step in ("register_table", "drop_table"):
+            patched.setattr(world.catalog, step, counted(getattr(world.catalog, step)))
+        with pytest.raises(KeyboardInterrupt):
+            names.swap(world.contract.name, made_anew.name)
+    assert names.is_swap_cut_off(made_anew.name)
+    with pytest.raises(FatalFault, match="swap of this table was cut off"):
+        rebuild(world)
+    names.swap(world.contract.name, made_anew.name)
+    assert names.unfinished(world.contract.name) is None
+    assert (world.rows(), world.history()) == (right, history)
+    kept = [identifier[-1] for identifier in world.catalog.list_tables("lake") if "__before_" in identifier[-1]]
+    assert len([name for name in kept if name.startswith(world.contract.name + "__")]) == len(before)
+
+
+def test_a_rebuild_that_was_cut_off_before_it_had_a_history_is_no_swap(world: World) -> None:
+    lived(world)
+    lost(world, "")
+    made_anew = rebuild(world)
+    names = namespace(world)
+    names.give_up(made_anew.name)
+    pair = names.pair(world.contract, KEY, made_anew.name)
+    world.catalog.purge_table(pair.history.identifier)
+    assert not names.is_swap_cut_off(made_anew.name)
+    assert rebuild(world).rows == 4
 
 
 def test_what_is_given_up_leaves_nothing(world: World) -> None:

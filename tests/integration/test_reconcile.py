@@ -28,6 +28,7 @@ from compactor.progress import Progress
 from compactor.statement import last_proof
 from sandbox.postgres import Postgres
 from tests.compactor_world import CONTRACT, NAMES, World, change
+from tests.integration.test_maintenance import EAGER
 
 pytestmark = pytest.mark.slow
 KEY = PiiKey(b"k" * 32, "1")
@@ -149,6 +150,28 @@ def test_a_change_on_its_way_is_no_difference_but_undecided_until_it_comes(scene
         table = Late(scene.world.catalog, "lake", scene.world.contract, KEY)
         outcome, _ = reconcile(table, source, 1.0, 600, lambda _: None, arrive)
     assert (outcome.is_equal, outcome.rechecked) == (True, 2)
+
+
+def test_maintenance_may_remove_the_files_that_were_read_while_the_source_is_read(scene: Scene) -> None:
+    scene.world.limits = EAGER
+    filled(scene, 50)
+    scene.merge(change("c", 51, 900, "surplus", "x"))
+    read = {file.path for file in scene.world.pair().table.live_files()}
+    scene.world.restart()
+
+    def long_after(_rows: int) -> None:
+        for n in (3, 6, 9, 12, 15, 18):  # the same once more, which leaves dead rows behind
+            scene.merge(change("u", 60 + n, n, f"nome {n}", None), change("c", 61 + n, n * 100, "came meanwhile", "x"))
+            scene.world.maintain()
+        assert read.isdisjoint(file.path for file in scene.world.pair().table.live_files())
+        files = scene.world.pair().table.table.io
+        assert not any(files.new_input(path).exists() for path in read)
+
+    outcome, found = scene.reconcile(tell=long_after)
+    assert [(one.kind, one.suspect.key) for one in found] == [("surplus", (900,))]
+    assert outcome.rechecked == 1, "what came meanwhile is no suspect"
+    # A sample reads slowly between its pages, too.
+    scene.reconcile(fraction=0.9, tell=lambda _: scene.world.maintain())
 
 
 def test_what_the_lake_does_not_come_past_stays_undecided(scene: Scene) -> None:
