@@ -21,8 +21,10 @@ from cdc_ops.reconcile_outcome import Outcome, as_json, as_text
 from cdc_ops.reconcile_recheck import Difference
 from cdc_ops.reconcile_run import properties
 from cdc_ops.reconcile_source import PAGE_ROWS_MIN, Pace, Source, session
+from compactor.lake import proof
 from compactor.lake.catalog import open_catalog
 from compactor.lake.proof import ComparedTable
+from compactor.lake.table import LakeTable
 from compactor.pii_key import PiiKey
 from compactor.progress import Progress
 from compactor.statement import last_proof
@@ -271,6 +273,30 @@ def test_a_masked_key_is_compared_and_searched_by_its_token(server: Postgres, aw
     assert [one.suspect.source_key for one in sorted(found, key=lambda one: one.kind)] == [("ça",), None]
     with pytest.raises(FatalFault, match="key is masked"):
         scene.reconcile(fraction=0.5)
+
+
+def test_rows_are_asked_for_by_every_column_of_the_key(
+    aws_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = CONTRACT.replace("{{name: nome, physicalType: text,", "{{name: nome, physicalType: text, primaryKey: true,")
+    world = World(open_catalog("lake"), parse_contract(two.format(name=next(NAMES))), aws_environment)
+    events = [change("c", n, n % 2, f"nome {n}", "x") for n in range(1, 41)]
+    world.shard().batch(events, table=world.contract.name)
+    world.merge()
+    read: list[int] = []
+    find = LakeTable.find_where
+
+    def counting(lake: LakeTable, *arguments: Any) -> list[dict[str, Any]]:
+        rows = find(lake, *arguments)
+        read.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(LakeTable, "find_where", counting)
+    monkeypatch.setattr(proof, "_KEYS_MAX", 2)
+    keys = [(0, "nome 2"), (1, "nome 3"), (1, "nome 5"), (1, "nome 4")]
+    found = ComparedTable(world.catalog, "lake", world.contract, KEY).find(keys)
+    assert {key: len(rows) for key, rows in found.items()} == dict.fromkeys(keys[:3], 1)
+    assert sum(read) <= len(keys), "not the rows of all who share the first column"
 
 
 def test_another_table_or_key_at_the_source_is_refused(scene: Scene) -> None:
