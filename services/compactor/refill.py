@@ -49,7 +49,9 @@ class Mark(Enum):
 class Values:
     """The values of one column: `told` by events, `before` those that carry it; `since` is the first that does.
 
-    `unchanged` are places whose event left the value unchanged, so that it was found in what came before.
+    `unchanged` are places whose event left the value unchanged, so that it was found in what came before. `noted` is
+    the first that was merged with it. Where an operator recorded an epoch afterwards it is of an older one than `since`,
+    and what was merged is yet to come again.
     """
 
     column: Column
@@ -57,6 +59,7 @@ class Values:
     unchanged: frozenset[Place]
     before: Any
     since: Position | None
+    noted: Position | None = None
 
     def at(self, place: Place) -> Any:
         """The value in a row, or `Mark.UNKNOWN`."""
@@ -64,7 +67,11 @@ class Values:
             return self.told[place]
         position = place[1]
         is_older = self.since is None or position.lsn == LSN_OF_BACKFILL or position < self.since
-        return self.before if is_older else Mark.UNKNOWN
+        return self.before if is_older and not self._is_noted(position) else Mark.UNKNOWN
+
+    def _is_noted(self, position: Position) -> bool:
+        """Whether a change of this position carried the column when it was merged, whatever epoch it is of by now."""
+        return self.noted is not None and position.epoch == self.noted.epoch and position >= self.noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,8 @@ class Refill:
             return Waits(column, "what was stated of it last is not merged yet")
         if before is Mark.UNKNOWN:
             before = self._stated_before(column, life)
-        values = self._resolved(_of_this_life(column, told, life, before), progress)
+        values = replace(_of_this_life(column, told, life, before), noted=since)
+        values = self._resolved(values, progress)
         if told and values.since is None and any(position.lsn != LSN_OF_BACKFILL for _, position in told):
             return Waits(column, "the source does not send the column any more: it was dropped or renamed there")
         unknown = sum(values.at(place) is Mark.UNKNOWN for place in self._live_rows())

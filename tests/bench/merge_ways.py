@@ -79,15 +79,17 @@ def ours(raw: Path, out: Path) -> None:
         path = str(number)
         put_rows(index, merged.rows, ((path, len(merged.rows)),), contract.key)
         rounds[path] = merged.rows
-    live = [rows.take(pa.array(np.delete(np.arange(len(rows)), dead.get(path, [])))) for path, rows in rounds.items()]
-    rounds.clear()
+    live = []
+    while rounds:
+        path, rows = rounds.popitem()
+        live.append(rows.take(pa.array(np.delete(np.arange(len(rows)), dead.get(path, [])))))
     table = pa.concat_tables(live).select(schema.names).sort_by([(name, "ascending") for name in contract.key])
     del live
     pq.write_table(table, out, compression="zstd", compression_level=1)
 
 
-def compactor(raw: Path, out: Path) -> None:
-    """The whole compactor: both tables, with deletes and commits."""
+def compactor(raw: Path, out: Path) -> float:
+    """The whole compactor: both tables, with deletes and commits; its peak of memory, before the table is read back."""
     contract = parse_contract(CONTRACT.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as name:
         catalog = load_catalog("lake", type="sql", uri=f"sqlite:///{name}/catalog.db", warehouse=f"file://{name}")
@@ -95,8 +97,10 @@ def compactor(raw: Path, out: Path) -> None:
         table = TableCompactor(contract, pair, Files(raw), MemoryObjects(), KEY)
         while table.step().has_moved:
             pass
+        peak_mb = _peak_mb()
         pair.refresh()
         pq.write_table(pair.table.table.scan().to_arrow(), out)
+        return peak_mb
 
 
 def duckdb_sql(raw: Path, out: Path) -> None:
@@ -195,7 +199,11 @@ def _blob(octets: bytes) -> str:
     return f"'{escaped}'::BLOB"
 
 
-WAYS: dict[str, Callable[[Path, Path], None]] = {
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts kibibytes
+
+
+WAYS: dict[str, Callable[[Path, Path], float | None]] = {
     "ours": ours,
     "compactor": compactor,
     "duckdb": duckdb_sql,
@@ -205,7 +213,6 @@ WAYS: dict[str, Callable[[Path, Path], None]] = {
 if __name__ == "__main__":
     stay_on_one_core()
     began = time.process_time()
-    WAYS[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    peak_mb = WAYS[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
     cpu_seconds = time.process_time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts kibibytes
-    print(json.dumps({"cpu_seconds": cpu_seconds, "peak_mb": peak / 1e6}))
+    print(json.dumps({"cpu_seconds": cpu_seconds, "peak_mb": peak_mb or _peak_mb()}))

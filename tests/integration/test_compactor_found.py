@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from cdc.epoch import EpochEnd, EpochStart, record_end, record_start
 from tests.compactor_world import World, change, proven, put
 from tests.integration.test_compactor_epochs import word
 from tests.lake_columns import known_before, made, row, shown, with_columns
+from tests.raw_zone import at
 
 pytestmark = pytest.mark.slow
 
@@ -74,3 +76,31 @@ def test_what_was_overtaken_in_its_own_shard_is_waited_for(world: World) -> None
     world.merge()
     assert world.rows() == {1: ("b", "x", 60), 9: ("n", "z", 5)}
     assert world.quarantine.objects == {}
+
+
+def test_no_row_that_an_operators_epoch_has_yet_to_bring_again_shows_the_value_from_before_a_column(
+    world: World,
+) -> None:
+    made(world, a="text")
+    shard = world.shard()
+    put(shard, world.contract, row("c", 1500, id=1, a="x"))
+    world.merge()
+    # A new life of the source with lower LSNs and a new column, merged before anybody says that an epoch begins here.
+    put(shard, world.contract, row("c", 100, id=9, a="z", c="carried"))
+    world.merge()
+    record_start(world.raw, EpochStart(world.contract.name, 2, {f"{shard.stream}/{shard.shard}": "2"}))
+    world.contract = known_before(with_columns(world.contract, a="text", c="text"), "c", "from before")
+    world.restart()
+    seen = []
+    while world.compactor.step().is_behind:
+        seen += [found.get("c", "hidden") for found in shown(world) if found["id"] == 9]
+    world.merge()
+    seen += [found.get("c", "hidden") for found in shown(world)]
+    assert set(seen) == {"hidden"}
+    put(shard, world.contract, row("r", 0, id=1, a="x", c="read"))
+    record_end(world.raw, EpochEnd(world.contract.name, 2, {f"{shard.stream}/{shard.shard}": "3"}, at(2000)))
+    world.merge()
+    world.restart()
+    world.merge()
+    assert {found["id"]: found["c"] for found in shown(world)} == {1: "read", 9: "carried"}
+    assert "from before" not in {found["c"] for found in shown(world, "_history") if found["id"] == 9}
