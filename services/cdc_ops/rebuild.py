@@ -6,8 +6,8 @@ as it was then: an event that lacks a column which was not there yet would else 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,7 +15,8 @@ from cdc.contract import TableContract
 from cdc.epoch import read_epochs
 from cdc.errors import FatalFault
 from cdc.objects import ObjectStore
-from cdc_ops.rebuild_compare import Compared, compare
+from cdc.readers import HISTORY_SUFFIX
+from cdc_ops.rebuild_compare import Compared, compare, history_counts
 from cdc_ops.rebuild_raw import Nowhere, RawAsOf, from_snapshot, reach
 from compactor.compactor import TableCompactor
 from compactor.lake.rebuilt import Namespace, first_columns, new_name
@@ -36,13 +37,15 @@ _SNAPSHOT = "raw has a complete snapshot, though: with --without-older-history a
 class Rebuilt:
     """What was made, and how it compares with the present table (None: there is none, or it cannot be read).
 
-    `present_at` is the metadata file of the present table, empty where there is none.
+    `present_at` is the metadata file of the present table, empty where there is none. `history` counts the changes in
+    the present history and in the rebuilt one by kind; these may differ (docs/rebuild.md), so they decide nothing.
     """
 
     name: str
     rows: int
     compared: Compared | None
     present_at: str
+    history: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def is_equal(self) -> bool:
@@ -99,7 +102,13 @@ class Rebuild:
         if present is None:
             return Rebuilt(name, rows, None, found.table.metadata_location if found is not None else "")
         self._check_reached(present, made)
-        return Rebuilt(name, rows, compare(present, made), present.table.metadata_location)
+        return Rebuilt(
+            name, rows, compare(present, made), present.table.metadata_location, self._history_counts(present, made)
+        )
+
+    def _history_counts(self, present: LakeTable, made: LakeTable) -> Mapping[str, tuple[int, int]]:
+        before, now = (self._namespace.load(lake.identifier[-1] + HISTORY_SUFFIX) for lake in (present, made))
+        return history_counts(before, now) if before is not None and now is not None else {}
 
     def _is_readable(self, present: LakeTable) -> bool:
         try:

@@ -22,7 +22,7 @@ examples:
   cdc rebuild usuarios --swap          # compactor stopped: catch up, compare, and put it in the present one's place
   cdc rebuild usuarios --give-up       # remove what was made
 
-exit codes: 0 made and equal, or swapped; 1 it differs, or a fault; 2 wrong usage, settings or contracts
+exit codes: 0 made and equal, or swapped; 1 it differs, cannot be compared, or a fault; 2 wrong usage or settings
 """
 
 
@@ -54,7 +54,9 @@ def add_parser(commands: Any) -> None:
     what.add_argument("--swap", action="store_true", help="put the rebuilt tables in the place of the present ones")
     what.add_argument("--give-up", action="store_true", help="remove rebuilt tables that were not swapped in")
     parser.add_argument(
-        "--accept-differences", action="store_true", help="swap though the rebuilt table differs from the present one"
+        "--accept-differences",
+        action="store_true",
+        help="swap though the rebuilt table differs from the present one, or cannot be compared with it",
     )
     parser.add_argument(
         "--without-older-history",

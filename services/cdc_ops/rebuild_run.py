@@ -16,7 +16,7 @@ from cdc.program import EXIT_FATAL
 from cdc.telemetry import configure_logging
 from cdc_ops.rebuild import Rebuild, Rebuilt
 from cdc_ops.rebuild_command import RebuildSettings
-from cdc_ops.rebuild_compare import told
+from cdc_ops.rebuild_compare import told, verdict
 from compactor.lake.catalog import open_catalog
 from compactor.lake.rebuilt import Namespace
 from compactor.pii_key import read_pii_key
@@ -43,7 +43,7 @@ def run_rebuild(settings: RebuildSettings, contract: TableContract, arguments: a
     if not arguments.swap:
         return 0 if made.is_equal else EXIT_FATAL
     if not made.is_equal and not arguments.accept_differences:
-        _tell("not swapped: the tables differ; see docs/rebuild.md, and --accept-differences")
+        _tell("not swapped: the tables differ, or cannot be compared; see docs/rebuild.md, and --accept-differences")
         return EXIT_FATAL
     present = namespace.load(contract.name)
     if present is not None and present.table.metadata_location != made.present_at:
@@ -75,15 +75,18 @@ def _give_up(namespace: Namespace, contract: TableContract, unfinished: str | No
 def _as_text(made: Rebuilt, contract: TableContract) -> str:
     if made.compared is None:
         return f"{made.name}: {made.rows:,} rows; compared with nothing\n"
-    verdict = "equals" if made.compared.is_equal else "does not equal"
-    return f"{told(made.compared, contract.name, made.name)}{made.name} {verdict} {contract.name}\n"
+    counts = told(made.compared, contract.name, made.name)
+    changes = ", ".join(f"{op} {before:,} and {now:,}" for op, (before, now) in made.history.items())
+    return (
+        f"{counts}changes in the histories: {changes or 'none'}\n{made.name} {verdict(made.compared)} {contract.name}\n"
+    )
 
 
 def _as_json(made: Rebuilt, contract: TableContract) -> str:
     compared = msgspec.to_builtins(made.compared) if made.compared is not None else None
     document = {
         "version": 1, "table": contract.name, "rebuilt": made.name, "rows": made.rows, "is_equal": made.is_equal,
-        "compared": compared,
+        "compared": compared, "history": made.history,
     }  # fmt: skip
     return msgspec.json.encode(document).decode() + "\n"
 

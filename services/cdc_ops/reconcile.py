@@ -75,7 +75,8 @@ def reconcile(
             where=table.name,
             hint="see docs/adr/0005 for what the producer must send, so that a delay can be told from a loss",
         )
-    salt, began_at = secrets.token_bytes(16), source.clock()
+    # Not the server's clock: a replica that lags shows no more than what it has replayed, so no more is proven.
+    salt, began_at = secrets.token_bytes(16), source.horizon()
     columns, key = tuple(column.name for column in table.shown.columns), table.shown.key
     lake = LakeDigests((digests(rows, key, salt), digests(rows, columns, salt)) for rows in table.live_rows(columns))
     is_sample = fraction < 1
@@ -93,6 +94,7 @@ def reconcile(
             suspects.add(suspect)
         tell(rows_read)
     if not is_sample and lake.unseen_count:
+        table.refresh()  # maintenance may have removed the files of what was read first, long ago
         for rows in table.live_rows(key):
             for at in np.flatnonzero(lake.unseen(digests(rows, key, salt))):
                 its = tuple(rows[name][at].as_py() for name in key)
@@ -122,14 +124,22 @@ def _sample(table: ComparedTable, source: Source, lake: LakeDigests, fraction: f
     """Pages that begin at rows of the lake taken at random, until so much of the table was read."""
     wanted = max(round(len(lake) * fraction / PAGE_ROWS), 1)
     chosen = sorted(random.sample(range(len(lake)), min(wanted, len(lake))))
+    table.refresh()
+    # All at once: what is read slowly between two files of the lake gives maintenance time to remove the next.
+    for key in list(_keys_at(table, chosen)):
+        start = source.unmasked(key)
+        if start is None:
+            raise FatalFault(
+                "no sample can be taken of a table whose key is masked", where=table.name, hint="compare all of it"
+            )
+        yield from source.pages(start, min(PAGE_ROWS, max(round(len(lake) * fraction), 1)))
+
+
+def _keys_at(table: ComparedTable, places: Sequence[int]) -> Iterator[Key]:
+    """The keys of some rows of the lake by their number, ascending."""
     passed = 0
     for rows in table.live_rows(table.shown.key):
-        while chosen and chosen[0] < passed + len(rows):
-            at = chosen.pop(0) - passed
-            start = source.unmasked(tuple(rows[name][at].as_py() for name in table.shown.key))
-            if start is None:
-                raise FatalFault(
-                    "no sample can be taken of a table whose key is masked", where=table.name, hint="compare all of it"
-                )
-            yield from source.pages(start, min(PAGE_ROWS, max(round(len(lake) * fraction), 1)))
+        for place in places:
+            if passed <= place < passed + len(rows):
+                yield tuple(rows[name][place - passed].as_py() for name in table.shown.key)
         passed += len(rows)

@@ -18,6 +18,7 @@ _DESCRIPTION = """\
 Reads the source's table page by page, in short read-only transactions and at a limited pace, and compares each row with
 the lake, typed and masked alike. A row that looks different is looked at again once the lake is complete past that
 moment, so that a change on its way is no difference. The outcome is stated on the table and shown by `cdc status`."""
+KEYS_TO_EXISTS = "--keys-to: exists already, and nothing is overwritten"
 _EPILOG = """
 examples:
   cdc reconcile usuarios
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.fraction <= 1:
         problems.append("--fraction: must be more than 0 and at most 1")
     if arguments.keys_to is not None and arguments.keys_to.exists():
-        problems.append("--keys-to: exists already, and nothing is overwritten")
+        problems.append(KEYS_TO_EXISTS)
     try:
         settings = load(ReconcileSettings, os.environ)
     except SettingsFault as fault:

@@ -54,10 +54,12 @@ class LakeDigests:
         return is_there
 
     def unseen(self, keys: Words) -> Mask:
-        """Which of the lake's keys were not found at the source."""
-        places = np.searchsorted(self._keys, keys, "left")
-        is_seen: Mask = self._seen[places]
-        return ~is_seen
+        """Which keys stood in the lake and were not found at the source; others came later, and are none of them."""
+        if not len(self):
+            return np.zeros(len(keys), np.bool_)
+        at = np.minimum(np.searchsorted(self._keys, keys, "left"), len(self) - 1)
+        is_unseen: Mask = (self._keys[at] == keys) & ~self._seen[at]
+        return is_unseen
 
     @property
     def unseen_count(self) -> int:

@@ -6,16 +6,18 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from cdc.errors import FatalFault
+from cdc.errors import FatalFault, SettingsFault
 from cdc.program import EXIT_FATAL
 from cdc_ops.connection import open_connection
 from cdc_ops.reconcile import Tell, reconcile
-from cdc_ops.reconcile_command import ReconcileSettings
+from cdc_ops.reconcile_command import KEYS_TO_EXISTS, ReconcileSettings
 from cdc_ops.reconcile_outcome import Outcome, as_json, as_text
 from cdc_ops.reconcile_recheck import Difference
 from cdc_ops.reconcile_source import Pace, Source, session
@@ -37,19 +39,22 @@ def run_reconcile(settings: ReconcileSettings, dsn: str, arguments: argparse.Nam
     catalog = open_catalog(settings.catalog, is_to_be_made=False)
     pace = Pace(arguments.rows_per_second, arguments.statement_seconds)
     asked = [contract for contract in settings.tables if not arguments.table or contract.name in arguments.table]
-    outcomes = []
-    for contract in asked:
-        table = ComparedTable(catalog, settings.catalog, contract, pii_key)
-        with open_connection(dsn, session(pace), autocommit=True) as connection:
-            source = Source(connection, table.shown, table.schema, pii_key.secret, pace)
-            tell = progress(contract.name, source.row_estimate)
-            outcome, found = reconcile(table, source, arguments.fraction, arguments.wait_seconds, tell)
-        table.state(properties(outcome))
-        outcomes.append(outcome)
-        if not arguments.json:
-            sys.stdout.write(as_text(outcome))
-        if arguments.keys_to is not None:
-            write_keys(arguments.keys_to, outcome, found, table.shown.key)
+    with ExitStack() as opened:
+        # Before anything is read: what takes hours must not end at a file that cannot be written.
+        keys_to = opened.enter_context(new_keys_file(arguments.keys_to)) if arguments.keys_to is not None else None
+        outcomes = []
+        for contract in asked:
+            table = ComparedTable(catalog, settings.catalog, contract, pii_key)
+            with open_connection(dsn, session(pace), autocommit=True) as connection:
+                source = Source(connection, table.shown, table.schema, pii_key.secret, pace)
+                tell = progress(contract.name, source.row_estimate)
+                outcome, found = reconcile(table, source, arguments.fraction, arguments.wait_seconds, tell)
+            if keys_to is not None:
+                write_keys(keys_to, outcome, found, table.shown.key)
+            table.state(properties(outcome))
+            outcomes.append(outcome)
+            if not arguments.json:
+                sys.stdout.write(as_text(outcome))
     if arguments.json:
         sys.stdout.write(as_json(outcomes))
     return 0 if all(outcome.is_equal for outcome in outcomes) else EXIT_FATAL
@@ -63,8 +68,33 @@ def properties(outcome: Outcome) -> dict[str, str]:
     return told
 
 
-def write_keys(path: Path, outcome: Outcome, found: Sequence[Difference], names: Sequence[str]) -> None:
-    """Write the keys that differ, one a line, for their owner alone; a key is told in the clear where it is known."""
+@contextmanager
+def new_keys_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file that only its owner may read; taken away again when it ends by an error before a key is in it.
+
+    Raises:
+        SettingsFault: when there is one already.
+        FatalFault: when it cannot be made.
+    """
+    try:
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except FileExistsError:
+        raise SettingsFault([KEYS_TO_EXISTS]) from None
+    except OSError as error:
+        raise FatalFault(
+            f"cannot write the keys: {type(error).__name__}", where="--keys-to", hint="name a file that can be made"
+        ) from None
+    with file:
+        try:
+            yield file
+        except BaseException:
+            if file.tell() == 0:
+                path.unlink(missing_ok=True)
+            raise
+
+
+def write_keys(file: BinaryIO, outcome: Outcome, found: Sequence[Difference], names: Sequence[str]) -> None:
+    """Write the keys that differ, one a line; a key is told in the clear where it is known."""
     lines = [
         msgspec.json.encode(
             {
@@ -79,11 +109,10 @@ def write_keys(path: Path, outcome: Outcome, found: Sequence[Difference], names:
         for one in found
     ]
     try:
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(opened, "ab") as file:
-            file.writelines(line + b"\n" for line in lines)
+        file.writelines(line + b"\n" for line in lines)
+        file.flush()
     except OSError as error:
-        raise FatalFault(f"cannot write the keys: {type(error).__name__}", where=str(path)) from None
+        raise FatalFault(f"cannot write the keys: {type(error).__name__}", where="--keys-to") from None
 
 
 def progress(table: str, row_estimate: int) -> Tell:

@@ -50,8 +50,8 @@ class Values:
     """The values of one column: `told` by events, `before` those that carry it; `since` is the first that does.
 
     `unchanged` are places whose event left the value unchanged, so that it was found in what came before. `noted` is
-    the first that was merged with it. Where an operator recorded an epoch afterwards it is of an older one than `since`,
-    and what was merged is yet to come again.
+    the first that was merged with it. Where an operator recorded an epoch afterwards it is of an older one than
+    `since`, and what was merged is yet to come again.
     """
 
     column: Column
@@ -256,7 +256,9 @@ def _of_one_column(change: Change, values: Values) -> Change:
     if change.op in {DELETE, SET_ASIDE}:
         return replace(change, values={}, unchanged=frozenset())
     if place in values.unchanged:
-        return replace(change, values={}, unchanged=frozenset({values.column.name}))
+        # Unlike history's own columns this one has no value yet that could stand where none is found.
+        name = values.column.name
+        return replace(change, values={name: Mark.UNKNOWN}, unchanged=frozenset({name}))
     return replace(change, values={values.column.name: values.at(place)}, unchanged=frozenset())
 
 

@@ -8,7 +8,7 @@ from cdc.epoch import EpochEnd, EpochStart, record_end, record_start
 from tests.compactor_world import World, change, proven, put
 from tests.integration.test_compactor_epochs import word
 from tests.lake_columns import known_before, made, row, shown, with_columns
-from tests.raw_zone import at
+from tests.raw_zone import PLACEHOLDER, at
 
 pytestmark = pytest.mark.slow
 
@@ -104,3 +104,20 @@ def test_no_row_that_an_operators_epoch_has_yet_to_bring_again_shows_the_value_f
     world.merge()
     assert {found["id"]: found["c"] for found in shown(world)} == {1: "read", 9: "carried"}
     assert "from before" not in {found["c"] for found in shown(world, "_history") if found["id"] == 9}
+
+
+def test_a_column_waits_for_the_read_that_its_unchanged_values_are_taken_from(world: World) -> None:
+    made(world, a="text")
+    shard = world.shard()
+    put(shard, world.contract, row("c", 5, id=1, a="x"))
+    begins = word("second", shard)
+    put(shard, world.contract, *(row("u", lsn, id=1, a="y", c=PLACEHOLDER) for lsn in (7, 8)), marks=[begins])
+    world.merge()
+    world.contract = known_before(with_columns(world.contract, a="text", c="text"), "c", "from before")
+    world.restart()
+    world.merge()
+    assert [found.get("c", "hidden") for found in shown(world)] == ["hidden"]
+    put(shard, world.contract, row("r", 0, id=1, a="y", c="read"))
+    put(shard, world.contract, marks=[word("second", shard, reads=1)])
+    world.merge()
+    assert [found["c"] for found in shown(world)] == ["read"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from cdc.contract import parse_contract
 from cdc.errors import FatalFault
 from cdc_ops.rebuild import Rebuild, Rebuilt
-from cdc_ops.rebuild_compare import told
+from cdc_ops.rebuild_compare import told, verdict
 from compactor.lake.catalog import open_catalog
 from compactor.lake.commit import Changes, commit, commit_properties
 from compactor.lake.pair import TablePair
@@ -22,6 +23,7 @@ from compactor.pii_key import PiiKey
 from tests.compactor_world import CONTRACT, NAMES, World, change, crash, proven, put
 from tests.integration.test_compactor_stated_column import known, ours, states
 from tests.integration.test_epoch_source import OURS, snapshot
+from tests.integration.test_reconcile import MASKED
 from tests.lake_columns import made, row, shown, with_columns
 from tests.raw_zone import PLACEHOLDER, ShardWriter
 
@@ -40,6 +42,11 @@ def rebuild(world: World, key: PiiKey = KEY, now: datetime = NOW) -> Rebuilt:
 
 def swap(world: World, made: Rebuilt) -> str:
     return namespace(world).swap(world.contract.name, made.name)
+
+
+def lost(world: World, *suffixes: str) -> None:
+    for suffix in suffixes:
+        world.catalog.purge_table(("lake", world.contract.name + suffix))
 
 
 def lived(world: World) -> ShardWriter:
@@ -78,6 +85,8 @@ def test_what_comes_out_of_raw_once_more_is_the_same_and_nothing_else_is_touched
     assert made.compared is not None
     assert made.compared.is_equal
     assert (made.rows, made.compared.rows_present, made.compared.left_out) == (4, 4, ())
+    changes = Counter(entry[1] for entry in world.history())
+    assert made.history == {op: (count, count) for op, count in changes.items()}
     assert (dict(world.raw.objects), dict(world.quarantine.objects), location(world)) == before
     assert len(before[1]) > 0, "something was set aside"
     assert made.name == new_name(world.contract.name, NOW)
@@ -160,58 +169,6 @@ def test_a_rebuild_that_was_cut_off_goes_on(world: World, monkeypatch: pytest.Mo
     assert made_anew.compared.is_equal
 
 
-@pytest.mark.parametrize("done", range(4))
-def test_a_swap_that_was_cut_off_is_finished(world: World, monkeypatch: pytest.MonkeyPatch, done: int) -> None:
-    lived(world)
-    right, made_anew = world.rows(), rebuild(world)
-    names = namespace(world)
-    steps = 0
-    drop = world.catalog.drop_table
-
-    def cut_off(*arguments: Any) -> Any:
-        nonlocal steps
-        if steps == done:
-            raise KeyboardInterrupt
-        steps += 1
-        return drop(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(world.catalog, "drop_table", cut_off)
-        with pytest.raises(KeyboardInterrupt):
-            names.swap(world.contract.name, made_anew.name)
-    assert names.is_swap_cut_off(made_anew.name)
-    with pytest.raises(FatalFault, match="swap of this table was cut off"):
-        rebuild(world)
-    assert names.unfinished(world.contract.name) == made_anew.name
-    names.swap(world.contract.name, made_anew.name)
-    assert names.unfinished(world.contract.name) is None
-    assert world.rows() == right
-    world.restart().step()
-    assert world.rows() == right
-
-
-def test_a_table_that_a_compactor_made_during_a_swap_is_not_replaced(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lived(world)
-    made_anew = rebuild(world)
-    names = namespace(world)
-    drop, steps = world.catalog.drop_table, iter(range(10))
-
-    def after_two(*arguments: Any) -> Any:
-        if next(steps) == 2:
-            raise KeyboardInterrupt
-        return drop(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(world.catalog, "drop_table", after_two)
-        with pytest.raises(KeyboardInterrupt):
-            names.swap(world.contract.name, made_anew.name)
-    world.pair()  # makes both tables, empty
-    with pytest.raises(FatalFault, match="taken by another table"):
-        names.swap(world.contract.name, made_anew.name)
-
-
 def test_raw_that_does_not_reach_back_is_refused(world: World) -> None:
     lived(world)
     batches = sorted(path for path in world.raw.objects if path.startswith("_batches/"))
@@ -228,8 +185,7 @@ def test_raw_that_does_not_reach_back_is_refused(world: World) -> None:
 def test_a_lost_table_is_made_anew(world: World) -> None:
     lived(world)
     right = world.rows()
-    for suffix in ("", "_history"):
-        world.catalog.purge_table(("lake", world.contract.name + suffix))
+    lost(world, "", "_history")
     made_anew = rebuild(world)
     assert (made_anew.compared, made_anew.rows) == (None, 4)
     swap(world, made_anew)
@@ -266,6 +222,21 @@ def test_a_rebuild_under_another_masking_key_makes_all_tokens_anew(aws: Any, aws
     assert not {values[0] for values in after.values()} & {values[0] for values in before.values()}
     with pytest.raises(FatalFault, match="another masking key"):
         world.restart()
+
+
+def test_rows_that_cannot_be_told_from_one_another_are_counted_and_not_called_equal(
+    aws: Any, aws_environment: dict[str, str]
+) -> None:
+    world = World(open_catalog("lake"), parse_contract(MASKED.format(name=next(NAMES))), aws_environment)
+    put(world.shard(), world.contract, change("c", 1, "ana", "Ana", "x"), change("c", 2, "bia", "Bia", "y"))  # type: ignore[arg-type]
+    world.merge()
+    made_anew = rebuild(world, PiiKey(b"x" * 32, "2"))
+    found = made_anew.compared
+    assert found is not None
+    assert (found.rows_present, found.rows_rebuilt, found.is_comparable) == (2, 2, False)
+    assert "id" in found.left_out
+    assert (found.is_equal, made_anew.is_equal, verdict(found)) == (False, False, "cannot be compared with")
+    assert "only in" not in told(found, "a", "b")
 
 
 def test_rows_that_a_new_snapshot_did_not_find_are_gone_there_too(world: World) -> None:

@@ -21,13 +21,16 @@ from cdc_ops.reconcile_outcome import Outcome, as_json, as_text
 from cdc_ops.reconcile_recheck import Difference
 from cdc_ops.reconcile_run import properties
 from cdc_ops.reconcile_source import PAGE_ROWS_MIN, Pace, Source, session
+from compactor.lake import proof
 from compactor.lake.catalog import open_catalog
 from compactor.lake.proof import ComparedTable
+from compactor.lake.table import LakeTable
 from compactor.pii_key import PiiKey
 from compactor.progress import Progress
 from compactor.statement import last_proof
 from sandbox.postgres import Postgres
 from tests.compactor_world import CONTRACT, NAMES, World, change
+from tests.integration.test_maintenance import EAGER
 
 pytestmark = pytest.mark.slow
 KEY = PiiKey(b"k" * 32, "1")
@@ -151,6 +154,28 @@ def test_a_change_on_its_way_is_no_difference_but_undecided_until_it_comes(scene
     assert (outcome.is_equal, outcome.rechecked) == (True, 2)
 
 
+def test_maintenance_may_remove_the_files_that_were_read_while_the_source_is_read(scene: Scene) -> None:
+    scene.world.limits = EAGER
+    filled(scene, 50)
+    scene.merge(change("c", 51, 900, "surplus", "x"))
+    read = {file.path for file in scene.world.pair().table.live_files()}
+    scene.world.restart()
+
+    def long_after(_rows: int) -> None:
+        for n in (3, 6, 9, 12, 15, 18):  # the same once more, which leaves dead rows behind
+            scene.merge(change("u", 60 + n, n, f"nome {n}", None), change("c", 61 + n, n * 100, "came meanwhile", "x"))
+            scene.world.maintain()
+        assert read.isdisjoint(file.path for file in scene.world.pair().table.live_files())
+        files = scene.world.pair().table.table.io
+        assert not any(files.new_input(path).exists() for path in read)
+
+    outcome, found = scene.reconcile(tell=long_after)
+    assert [(one.kind, one.suspect.key) for one in found] == [("surplus", (900,))]
+    assert outcome.rechecked == 1, "what came meanwhile is no suspect"
+    # A sample reads slowly between its pages, too.
+    scene.reconcile(fraction=0.9, tell=lambda _: scene.world.maintain())
+
+
 def test_what_the_lake_does_not_come_past_stays_undecided(scene: Scene) -> None:
     filled(scene, 50)
     scene.sql("UPDATE t SET nome = 'new' WHERE id = 5")
@@ -248,6 +273,30 @@ def test_a_masked_key_is_compared_and_searched_by_its_token(server: Postgres, aw
     assert [one.suspect.source_key for one in sorted(found, key=lambda one: one.kind)] == [("ça",), None]
     with pytest.raises(FatalFault, match="key is masked"):
         scene.reconcile(fraction=0.5)
+
+
+def test_rows_are_asked_for_by_every_column_of_the_key(
+    aws_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = CONTRACT.replace("{{name: nome, physicalType: text,", "{{name: nome, physicalType: text, primaryKey: true,")
+    world = World(open_catalog("lake"), parse_contract(two.format(name=next(NAMES))), aws_environment)
+    events = [change("c", n, n % 2, f"nome {n}", "x") for n in range(1, 41)]
+    world.shard().batch(events, table=world.contract.name)
+    world.merge()
+    read: list[int] = []
+    find = LakeTable.find_where
+
+    def counting(lake: LakeTable, *arguments: Any) -> list[dict[str, Any]]:
+        rows = find(lake, *arguments)
+        read.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(LakeTable, "find_where", counting)
+    monkeypatch.setattr(proof, "_KEYS_MAX", 2)
+    keys = [(0, "nome 2"), (1, "nome 3"), (1, "nome 5"), (1, "nome 4")]
+    found = ComparedTable(world.catalog, "lake", world.contract, KEY).find(keys)
+    assert {key: len(rows) for key, rows in found.items()} == dict.fromkeys(keys[:3], 1)
+    assert sum(read) <= len(keys), "not the rows of all who share the first column"
 
 
 def test_another_table_or_key_at_the_source_is_refused(scene: Scene) -> None:

@@ -43,6 +43,12 @@ def beat(primary: Postgres) -> None:
         connection.execute("SELECT pg_logical_emit_message(true, 'cdc.heartbeat', '')")
 
 
+def has_replayed(primary: Postgres, standby: psycopg.Connection) -> bool:
+    """Whether a replica knows of a commit to have replayed; else one is made."""
+    beat(primary)
+    return standby.execute("SELECT pg_last_xact_replay_timestamp()").fetchone() != (None,)
+
+
 def test_the_lag_of_a_replica_is_no_difference(
     servers: tuple[Postgres, Replica], aws_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,12 +63,7 @@ def test_the_lag_of_a_replica_is_no_difference(
 
     merge(change("c", 1, 1, "a", "x"), change("c", 2, 2, "b", "y"), change("c", 3, 3, "c", "z"))
     with psycopg.connect(replica.dsn_admin, autocommit=True) as standby:
-
-        def has_replayed() -> bool:
-            beat(primary)
-            return standby.execute("SELECT pg_last_xact_replay_timestamp()").fetchone() != (None,)
-
-        wait_until(has_replayed, 60, "the replica replays")
+        wait_until(lambda: has_replayed(primary, standby), 60, "the replica replays")
         standby.execute("SELECT pg_wal_replay_pause()")
 
         def commit() -> None:
@@ -99,3 +100,39 @@ def test_the_lag_of_a_replica_is_no_difference(
             source = Source(connection, table.shown, table.schema, KEY.secret, PACE, lambda _: None)
             with pytest.raises(TransientFault, match="does not keep up"):
                 reconcile(table, source, 1.0, 0, lambda _: None, lambda _: None)
+
+
+def test_what_a_replica_has_not_replayed_is_not_proven(
+    servers: tuple[Postgres, Replica], aws_environment: dict[str, str]
+) -> None:
+    primary, replica = servers
+    world = World(open_catalog("lake"), parse_contract(CONTRACT.format(name=next(NAMES))), aws_environment)
+    events = change("c", 1, 1, "a", "x"), change("c", 2, 2, "b", "y"), change("c", 3, 3, "c", "z")
+    world.shard().batch(events, table=world.contract.name, evidence=datetime.now(UTC) + timedelta(hours=1))
+    world.merge()
+    with psycopg.connect(replica.dsn_admin, autocommit=True) as standby:
+        wait_until(lambda: has_replayed(primary, standby), 60, "the replica replays")
+        standby.execute("SELECT pg_wal_replay_pause()")
+        with psycopg.connect(primary.dsn, autocommit=True) as connection:
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
+            connection.execute("UPDATE t SET nome = 'lost on the way to the lake' WHERE id = 1")
+        assert row is not None
+        table = ComparedTable(world.catalog, "lake", world.contract, KEY)
+        with open_connection(replica.dsn, session(PACE), autocommit=True) as connection:
+            source = Source(connection, table.shown, table.schema, KEY.secret, PACE, lambda _: None)
+            outcome, _ = reconcile(table, source, 1.0, 0, lambda _: None, lambda _: None)
+            assert outcome.is_equal, "neither side has the update"
+            assert outcome.began_at < row[0], "and nothing is proven of when it was committed"
+            standby.execute("SELECT pg_wal_replay_resume()")
+
+            def has_the_update() -> bool:
+                return standby_has(replica, "lost on the way to the lake")
+
+            wait_until(has_the_update, 60, "the replica replays the update")
+            outcome, _ = reconcile(table, source, 1.0, 0, lambda _: None, lambda _: beat(primary))
+            assert outcome.differences == {"differing": 1}
+
+
+def standby_has(replica: Replica, nome: str) -> bool:
+    with psycopg.connect(replica.dsn, autocommit=True) as connection:
+        return connection.execute("SELECT 1 FROM t WHERE nome = %s", [nome]).fetchone() is not None

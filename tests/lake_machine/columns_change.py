@@ -64,7 +64,8 @@ class ColumnsChange(LakeMachine):
 
     def _add(self, dice: random.Random) -> None:
         self.columns_added += 1
-        name, type_ = f"c{self.columns_added}", ("integer", "text")[(self.columns_added + len(self.sent)) % 2]
+        has_narrow = any(column.type == "integer" for column in self.source.added.values())
+        name, type_ = f"c{self.columns_added}", "text" if has_narrow else "integer"
         column = Added(name, type_, dice.choice(DEFAULTS[type_]), f"C{self.columns_added}")
         self._alter(name, column)
         self.defaults[name] = column.default

@@ -32,6 +32,7 @@ from tests.lake_machine.effects import EFFECTS, FOREIGN
 from tests.lake_machine.lake import Readers
 from tests.lake_machine.mishaps import MISHAPS, commit_as_another_engine, plan
 from tests.lake_machine.model import Recorded, check_history, differences, expected_rows, shown, spoilt_keys
+from tests.lake_machine.one_by_one import one_by_one
 from tests.lake_machine.past import check_past
 from tests.lake_machine.source import Identity, Key, Sent, Source, Step, Transaction, poison
 from tests.lake_machine.stream import Record, Stream
@@ -40,16 +41,14 @@ from tests.raw_zone import MemoryObjects, at
 PII_KEY = b"k" * 32
 SHARDS = 3
 SHARD_PLACES = st.integers(0, 5)
-"""Numbers of shards: of some that there are, whatever became of those of the beginning."""
 STATEMENTS = (
     "insert", "insert", "insert", "copy", "update", "update", "touch", "touch", "touch", "delete", "delete", "move", "move", "chain", "back",
     "swap",
 )  # fmt: skip
-RARE = ("spoil", "truncate")
+RARE = ("spoil", "spoil", "truncate")
 DELAYS = (0.0, 0.5, 1.0, 3.0)
 # A history drawn value by value would be mostly one that does nothing; Hypothesis chooses, and shrinks, what happens when.
 DICE = st.integers(0, 2**32 - 1).map(random.Random)
-OFFSETS = "cdc.offsets"
 
 EAGER = Limits(
     step_rows=60, step_bytes=1 << 20, files_alike=3, dead_rows_min=3, manifests=4, manifest_files=6,
@@ -333,7 +332,7 @@ class LakeMachine(RuleBasedStateMachine):
 
     def _execute(self, transaction: Transaction, dice: random.Random) -> None:
         for _ in range(dice.randint(1, 5)):
-            what = dice.choice(self.rare_statements if dice.random() < 0.03 else self.statements)
+            what = dice.choice(self.rare_statements if dice.random() < 0.05 else self.statements)
             key, other = dice.randrange(len(self.keys)), dice.randrange(len(self.keys))
             self.source.execute(transaction, Step(what, key, other, dice.randrange(60)))
 
@@ -393,14 +392,9 @@ class LakeMachine(RuleBasedStateMachine):
     @staticmethod
     def offsets(lake: Any) -> dict[str, int]:
         """Up to where a table says that it is merged, by shard id."""
-        stated = msgspec.json.decode(lake.properties.get(OFFSETS) or "{}", type=dict[str, str])
+        stated = msgspec.json.decode(lake.properties.get("cdc.offsets") or "{}", type=dict[str, str])
         return {shard: int(number) for shard, number in stated.items()}
 
     def _is_merged(self, path: str, offsets: dict[str, int]) -> bool:
         stream, shard, _, upto = path.rsplit("/", 1)[1].removesuffix(".json.gz").split("~")
         return int(upto) <= offsets.get(f"{stream}/{shard}", 0)
-
-
-def one_by_one(read: Callable[..., Any]) -> Callable[..., Any]:
-    """A reader that finds nothing plain, so that all goes one by one."""
-    return lambda reader, lines, *others: (read(reader, [], *others)[0], list(range(len(lines))))

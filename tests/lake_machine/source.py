@@ -200,6 +200,8 @@ class Source:
         row = {**self._new_row(value), **{name: self.rows[key][name] for name in kept}, "saldo": NAN}
         self._put(transaction, "c" if is_new else "u", key, row, kept)
         self.done["a value that is not held"] += 1
+        if value % 2:
+            self._touch(transaction, key, other, 3 * value)
 
     def _delete(self, transaction: Transaction, key: Key, other: Key, value: int) -> None:
         if key in self.rows:

@@ -159,6 +159,17 @@ def test_digests_find_what_is_the_same_once_and_remember_what_was_met() -> None:
     assert (len(lake), lake.unseen_count) == (5, 3)
 
 
+def test_rows_that_came_to_the_lake_after_it_was_read_are_not_taken_for_those_that_were_there() -> None:
+    salt = b"salt"
+    rows = table(*((n, "a") for n in range(100)))
+    lake = LakeDigests([(digests(rows, ["id"], salt), digests(rows, ["id", "nome"], salt))])
+    lake.found(*(digests(rows.slice(0, 90), columns, salt) for columns in (["id"], ["id", "nome"])))
+    later = table(*((n, "a") for n in range(80, 300)))
+    unseen = lake.unseen(digests(later, ["id"], salt))
+    assert [n for n, is_unseen in zip(range(80, 300), unseen, strict=True) if is_unseen] == list(range(90, 100))
+    assert not LakeDigests([]).unseen(digests(later, ["id"], salt)).any()
+
+
 def test_an_empty_lake_has_nothing() -> None:
     source = table((1, "a"))
     lake = LakeDigests([])

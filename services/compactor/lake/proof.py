@@ -24,6 +24,8 @@ from compactor.pii_key import PiiKey
 from compactor.progress import Progress, parse_progress
 
 _TRIES_MAX: Final = 20
+_KEYS_MAX: Final = 1000
+"""Keys asked for in one scan; more literals make a scan's filter slower than the scan."""
 COMMITTED_AT: Final = "cdc_committed_at"
 
 
@@ -71,14 +73,18 @@ class ComparedTable:
 
     def find(self, keys: Sequence[Key]) -> dict[Key, list[dict[str, Any]]]:
         """The rows of some keys, with the time of their newest change; one that stands twice is there twice."""
-        wanted, key = set(keys), self.shown.key
+        key, ordered = self.shown.key, sorted(set(keys))
         names = (*(column.name for column in self.shown.columns), COMMITTED_AT)
         found: dict[Key, list[dict[str, Any]]] = {}
         with reaching(self.name):
-            for row in self._table.find(key[0], sorted({one[0] for one in keys}), names):
-                its = tuple(row[name] for name in key)
-                if its in wanted:
-                    found.setdefault(its, []).append(row)
+            for start in range(0, len(ordered), _KEYS_MAX):
+                wanted = set(ordered[start : start + _KEYS_MAX])
+                # By every column of the key: the first alone may be that of a tenant with half of the table's rows.
+                parts = {name: {one[at] for one in wanted} for at, name in enumerate(key)}
+                for row in self._table.find_where(parts, names):
+                    its = tuple(row[name] for name in key)
+                    if its in wanted:
+                        found.setdefault(its, []).append(row)
         return found
 
     def state(self, properties: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from compactor.lake.faults import reaching
 from compactor.lake.pair import TablePair
 from compactor.lake.table import LakeTable
 from compactor.pii_key import PiiKey
+from compactor.progress import HISTORY_SNAPSHOT
 
 _REBUILT: Final = "__rebuilt_"
 _BEFORE: Final = "__before_"
@@ -71,8 +72,10 @@ class Namespace:
         return max((name for name in found if _TIME.fullmatch(name.removeprefix(prefix))), default=None)
 
     def is_swap_cut_off(self, rebuilt: str) -> bool:
-        """Whether the table that a rebuilt one replaces was moved away already."""
-        return self.load(before_name(rebuilt)) is not None
+        """Whether the table that a rebuilt one replaces was moved away, or its history put in place, and not more."""
+        table = rebuilt.rsplit(_REBUILT, 1)[0]
+        with reaching(f"{self._name}.{table}"):
+            return self._load(before_name(rebuilt)) is not None or self._is_moving_in(table, rebuilt)
 
     def load(self, name: str) -> LakeTable | None:
         """A table as it is now; None when it is not there."""
@@ -103,12 +106,25 @@ class Namespace:
         """
         before = before_name(rebuilt)
         with reaching(f"{self._name}.{table}"):
-            for old, new in ((table, before), (table + HISTORY_SUFFIX, before + HISTORY_SUFFIX)):
-                if self._load(new) is None or self._uuid(old) == self._uuid(new):
-                    self._rename(old, new)  # else done by a run that was cut off
+            if not self._is_moving_in(table, rebuilt):  # else nothing of before has these names any more
+                for old, new in ((table, before), (table + HISTORY_SUFFIX, before + HISTORY_SUFFIX)):
+                    if self._load(new) is None or self._uuid(old) == self._uuid(new):
+                        self._rename(old, new)  # else done by a run that was cut off
             for old, new in ((rebuilt + HISTORY_SUFFIX, table + HISTORY_SUFFIX), (rebuilt, table)):
                 self._rename(old, new)
         return before
+
+    def _is_moving_in(self, table: str, rebuilt: str) -> bool:
+        """Whether the history of that name is the rebuilt table's already, while this has its own name yet."""
+        history, made = self._load(table + HISTORY_SUFFIX), self._load(rebuilt)
+        if history is None or made is None:
+            return False
+        its_uuid = self._uuid(rebuilt + HISTORY_SUFFIX)
+        if its_uuid is not None:
+            return its_uuid == history.metadata.table_uuid
+        # Where making the tables was cut off there is no history of its own either: what was merged tells whose it is.
+        merged = made.metadata.properties.get(HISTORY_SNAPSHOT)
+        return merged is not None and history.metadata.snapshot_by_id(int(merged)) is not None
 
     def _rename(self, old: str, new: str) -> None:
         """In two calls, as Glue cannot do it in one: the new name is given first, then the old one taken away."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import In
+from pyiceberg.expressions import And, In
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
@@ -30,6 +31,7 @@ FILE_PATH_ID = 2147483546
 """The field id that the Iceberg spec reserves for the path in position delete files."""
 # pyiceberg makes predicates in __new__, where type checkers see the constructor of pydantic.
 _is_in: Any = In
+_both: Any = And
 _LITERALS_MAX = 1000
 """Keys asked for in one scan; more literals make a scan's filter slower than the scan."""
 
@@ -160,6 +162,11 @@ class LakeTable:
     def find(self, column: str, values: Sequence[Any], columns: Sequence[str] = ("*",)) -> list[dict[str, Any]]:
         """The live rows whose column has one of some values, one by one."""
         return list(self.find_rows(column, values, columns).to_pylist())
+
+    def find_where(self, values: Mapping[str, Collection[Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The live rows each of whose named columns has one of its values, one by one."""
+        wanted = reduce(_both, (_is_in(column, set(some)) for column, some in values.items()))
+        return list(self.table.scan(row_filter=wanted, selected_fields=tuple(columns)).to_arrow().to_pylist())
 
     def find_rows(self, column: str, values: Sequence[Any], columns: Sequence[str] = ("*",)) -> pa.Table:
         """The live rows whose column has one of some values."""
