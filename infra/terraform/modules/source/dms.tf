@@ -161,6 +161,7 @@ resource "aws_dms_endpoint" "source" {
   count                           = local.is_dms
   endpoint_id                     = "${var.name}-source"
   endpoint_type                   = "source"
+  kms_key_arn                     = var.key_arn
   engine_name                     = "postgres"
   database_name                   = var.database.name
   secrets_manager_arn             = var.database.secret_arn
@@ -182,6 +183,7 @@ resource "aws_dms_endpoint" "target" {
   count         = local.is_dms
   endpoint_id   = "${var.name}-target"
   endpoint_type = "target"
+  kms_key_arn   = var.key_arn
   engine_name   = "kinesis"
 
   kinesis_settings {
