@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from compactor.chain import shard_of
 from compactor.change import Change, Origin
 from compactor.fold import given_up
 from compactor.merge import Merged
@@ -60,6 +61,11 @@ def _is_overdue(change: Change, evidence: Mapping[str, ShardEvidence]) -> bool:
     own = change.origin.shard
     # In its own shard, too, a producer that had to send again may put what comes before it behind it.
     proofs = {shard: known.proven_through for shard, known in evidence.items() if not known.closed}
-    if proofs.get(own) is None:
-        proofs.pop(own, None)  # without heartbeats nothing would ever prove it
+    if not _has_heartbeats(shard_of(own).stream, evidence):
+        proofs.pop(own, None)  # nothing would ever prove it
     return all(proof is not None and proof > change.committed_at for proof in proofs.values())
+
+
+def _has_heartbeats(stream: str, evidence: Mapping[str, ShardEvidence]) -> bool:
+    """Whether a source sends heartbeats to a stream: those of a shard that has had none yet are on their way."""
+    return any(known.committed_at is not None for shard, known in evidence.items() if shard_of(shard).stream == stream)

@@ -78,6 +78,30 @@ def test_what_was_overtaken_in_its_own_shard_is_waited_for(world: World) -> None
     assert world.quarantine.objects == {}
 
 
+def test_what_was_overtaken_is_waited_for_though_its_own_shard_has_had_no_heartbeat_yet(world: World) -> None:
+    left, right = world.shard(0), world.shard(1)
+    put(left, world.contract, change("u", 60, 1, "b"))  # refused before it, the create comes behind it
+    put(right, world.contract, seconds=100)
+    world.merge()
+    put(left, world.contract, change("c", 50, 1, "a", "x"), seconds=100)
+    world.merge()
+    assert world.rows() == {1: ("b", "x", 60)}
+    assert world.quarantine.objects == {}
+
+
+def test_what_was_overtaken_is_waited_for_in_the_only_child_of_shards_that_had_heartbeats(world: World) -> None:
+    left, right, child = world.shard(0), world.shard(1), world.shard(2)
+    for parent in (left, right):
+        put(parent, world.contract, seconds=40)
+        put(parent, world.contract, closed=True, children=(child.shard,))
+    put(child, world.contract, change("u", 60, 1, "b"))
+    world.merge()
+    put(child, world.contract, change("c", 50, 1, "a", "x"), seconds=100)
+    world.merge()
+    assert world.rows() == {1: ("b", "x", 60)}
+    assert world.quarantine.objects == {}
+
+
 def test_no_row_that_an_operators_epoch_has_yet_to_bring_again_shows_the_value_from_before_a_column(
     world: World,
 ) -> None:
