@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import boto3
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -21,6 +22,12 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("project")
 PII_KEY = "a masking key for tests, long enough"
+
+
+@pytest.fixture(autouse=True)
+def _no_session_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    # boto3 remembers what the environment said when its first client was made; each test has an environment of its own.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="session")
