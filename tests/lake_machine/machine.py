@@ -26,7 +26,7 @@ from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
 from compactor.plain import PlainReader
-from tests.lake_machine.checks import check_statements, settled_epoch
+from tests.lake_machine.checks import check_statements, is_merged, settled_epoch
 from tests.lake_machine.contract import BIGINT_KEYS, COLUMNS, new_contract
 from tests.lake_machine.effects import EFFECTS, FOREIGN
 from tests.lake_machine.lake import Readers
@@ -184,9 +184,7 @@ class LakeMachine(RuleBasedStateMachine):
         """A bit of a raw object that is to be merged turns."""
         offsets = self.offsets(self.view.table)
         new = [
-            path
-            for path in sorted(self.raw.objects)
-            if path.startswith("postgres/") and not self._is_merged(path, offsets)
+            path for path in sorted(self.raw.objects) if path.startswith("postgres/") and not is_merged(path, offsets)
         ]
         if new:
             path = new[place % len(new)]
@@ -273,7 +271,8 @@ class LakeMachine(RuleBasedStateMachine):
         told = self.told(offsets)
         self.order.look(told)
         history = pair.history.table.scan().to_arrow().to_pylist()
-        recorded = check_history(history, self.told(reached), self.key_names, frozenset(COLUMNS), self.lost)
+        merged, listed = self.told(reached), self.told(self.stream.listed)
+        recorded = check_history(history, merged, listed, self.key_names, frozenset(COLUMNS), self.lost)
         self.recorded = recorded
         rows = self.readers.rows(pair.table.table)
         if pair.is_cut_off():
@@ -394,7 +393,3 @@ class LakeMachine(RuleBasedStateMachine):
         """Up to where a table says that it is merged, by shard id."""
         stated = msgspec.json.decode(lake.properties.get("cdc.offsets") or "{}", type=dict[str, str])
         return {shard: int(number) for shard, number in stated.items()}
-
-    def _is_merged(self, path: str, offsets: dict[str, int]) -> bool:
-        stream, shard, _, upto = path.rsplit("/", 1)[1].removesuffix(".json.gz").split("~")
-        return int(upto) <= offsets.get(f"{stream}/{shard}", 0)

@@ -176,13 +176,16 @@ def spoilt_keys(
 def check_history(
     rows: list[dict[str, Any]],
     told: list[Sent],
+    listed: list[Sent],
     key_columns: list[str],
     always: AbstractSet[str],
     lost: AbstractSet[Identity],
 ) -> Recorded:
     """History has every change once, with what it carried; what else is recorded in it.
 
-    `always` and `lost` are those of `expected_rows` and `spoilt_keys`.
+    `listed` is what the compactor can see beyond: a change is given up because of another one that is spoilt, also where
+    that one is behind the point at which its shard is held back. `always` and `lost` are those of `expected_rows` and
+    `spoilt_keys`.
     """
     changes, columns = unique(told), {name for row in rows[:1] for name in row}
     found: dict[Identity, dict[str, Any]] = {}
@@ -201,7 +204,7 @@ def check_history(
     newest = max((sent.epoch for sent in changes.values()), default=1)
     added = {name for name in columns if not name.startswith("cdc_")} - always - {*key_columns}
     lacking = {i for i in aside if i[1][0] < newest and added - changes[i].values.keys() - changes[i].unchanged}
-    spoilt = spoilt_keys(told, lost, lacking)
+    spoilt = spoilt_keys(listed, lost, lacking)
     for identity, sent in changes.items():
         row = found[identity]
         assert row["cdc_committed_at"] == sent.committed_at
