@@ -102,6 +102,25 @@ def test_what_was_overtaken_is_waited_for_in_the_only_child_of_shards_that_had_h
     assert world.quarantine.objects == {}
 
 
+@pytest.mark.parametrize("ends", [[("t", 0)], [("d", 1), ("d", 7)]], ids=["truncate", "deletes"])
+def test_what_was_filled_from_a_row_that_was_gone_is_put_right_by_the_refused_create(
+    world: World, ends: list[tuple[str, int]]
+) -> None:
+    """An update and a key change were merged onto rows that had ended, as if nothing had been between."""
+    left, right = world.shard(0), world.shard(1)
+    put(right, world.contract, seconds=10)
+    put(left, world.contract, change("c", 5, 1, "a", "x"), change("c", 6, 7, "e", "z"), seconds=10)
+    put(left, world.contract, change("u", 20, 7, "f"), change("d", 21, 1), change("c", 21, 2, "b"))
+    world.merge()
+    put(right, world.contract, *(change(op, 15, key) for op, key in ends), seconds=100)
+    world.merge()
+    assert world.pair().table.properties["cdc.valid-through"] == proven(10)
+    put(left, world.contract, change("c", 16, 1, "c", "true"), change("c", 17, 7, "g", "own"), seconds=100)
+    world.merge()
+    assert world.rows() == {2: ("b", "true", 21), 7: ("f", "own", 20)}
+    assert world.quarantine.objects == {}
+
+
 def test_no_row_that_an_operators_epoch_has_yet_to_bring_again_shows_the_value_from_before_a_column(
     world: World,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ def settled_epoch(machine: LakeMachine, told: list[Sent]) -> int:
     missing = [sent.key for sent in reads if sent.identity not in there]
     assert floor[0] == 1 or not missing, "a snapshot is taken for complete without some of its reads"
     return floor[0]
+
+
+def is_merged(path: str, offsets: Mapping[str, int]) -> bool:
+    """Whether all of a raw object is merged."""
+    stream, shard, _, upto = path.rsplit("/", 1)[1].removesuffix(".json.gz").split("~")
+    return int(upto) <= offsets.get(f"{stream}/{shard}", 0)
 
 
 def check_statements(machine: LakeMachine, offsets: dict[str, int], told: list[Sent], settled: int) -> None:

@@ -26,12 +26,12 @@ from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
 from compactor.plain import PlainReader
-from tests.lake_machine.checks import check_statements, settled_epoch
+from tests.lake_machine.checks import check_statements, is_merged, settled_epoch
 from tests.lake_machine.contract import BIGINT_KEYS, COLUMNS, new_contract
 from tests.lake_machine.effects import EFFECTS, FOREIGN
 from tests.lake_machine.lake import Readers
 from tests.lake_machine.mishaps import MISHAPS, commit_as_another_engine, plan
-from tests.lake_machine.model import Recorded, check_history, differences, expected_rows, shown, spoilt_keys
+from tests.lake_machine.model import Order, Recorded, check_history, differences, expected_rows, shown, spoilt_keys
 from tests.lake_machine.one_by_one import one_by_one
 from tests.lake_machine.past import check_past
 from tests.lake_machine.source import Identity, Key, Sent, Source, Step, Transaction, poison
@@ -80,8 +80,7 @@ class LakeMachine(RuleBasedStateMachine):
         self.patches = pytest.MonkeyPatch()
         if self.is_one_by_one:
             self.patches.setattr(PlainReader, "read", one_by_one(PlainReader.read))
-        self.compactor = self._new_compactor()
-        self.rival = self._new_compactor()
+        self.compactor, self.rival = self._new_compactor(), self._new_compactor()
         self.source = self.new_source()
         self.stream = Stream(self.raw, self.contract.name, SHARDS, self.done)
         self.view = self.pair()
@@ -89,6 +88,7 @@ class LakeMachine(RuleBasedStateMachine):
         self.lost: set[Identity] = set()
         self.defaults: dict[str, Any] = {}
         self.recorded = Recorded(frozenset(), ())
+        self.order = Order()
         self.poisoned = 0
         self.checked: tuple[str, str] = ("", "")
 
@@ -184,9 +184,7 @@ class LakeMachine(RuleBasedStateMachine):
         """A bit of a raw object that is to be merged turns."""
         offsets = self.offsets(self.view.table)
         new = [
-            path
-            for path in sorted(self.raw.objects)
-            if path.startswith("postgres/") and not self._is_merged(path, offsets)
+            path for path in sorted(self.raw.objects) if path.startswith("postgres/") and not is_merged(path, offsets)
         ]
         if new:
             path = new[place % len(new)]
@@ -271,8 +269,10 @@ class LakeMachine(RuleBasedStateMachine):
         offsets, ahead = self.offsets(pair.table), self.offsets(pair.history)
         reached = {shard: max(offsets.get(shard, 0), ahead.get(shard, 0)) for shard in {*offsets, *ahead}}
         told = self.told(offsets)
+        self.order.look(told)
         history = pair.history.table.scan().to_arrow().to_pylist()
-        recorded = check_history(history, self.told(reached), self.key_names, frozenset(COLUMNS), self.lost)
+        merged, listed = self.told(reached), self.told(self.stream.listed)
+        recorded = check_history(history, merged, listed, self.key_names, frozenset(COLUMNS), self.lost)
         self.recorded = recorded
         rows = self.readers.rows(pair.table.table)
         if pair.is_cut_off():
@@ -280,7 +280,7 @@ class LakeMachine(RuleBasedStateMachine):
             recorded = replace(recorded, vanished=here)
         columns = {name: self.defaults.get(name) for name in self.readers.columns(pair.table.table)}
         settled = settled_epoch(self, told)
-        expected, undecided = expected_rows(told, recorded, columns, frozenset(COLUMNS), settled)
+        expected, undecided = expected_rows(told, recorded, columns, frozenset(COLUMNS), self.order, settled)
         wrong = differences(rows, expected, undecided)
         assert not wrong, f"keys with the row that the lake has and the one that it should have: {wrong}"
         check_statements(self, offsets, told, settled)
@@ -318,8 +318,7 @@ class LakeMachine(RuleBasedStateMachine):
         pair = self.view
         assert self.offsets(pair.table) == {shard.id: len(shard.log) for shard in self.stream.shards}
         assert pair.table.table.properties["cdc.valid-through"] == at(self.source.seconds - 1).isoformat()
-        told = spoilt_keys(self.sent, self.lost)
-        spoilt = {key for epoch, key in told if epoch == self.source.epoch}
+        spoilt = {key for epoch, key in spoilt_keys(self.sent, self.lost) if epoch == self.source.epoch}
         columns = self.readers.columns(pair.table.table)
         ours = {key: row.values for key, row in self.readers.rows(pair.table.table).items() if key not in spoilt}
         assert ours == {key: shown(row, columns) for key, row in self.source.rows.items() if key not in spoilt}
@@ -394,7 +393,3 @@ class LakeMachine(RuleBasedStateMachine):
         """Up to where a table says that it is merged, by shard id."""
         stated = msgspec.json.decode(lake.properties.get("cdc.offsets") or "{}", type=dict[str, str])
         return {shard: int(number) for shard, number in stated.items()}
-
-    def _is_merged(self, path: str, offsets: dict[str, int]) -> bool:
-        stream, shard, _, upto = path.rsplit("/", 1)[1].removesuffix(".json.gz").split("~")
-        return int(upto) <= offsets.get(f"{stream}/{shard}", 0)

@@ -44,6 +44,24 @@ class _Row:
     committed_at: datetime
 
 
+class Order:
+    """In which order changes were merged, as far as it was looked: what is first seen together has one place."""
+
+    def __init__(self) -> None:
+        self._places: dict[Identity, int] = {}
+        self._looks = 0
+
+    def look(self, told: Iterable[Sent]) -> None:
+        """Take note of what is merged now."""
+        self._looks += 1
+        for sent in told:
+            self._places.setdefault(sent.identity, self._looks)
+
+    def came_later(self, one: Sent | None, other: Sent) -> bool:
+        """Whether one change was merged when the other one was already."""
+        return one is not None and self._places.get(one.identity, 0) > self._places[other.identity]
+
+
 def unique(told: Iterable[Sent]) -> dict[Identity, Sent]:
     """Every change once."""
     return {sent.identity: sent for sent in told}
@@ -55,14 +73,21 @@ def ordered(told: Iterable[Sent]) -> list[Sent]:
 
 
 def expected_rows(
-    told: Iterable[Sent], recorded: Recorded, defaults: Mapping[str, Any], always: AbstractSet[str], settled: int = 1
+    told: Iterable[Sent],
+    recorded: Recorded,
+    defaults: Mapping[str, Any],
+    always: AbstractSet[str],
+    order: Order,
+    settled: int = 1,
 ) -> tuple[dict[Key, Shown], set[Key]]:
     """The rows after some changes, of which some are told to be set aside, with the columns that have `defaults`.
 
     A change that is older than a column has its default. `always` are the columns that were shown from the beginning: of
     others a value may have been unknown when a change came. `settled` is the newest epoch whose snapshot is complete: what
     is older is gone. Beside the rows the keys of which it cannot be told, since their changes were merged while a column
-    that they left unchanged was not shown, and come after one that was set aside.
+    that they left unchanged was not shown, and come after one that was set aside; and those with a value of a row of which
+    it was told later, in `order`, that it had been deleted by then: the value was false from the beginning, and no heartbeat
+    has said otherwise. It is put right by the row between, which a producer may send again behind all that.
 
     Raises:
         AssertionError: when a change lacks a value that nothing told so far can give it, and nothing was set aside:
@@ -71,16 +96,19 @@ def expected_rows(
     rows: dict[Key, _Row] = {}
     doubtful: set[Key] = set()
     undecided: set[Key] = set()
-    left: dict[Position, tuple[_Row | None, bool]] = {}
+    left: dict[Position, tuple[_Row | None, bool, Key]] = {}
+    ends: dict[Key, Sent] = {}  # by what the newest row of a key went
     for sent in ordered([*told, *recorded.vanished]):
         if sent.op == "t":
+            ends |= dict.fromkeys(rows, sent)
             rows.clear()
             undecided.clear()
             continue
         old, is_doubtful = rows.get(sent.key), sent.key in doubtful
         if sent.op == "d":
-            left[sent.position] = old, is_doubtful
-            rows.pop(sent.key, None)
+            left[sent.position] = old, is_doubtful, sent.key
+            if rows.pop(sent.key, None) is not None:
+                ends[sent.key] = sent
             doubtful.discard(sent.key)
             undecided.discard(sent.key)
             continue
@@ -89,18 +117,23 @@ def expected_rows(
             continue
         values = {**defaults, **sent.values}
         if unchanged := sent.unchanged & defaults.keys():
-            giver, is_doubtful = (old, is_doubtful) if sent.op == "u" else left.get(sent.position, (None, False))
+            own = old, is_doubtful, sent.key
+            giver, is_doubtful, giver_key = own if sent.op == "u" else left.get(sent.position, (None, False, ()))
             if is_doubtful:
                 doubtful.add(sent.key)
                 if not unchanged & always:
                     undecided.add(sent.key)
                 continue
             is_known = giver is not None and giver.position[0] == sent.epoch
-            assert is_known or not unchanged & always, f"the change at {sent.position} should have been waited for"
+            is_known_then = giver is None and order.came_later(ends.get(giver_key), sent)
+            waits = unchanged & always and not (is_known or is_known_then)
+            assert not waits, f"the change at {sent.position} should have been waited for"
             values |= {name: giver.values[name] if giver and is_known else UNKNOWN for name in unchanged}
         rows[sent.key] = _Row(values, sent.position, sent.committed_at)
         doubtful.discard(sent.key)
         undecided.discard(sent.key)
+        if any(values[name] is UNKNOWN for name in always & values.keys()):
+            undecided.add(sent.key)
     expected = {
         key: Shown(shown(row.values, defaults), row.position, row.committed_at)
         for key, row in rows.items()
@@ -143,13 +176,16 @@ def spoilt_keys(
 def check_history(
     rows: list[dict[str, Any]],
     told: list[Sent],
+    listed: list[Sent],
     key_columns: list[str],
     always: AbstractSet[str],
     lost: AbstractSet[Identity],
 ) -> Recorded:
     """History has every change once, with what it carried; what else is recorded in it.
 
-    `always` and `lost` are those of `expected_rows` and `spoilt_keys`.
+    `listed` is what the compactor can see beyond: a change is given up because of another one that is spoilt, also where
+    that one is behind the point at which its shard is held back. `always` and `lost` are those of `expected_rows` and
+    `spoilt_keys`.
     """
     changes, columns = unique(told), {name for row in rows[:1] for name in row}
     found: dict[Identity, dict[str, Any]] = {}
@@ -168,7 +204,7 @@ def check_history(
     newest = max((sent.epoch for sent in changes.values()), default=1)
     added = {name for name in columns if not name.startswith("cdc_")} - always - {*key_columns}
     lacking = {i for i in aside if i[1][0] < newest and added - changes[i].values.keys() - changes[i].unchanged}
-    spoilt = spoilt_keys(told, lost, lacking)
+    spoilt = spoilt_keys(listed, lost, lacking)
     for identity, sent in changes.items():
         row = found[identity]
         assert row["cdc_committed_at"] == sent.committed_at

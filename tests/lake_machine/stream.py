@@ -226,6 +226,11 @@ class Stream:
         """All records up to some offsets."""
         return [record for shard in self.shards for record in shard.log[: offsets.get(shard.id, 0)]]
 
+    @property
+    def listed(self) -> dict[str, int]:
+        """Up to where the shards are in the raw zone, by shard id."""
+        return {shard.id: shard.reached for shard in self.shards}
+
     def at(self, place: int) -> Shard:
         """Any shard, by a number."""
         return self.shards[place % len(self.shards)]
