@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from hypothesis.stateful import rule
 
@@ -60,11 +60,15 @@ class EpochsBegin(LakeMachine):
         self.done["LSNs begin anew"] += restarts
         self.source.begin_epoch(dice.randrange(20, 900) if restarts else self.source.lsn + 1)
         self.source.seconds += 1
-        self.blind.append((seen_until, at(self.source.seconds)))
+        begins = at(self.source.seconds)
+        self.blind = [*((since, min(until, begins)) for since, until in self.blind), (seen_until, begins)]
         if dice.random() < 0.4:
             self._record(dice)
         else:
             self._announce(dice)
+        if not self.reads:
+            # History may have no trace of a snapshot of nothing: what was there before it ends with the next change alone.
+            self.blind[-1] = seen_until, datetime.max.replace(tzinfo=UTC)
         if dice.random() < 0.5:
             self._lag(dice)
 
@@ -111,7 +115,7 @@ class EpochsBegin(LakeMachine):
         return since
 
     def is_blind(self, moment: float) -> bool:
-        """Between what was lost and the snapshot nobody can tell."""
+        """Between what was lost and the snapshot nobody can tell; nor of an epoch that began with no row at all."""
         return any(since <= at(moment) < until for since, until in self.blind)
 
     def _change_unseen(self, dice: random.Random) -> None:
