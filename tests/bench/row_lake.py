@@ -54,7 +54,7 @@ def measure() -> Result:
         toasted = best(
             lake.merge(source.write(source.users.changes(CHANGES, OPS, TOASTED))) for _ in range(REPETITIONS)
         )
-        lake.compare(source.rows)
+        lake.compare(source.rows, source.changes)
         peer = Peer(catalog, lake.contract, source.rows).merge(list(source.users.changes(PEER_CHANGES, OPS)))
     figure, peer_figure = CHANGES / plain.seconds, PEER_CHANGES / peer.seconds
     return Result(
@@ -89,6 +89,7 @@ class Source:
     users: Users = field(default_factory=Users)
     zone: Zone = field(default_factory=Zone)
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    changes: list[tuple[int, str, int]] = field(default_factory=list)
     events: int = 0
     events_bytes: int = 0
 
@@ -101,12 +102,13 @@ class Source:
     def _seen(self, event: bytes) -> bytes:
         self.events, self.events_bytes = self.events + 1, self.events_bytes + len(event)
         told = json.loads(event)
+        row, lsn = told["before"] if told["op"] == "d" else told["after"], told["source"]["lsn"]
+        self.changes.append((row["id"], told["op"], 0 if told["op"] == "r" else lsn))
         if told["op"] == "d":
-            del self.rows[told["before"]["id"]]
+            del self.rows[row["id"]]
         else:
-            row = told["after"]
             bio = self.rows[row["id"]]["bio"] if row["bio"] == PLACEHOLDER else row["bio"]
-            self.rows[row["id"]] = row | {"bio": bio, "cdc_lsn": told["source"]["lsn"] if told["op"] != "r" else 0}
+            self.rows[row["id"]] = row | {"bio": bio, "cdc_lsn": lsn if told["op"] != "r" else 0}
         return event
 
 
@@ -126,14 +128,18 @@ class Lake:
         while self._compactor.step().has_moved:
             pass
 
-    def compare(self, rows: dict[int, dict[str, Any]]) -> None:
-        """Compare what no mask changes, and that history has every change."""
+    def compare(self, rows: dict[int, dict[str, Any]], changes: list[tuple[int, str, int]]) -> None:
+        """Compare what no mask changes, and that history has every change (key, op, LSN) once."""
         names = ("id", "bio", "endereco", "uuid_externo", "cdc_lsn")
         self._pair.refresh()
         there = self._pair.table.table.scan(selected_fields=names).to_arrow().select(names).sort_by("id").to_pylist()
         expected = [{name: row[name] for name in names} for _, row in sorted(rows.items())]
         if there != expected:
             raise SystemExit("lake: the table is not what the events say")
+        told = self._pair.history.table.scan(selected_fields=("id", "cdc_op", "cdc_lsn")).to_arrow()
+        history = zip(*(told[name].to_pylist() for name in ("id", "cdc_op", "cdc_lsn")), strict=True)
+        if sorted(history) != sorted(changes):
+            raise SystemExit("lake: the history is not what the events say")
 
 
 class Peer:
