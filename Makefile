@@ -35,7 +35,7 @@ demo: $(READY) ## a real Postgres, AWS services and the whole pipeline for a min
 	@$(BIN)/python -m sandbox.demo
 
 test: $(READY) ## all tests, with real servers on free ports of 127.0.0.1
-	@$(BIN)/python -m pytest $(PARALLEL)
+	@$(BIN)/python -m pytest $(PARALLEL) --durations=25
 
 check: $(READY) ## format, lint, types, imports and the fast tests; under a minute
 	@$(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }
