@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 import msgspec
 
@@ -22,15 +21,13 @@ from cdc.objects import ObjectStore
 from cdc.raw import SnapshotMark, SnapshotWord
 from cdc.telemetry import get_log
 from compactor import metrics
-from compactor.chain import Batch, Shard, new_links, read_lines, read_record, shards
+from compactor.chain import Batch, new_links, read_lines, read_record, shards
 from compactor.plain import Line
 from compactor.progress import Progress, with_epochs
 
 _LOG = get_log(__name__)
 READ_AT_ONCE = 4
 """How many batches are read from raw at once."""
-RESENT_WITHIN = timedelta(minutes=1)
-"""A producer that sends refused records again has done so, or given up, after this time."""
 
 
 @dataclass(slots=True)
@@ -365,44 +362,3 @@ def descendants(of: Iterable[str], children: Mapping[str, Sequence[str]]) -> set
 def as_text(numbers: Mapping[str, int]) -> dict[str, str]:
     """Sequence numbers as JSON holds them: as numbers they are longer than its readers hold exactly."""
     return {shard: str(number) for shard, number in sorted(numbers.items())}
-
-
-def closed_children(store: ObjectStore, ends: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """The children of shards that were closed behind some sequence numbers (by shard id), and of these, by shard id."""
-    children: dict[str, tuple[str, ...]] = {}
-    left = [(shard, int(number)) for shard, number in ends.items()]
-    while left:
-        shard_id, offset = left.pop()
-        stream, _, name = shard_id.partition("/")
-        links = new_links(store, Shard(stream, name), offset)
-        record = read_record(store, links[-1]) if links else None
-        if record is not None and record.closed and shard_id not in children:
-            children[shard_id] = tuple(f"{stream}/{child}" for child in record.children)
-            left += [(child, raw.START) for child in children[shard_id]]
-    return children
-
-
-def proven_ends(
-    store: ObjectStore, progress: Progress, start: EpochStart, known: AbstractSet[str]
-) -> dict[str, str] | None:
-    """Up to where each shard was read after the last read of a snapshot had come; None while one may still lack reads.
-
-    A producer that had to send part of a call again does so within seconds: what a shard has a minute after the last
-    read is all that there is of the snapshot.
-    """
-    lasts = progress.watched.lasts
-    streams = {shard.partition("/")[0] for shard in lasts}
-    settled_at = max(last.arrived_at for last in lasts.values()) + RESENT_WITHIN
-    ends: dict[str, str] = {}
-    for shard in sorted(known | progress.evidence.keys()):
-        stream, _, name = shard.partition("/")
-        if stream not in streams or shard in start.ended:
-            continue
-        evidence = progress.evidence.get(shard)
-        if evidence is not None and evidence.closed:
-            continue
-        tip = msgspec.json.decode(store.get(raw.tip_path(stream, name)), type=raw.Tip)
-        if tip.read_to_tip_at is None or tip.read_to_tip_at < settled_at:
-            return None
-        ends[shard] = tip.upto
-    return ends
