@@ -54,7 +54,7 @@ def shown(world: World, suffix: str = "") -> list[dict[str, Any]]:
     of_both = [
         sorted(
             ({name: value for name, value in row.items() if name not in hidden} for row in rows),
-            key=lambda row: (row["cdc_lsn"], row["id"]),
+            key=lambda row: (row["cdc_lsn"], row["id"], repr(row)),
         )
         for rows in (by_duckdb, by_pyiceberg)
     ]
