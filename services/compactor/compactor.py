@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,18 +17,18 @@ from compactor import metrics
 from compactor.added import new_columns, with_added
 from compactor.ages import Ages
 from compactor.chain import Batch, known_shards, new_batches
-from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.change import ChangeReader, Rejected
 from compactor.collector import collector_paused
 from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.epochs import EpochKeeper
 from compactor.holds import is_held
-from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
+from compactor.index import RowIndex
 from compactor.keeper import Keeper
 from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
-from compactor.merge import Merged, fold_anew, markers
+from compactor.merge import Merged, fold_anew
 from compactor.plain import PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, restarted, with_known
 from compactor.quarantine import Record, quarantine
@@ -35,6 +36,7 @@ from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.snapshot_end import SnapshotEnd
 from compactor.statement import Statement, last_proof, statement
+from compactor.table_plan import follow, plan
 from compactor.vanished import VANISHED_ROWS_MAX, deletes, settled
 from compactor.watch import watch
 
@@ -263,8 +265,7 @@ class TableCompactor:
         schema, read = self._pair.history.arrow_schema, self._pair.table.read
         plain = deletes(self._shown, schema, self._index, read, end, VANISHED_ROWS_MAX)
         if plain is not None:
-            self._pair.commit_history([], plain.history, before)
-            self._commit_table(Merged([], {}, {}, [], 0, before.floor), plain, self._index, before)
+            self._commit_both(Merged([], {}, {}, [], 0, before.floor), plain, before)
             _LOG.info("vanished rows deleted", table=name, epoch=end.epoch, rows=len(plain.history))
             metrics.VANISHED.labels(name).inc(len(plain.history))
             return True
@@ -309,8 +310,8 @@ class TableCompactor:
         progress = replace(progress, columns=replace(progress.columns, seen=self._reader.seen))
         progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), shown))
         if merged.history or len(plain.history):
-            self._pair.commit_history(merged.history, plain.history, progress)
-        if merged.history or merged.rows or merged.gone or len(plain.history):
+            self._commit_both(merged, plain, progress)
+        elif merged.rows or merged.gone:
             self._commit_table(merged, plain, self._index, progress)
         elif progress != self._progress:
             self._pair.commit_progress(progress)
@@ -325,32 +326,18 @@ class TableCompactor:
         return self._raw.get(schema_path(stream, schema_id)).decode()
 
     def _commit_table(self, merged: Merged, plain: PlainMerge | None, index: RowIndex, progress: Progress) -> None:
-        rows = self._pair.sorted_rows(merged.rows.values(), plain.rows if plain else None)
-        touched = index.prints_of_keys(list(merged.touched))
-        floor = merged.floor if merged.is_truncated else None
-        gone = [by_file(merged.gone.values()), plain.gone if plain else {}]
-        if floor is not None:
-            gone.append(index.rows_below(floor, touched))
-        dead = with_dead(index, gone)
-        dropped = frozenset(path for path, places in dead.items() if index.is_all_dead(path, places))
-        committed = self._pair.commit_table(rows, dead, dropped, progress)
-        # From here on the index only follows.
-        for path, places in dead.items():
-            index.set_dead(path, places)
-        for path in dropped:
-            index.drop_file(path)
-        if floor is not None:
-            index.sweep(floor, touched)
-        index.remove(index.prints_of_keys(list(merged.gone)))
-        put_rows(index, rows, committed.added, self._contract.key)
-        marked = markers(merged.history)
-        index.mark(
-            index.prints_of_keys([change.key for change in marked]),
-            marks([(change.position, _mark(change)) for change in marked]),
-        )
-        if plain is not None:
-            index.remove(plain.deleted)
-            index.mark(plain.deleted, marks([(position, Mark.DELETED) for position in plain.deleted_at]))
+        planned = plan(merged, plain, index, self._pair)
+        written = self._pair.write_table(planned.rows, planned.dead, planned.dropped)
+        follow(planned, self._pair.commit_table(written, progress).added, index, self._contract.key)
+
+    def _commit_both(self, merged: Merged, plain: PlainMerge, progress: Progress) -> None:
+        """Commit history, then the table, whose files are written meanwhile."""
+        planned = plan(merged, plain, self._index, self._pair)
+        with ThreadPoolExecutor(1, thread_name_prefix="table") as pool:
+            writing = pool.submit(self._pair.write_table, planned.rows, planned.dead, planned.dropped)
+            self._pair.commit_history(merged.history, plain.history, progress)
+            written = writing.result()
+        follow(planned, self._pair.commit_table(written, progress).added, self._index, self._contract.key)
 
     def _report(self, changes: int, duplicates: int, healed: int, holds: Mapping[str, int]) -> None:
         name = self._contract.name
@@ -392,7 +379,3 @@ def _set_aside(merged: Merged, rejected: Sequence[Rejected]) -> list[Record]:
         (change.origin, change.faults) for change in merged.history if change.origin and change.faults
     ]
     return changes + [(record.origin, (record.fault,)) for record in rejected]
-
-
-def _mark(change: Change) -> Mark:
-    return Mark.SET_ASIDE if change.op == SET_ASIDE else Mark.DELETED

@@ -25,20 +25,20 @@ _OURS = f'{PUBLISHER_VERSION}","connector"'.encode()
 """What only our publisher writes, so that most of its records need not be decoded."""
 
 
-class _Source(msgspec.Struct):
+class _Source(msgspec.Struct, gc=False):
     version: str = ""
     snapshot: str | bool | None = None
     ts_us: int | None = None
     ts_ms: int | None = None
 
 
-class _Metadata(msgspec.Struct, rename="kebab"):
+class _Metadata(msgspec.Struct, rename="kebab", gc=False):
     operation: str | None = None
     timestamp: str | None = None
     commit_timestamp: str | None = None
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     op: str | None = None
     source: _Source | None = None
     metadata: _Metadata | None = None
@@ -121,10 +121,9 @@ def watch(
     streamed, lasts = dict(known.streamed), dict(known.lasts)
     begun: dict[str, int] = {}
     for line in lines:
-        event = bytes(line.raw.event)
-        if _OURS in event or line.epoch != epoch or line.shard in begun:
+        if line.epoch != epoch or line.shard in begun:
             continue
-        seen = sight(event)
+        seen = sight(bytes(line.raw.event))
         if seen is None:
             continue
         before = streamed.get(line.shard)

@@ -46,7 +46,12 @@ _POS_ID = 2147483545
 """The field id that the Iceberg spec reserves for the position in position delete files."""
 _DELETE_SCHEMA = pa.schema(
     [
-        pa.field("file_path", pa.string(), nullable=False, metadata={b"PARQUET:field_id": str(FILE_PATH_ID).encode()}),
+        pa.field(
+            "file_path",
+            pa.dictionary(pa.int32(), pa.string()),
+            nullable=False,
+            metadata={b"PARQUET:field_id": str(FILE_PATH_ID).encode()},
+        ),
         pa.field("pos", pa.int64(), nullable=False, metadata={b"PARQUET:field_id": str(_POS_ID).encode()}),
     ]
 )
@@ -93,7 +98,7 @@ class Build:
         self._lake = lake
         self._metadata = metadata
         self._io = lake.table.io
-        self._snapshot_id = snapshot_id
+        self.snapshot_id = snapshot_id
         self._uuid = uuid.uuid4()
         self._files = 0
         self._summary = SnapshotSummaryCollector()
@@ -134,11 +139,11 @@ class Build:
     ) -> Snapshot:
         """Write the manifest list and describe the snapshot."""
         sequence_number = self._metadata.next_sequence_number()
-        path = self._path(f"snap-{self._snapshot_id}-0-{self._uuid}.avro")
+        path = self._path(f"snap-{self.snapshot_id}-0-{self._uuid}.avro")
         with write_manifest_list(
             2,
             self._io.new_output(path),
-            self._snapshot_id,
+            self.snapshot_id,
             parent.snapshot_id if parent else None,
             sequence_number,
             _CODEC,
@@ -155,7 +160,7 @@ class Build:
         if is_rewrite:  # pyiceberg counts up the totals of its own operations only
             summary = Summary(Operation.REPLACE, **summary.additional_properties)
         return Snapshot(
-            snapshot_id=self._snapshot_id,
+            snapshot_id=self.snapshot_id,
             parent_snapshot_id=parent.snapshot_id if parent else None,
             sequence_number=sequence_number,
             # Never before the parent, even when this machine's clock stepped back.
@@ -223,10 +228,10 @@ class Build:
         self._files += 1
         output = self._io.new_output(self._path(f"{self._uuid}-m{self._files}.avro"))
         spec, schema = self._metadata.spec(), self._metadata.schema()
-        with kind(spec, schema, output, self._snapshot_id, _CODEC) as writer:
+        with kind(spec, schema, output, self.snapshot_id, _CODEC) as writer:
             for status, file, entry in entries:
                 if entry is None:
-                    writer.add(ManifestEntry.from_args(status=status, snapshot_id=self._snapshot_id, data_file=file))
+                    writer.add(ManifestEntry.from_args(status=status, snapshot_id=self.snapshot_id, data_file=file))
                 elif status == ManifestEntryStatus.DELETED:
                     writer.delete(entry)
                 else:
@@ -235,14 +240,14 @@ class Build:
 
     def _write_deletes(self, path: str, dead: Positions) -> DataFile:
         """A position delete file for one data file; its bounds name that file, since v2 has no field to refer to it."""
-        table = pa.table(
-            [pa.array(np.full(len(dead), path), pa.string()), pa.array(dead, pa.int64())], schema=_DELETE_SCHEMA
-        )
+        # One path for all of them: told as a dictionary it is neither copied nor hashed for each.
+        paths = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(dead), np.int32)), pa.array([path]))
+        table = pa.table([paths, pa.array(dead, pa.int64())], schema=_DELETE_SCHEMA)
         self._files += 1
         target = self._lake.table.location_provider().new_data_location(f"{self._uuid}-{self._files}-deletes.parquet")
         output = self._io.new_output(target)
         with output.create(overwrite=False) as stream:
-            pq.write_table(table, stream, compression="zstd", use_dictionary=["file_path"])
+            pq.write_table(table, stream, compression="zstd", use_dictionary=["file_path"], store_schema=False)
         bound_pos = [int(value).to_bytes(8, "little", signed=True) for value in (dead[0], dead[-1])]
         file = DataFile.from_args(
             content=DataFileContent.POSITION_DELETES,

@@ -5,7 +5,8 @@ Columns that are known to be held are passed over, and told: one that nobody nam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,23 @@ class _Gathered:
         self.others: list[int] = []
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The changes of a block that are of one dialect, either all of them deletes or none."""
+
+    dialect: Dialect
+    changes: Changes
+    are_deletes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsing:
+    """A part whose images are being parsed; `table` None where Arrow has no types for them."""
+
+    part: _Part
+    table: Future[pa.Table | None] | None
+
+
 class PlainReader:
     """Reads the plain changes of one table; `history` is the Arrow schema of its history."""
 
@@ -95,15 +113,16 @@ class PlainReader:
             self._make_dialects(held)
         self._epochs = np.array([line.epoch for line in lines], np.int32)
         gathered = _Gathered()
-        for start, end in blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES):
-            changes, is_ours, others = changes_of(lines[start:end], start)
-            gathered.others += others
-            is_delete = changes.ops == DELETE
-            for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
-                if (of_dialect & ~is_delete).any():
-                    self._read_rows(dialect, changes.where(of_dialect & ~is_delete), gathered)
-                if (of_dialect & is_delete).any():
-                    self._read_deletes(dialect, changes.where(of_dialect & is_delete), gathered)
+        # While Arrow parses the rows of one block, which does not hold the interpreter, the next one is taken apart.
+        with ThreadPoolExecutor(1, thread_name_prefix="parse") as pool:
+            waiting: list[_Parsing] = []
+            for start, end in blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES):
+                changes, is_ours, others = changes_of(lines[start:end], start)
+                gathered.others += others
+                begun = [self._begin(pool, part) for part in self._parts(changes, is_ours)]
+                self._finish(waiting, gathered)
+                waiting = begun
+            self._finish(waiting, gathered)
         sets = self._held_sets.sets
         if not gathered.parts:
             nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
@@ -114,6 +133,26 @@ class PlainReader:
         )
         return PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others)
 
+    def _parts(self, changes: Changes, is_ours: npt.NDArray[np.bool_]) -> Iterator[_Part]:
+        is_delete = changes.ops == DELETE
+        for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
+            for are_deletes, of_both in ((False, of_dialect & ~is_delete), (True, of_dialect & is_delete)):
+                if of_both.any():
+                    yield _Part(dialect, changes.where(of_both), are_deletes)
+
+    def _begin(self, pool: ThreadPoolExecutor, part: _Part) -> _Parsing:
+        images = part.changes.before if part.are_deletes else part.changes.after
+        types = part.dialect.parsed
+        if types is None:
+            return _Parsing(part, None)
+        return _Parsing(part, pool.submit(parse, images, types, may_lack=part.are_deletes))
+
+    def _finish(self, begun: Sequence[_Parsing], gathered: _Gathered) -> None:
+        for one in begun:
+            table = one.table.result() if one.table is not None else None
+            read = self._read_deletes if one.part.are_deletes else self._read_rows
+            read(one.part.dialect, one.part.changes, table, gathered)
+
     def _masked(self, rows: pa.Table) -> pa.Table:
         """The rows in one piece, with the masks of the contract."""
         columns = [
@@ -122,9 +161,8 @@ class PlainReader:
         ]
         return pa.Table.from_arrays(columns, schema=rows.schema)
 
-    def _read_rows(self, dialect: Dialect, changes: Changes, gathered: _Gathered) -> None:
-        """Read the rows after some changes, all at once or, where one of them is odd, one by one."""
-        table = None if dialect.parsed is None else parse(changes.after, dialect.parsed)
+    def _read_rows(self, dialect: Dialect, changes: Changes, table: pa.Table | None, gathered: _Gathered) -> None:
+        """Read the rows after some changes: those that were parsed at once or, where one of them is odd, one by one."""
         if table is None:
             self._read_rows_singly(dialect, changes, gathered)
             return
@@ -222,9 +260,8 @@ class PlainReader:
             other[places] |= ~same.to_numpy(zero_copy_only=False)
         return other
 
-    def _read_deletes(self, dialect: Dialect, changes: Changes, gathered: _Gathered) -> None:
-        """Read the keys of some deletes, all at once or, where one of them is odd, one by one."""
-        table = None if dialect.parsed is None else parse(changes.before, dialect.parsed, may_lack=True)
+    def _read_deletes(self, dialect: Dialect, changes: Changes, table: pa.Table | None, gathered: _Gathered) -> None:
+        """Read the keys of some deletes: those that were parsed at once or, where one of them is odd, one by one."""
         keys: list[tuple[Any, ...]] = []
         carried_by: list[int] = []
         read = changes
