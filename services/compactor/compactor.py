@@ -32,6 +32,7 @@ from compactor.merge import Merged, fold_anew
 from compactor.plain import PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, restarted, with_known
 from compactor.quarantine import Record, quarantine
+from compactor.read_ahead import BatchReader
 from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.snapshot_end import SnapshotEnd
@@ -75,7 +76,7 @@ class TableCompactor:
         self._pii_key = pii_key
         self._index = pair.empty_index()
         self._shown = pair.shown
-        self._reader, self._rounds = self._readers({})
+        self._set_readers({})
         self._progress = Progress()
         self._new_columns: set[str] = set()
         self._looks_again = 0.0
@@ -108,13 +109,13 @@ class TableCompactor:
                     return Step(has_moved=False, is_behind=False)
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
-                batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
+                batches, is_behind = self._new_batches(self._progress.offsets)
                 is_new = self._pair.history.snapshot_id is None
                 admitted = self._epochs.admitted(batches, self._progress, known, is_new=is_new)
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
                 with collector_paused():
-                    has_moved = bool(admitted) and self._merge(admitted, known)
+                    has_moved = bool(admitted) and self._merge(admitted, known, is_behind=is_behind)
                 if not self._is_loaded:
                     return Step(has_moved, is_behind=True)  # a column is another one now
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
@@ -162,10 +163,11 @@ class TableCompactor:
         _LOG.warning("conflict", where=conflict.where, what=conflict.what, hint=hint)
         self._is_loaded = False
 
-    def _readers(self, seen: Mapping[str, Seen]) -> tuple[ChangeReader, RoundReader]:
-        changes = ChangeReader(self._shown, self._pii_key, self._avro_schema, seen)
+    def _set_readers(self, seen: Mapping[str, Seen]) -> None:
+        self._reader = ChangeReader(self._shown, self._pii_key, self._avro_schema, seen)
         plain = PlainReader(self._shown, self._pair.history.arrow_schema, self._pii_key)
-        return changes, RoundReader(self._shown, changes, plain)
+        self._rounds = RoundReader(self._shown, self._reader, plain)
+        self._batches = BatchReader(self._raw, self._contract.name, self._rounds)
 
     def _held_columns(self) -> set[str]:
         """Columns that arrive and that the contract neither names nor leaves out on purpose, by their source names."""
@@ -228,7 +230,7 @@ class TableCompactor:
         elif progress != self._progress:
             self._pair.commit_progress(progress)
         self._progress = progress
-        self._reader, self._rounds = self._readers(seen)
+        self._set_readers(seen)
         ended = time.monotonic()
         self._looks_again = ended + rest_seconds(ended - began, len(self._index))
         for source in clashing:
@@ -284,17 +286,20 @@ class TableCompactor:
         self._epochs.is_waiting(self._progress)
         return False
 
-    def _merge(self, batches: list[Batch], known: set[str]) -> bool:
+    def _new_batches(self, offsets: Mapping[str, int]) -> tuple[list[Batch], bool]:
+        return new_batches(self._raw, offsets, RECORDS_MAX, BYTES_MAX)
+
+    def _merge(self, batches: list[Batch], known: set[str], *, is_behind: bool) -> bool:
         before = with_known(self._progress, known)
-        lines = self._epochs.lines(batches)
-        watched, begun = watch(lines, before.watched, before.epoch, self._epochs.epochs.is_resent)
+        reading = self._batches.read(batches, self._epochs.epochs)
+        watched, begun = watch(reading.lines, before.watched, before.epoch, self._epochs.epochs.is_resent)
         begun |= restarted(batches, before.evidence, self._epochs.epochs)
         if begun:
             return self._wait_for_epoch(begun)
         before = replace(before, watched=watched)
         floor = self._progress.floor
         evidence = advanced(before, batches, self._contract.name, {}, floor, self._epochs.epochs).evidence
-        done = self._rounds.read(lines, self._index, self._pair, floor, evidence, self._epochs.epochs.continued)
+        done = self._rounds.merge(reading, self._index, self._pair, floor, evidence, self._epochs.epochs.continued)
         columns = made_anew(before.columns, self._reader.seen)
         if columns.added != before.columns.added:
             # A column is another one now: it is taken out, and all of this is read again without it.
@@ -309,6 +314,8 @@ class TableCompactor:
         shown = {column.name for column in self._shown.columns}
         progress = replace(progress, columns=replace(progress.columns, seen=self._reader.seen))
         progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), shown))
+        if is_behind:
+            self._batches.begin(lambda: self._new_batches(progress.offsets)[0], self._epochs.epochs)
         if merged.history or len(plain.history):
             self._commit_both(merged, plain, progress)
         elif merged.rows or merged.gone:

@@ -41,7 +41,15 @@ ENTRIES_MAX: Final = 1000
 """How many files a data manifest names at most where several are written as few."""
 ROW_GROUP_ROWS: Final = 100_000
 """How many rows a row group has unless the table says otherwise: a row that is read back costs its whole row group."""
-_ROW_GROUP_LIMIT: Final = "write.parquet.row-group-limit"
+DICTIONARY_BYTES: Final = 128 * 1024
+"""How large a column's dictionary grows before its values are written as they are, unless the table says otherwise.
+
+Tokens, identities and free text differ in every row: to count out more of them takes longer and saves nothing.
+"""
+_STATED: Final = {
+    "write.parquet.row-group-limit": str(ROW_GROUP_ROWS),
+    "write.parquet.dict-size-bytes": str(DICTIONARY_BYTES),
+}
 _POS_ID = 2147483545
 """The field id that the Iceberg spec reserves for the position in position delete files."""
 _DELETE_SCHEMA = pa.schema(
@@ -112,8 +120,7 @@ class Build:
             WriteTask(self._uuid, number, schema, part.combine_chunks().to_batches(), partition_key=key)
             for number, (key, part) in enumerate(_partitions(rows, self._lake))
         ]
-        stated = {_ROW_GROUP_LIMIT: str(ROW_GROUP_ROWS), **self._metadata.properties}
-        metadata = self._metadata.model_copy(update={"properties": stated})
+        metadata = self._metadata.model_copy(update={"properties": _STATED | self._metadata.properties})
         files = list(write_file(self._io, metadata, iter(tasks)))
         for file in files:
             file.spec_id = spec.spec_id  # write_file drops it
