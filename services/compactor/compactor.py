@@ -32,7 +32,6 @@ from compactor.merge import Merged, fold_anew
 from compactor.plain import PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, restarted, with_known
 from compactor.quarantine import Record, quarantine
-from compactor.read_ahead import BatchReader
 from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.snapshot_end import SnapshotEnd
@@ -109,13 +108,13 @@ class TableCompactor:
                     return Step(has_moved=False, is_behind=False)
                 # Shards first: one that appears after this listing has nothing that these batches depend on.
                 known = known_shards(self._raw)
-                batches, is_behind = self._new_batches(self._progress.offsets)
+                batches, is_behind = new_batches(self._raw, self._progress.offsets, RECORDS_MAX, BYTES_MAX)
                 is_new = self._pair.history.snapshot_id is None
                 admitted = self._epochs.admitted(batches, self._progress, known, is_new=is_new)
                 if self._follow_epochs():
                     return Step(has_moved=True, is_behind=True)
                 with collector_paused():
-                    has_moved = bool(admitted) and self._merge(admitted, known, is_behind=is_behind)
+                    has_moved = bool(admitted) and self._merge(admitted, known)
                 if not self._is_loaded:
                     return Step(has_moved, is_behind=True)  # a column is another one now
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
@@ -167,7 +166,6 @@ class TableCompactor:
         self._reader = ChangeReader(self._shown, self._pii_key, self._avro_schema, seen)
         plain = PlainReader(self._shown, self._pair.history.arrow_schema, self._pii_key)
         self._rounds = RoundReader(self._shown, self._reader, plain)
-        self._batches = BatchReader(self._raw, self._contract.name, self._rounds)
 
     def _held_columns(self) -> set[str]:
         """Columns that arrive and that the contract neither names nor leaves out on purpose, by their source names."""
@@ -286,13 +284,11 @@ class TableCompactor:
         self._epochs.is_waiting(self._progress)
         return False
 
-    def _new_batches(self, offsets: Mapping[str, int]) -> tuple[list[Batch], bool]:
-        return new_batches(self._raw, offsets, RECORDS_MAX, BYTES_MAX)
-
-    def _merge(self, batches: list[Batch], known: set[str], *, is_behind: bool) -> bool:
+    def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
-        reading = self._batches.read(batches, self._epochs.epochs)
-        watched, begun = watch(reading.lines, before.watched, before.epoch, self._epochs.epochs.is_resent)
+        reading = self._rounds.read(self._epochs.lines(batches))
+        is_resent = self._epochs.epochs.is_resent
+        watched, begun = watch(reading.lines, before.watched, before.epoch, is_resent, reading.sights)
         begun |= restarted(batches, before.evidence, self._epochs.epochs)
         if begun:
             return self._wait_for_epoch(begun)
@@ -314,8 +310,6 @@ class TableCompactor:
         shown = {column.name for column in self._shown.columns}
         progress = replace(progress, columns=replace(progress.columns, seen=self._reader.seen))
         progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), shown))
-        if is_behind:
-            self._batches.begin(lambda: self._new_batches(progress.offsets)[0], self._epochs.epochs)
         if merged.history or len(plain.history):
             self._commit_both(merged, plain, progress)
         elif merged.rows or merged.gone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -21,9 +22,12 @@ from cdc.raw import SnapshotMark, SnapshotWord
 from cdc.telemetry import get_log
 from compactor import metrics
 from compactor.chain import Batch, new_links, read_lines, read_record, shards
+from compactor.plain import Line
 from compactor.progress import Progress, with_epochs
 
 _LOG = get_log(__name__)
+READ_AT_ONCE = 4
+"""How many batches are read from raw at once."""
 
 
 @dataclass(slots=True)
@@ -125,6 +129,31 @@ class EpochKeeper:
         """Learn which snapshots are of another database; nothing is recorded."""
         self._look(progress.offsets)
         self.refused = {snapshot: str(word.source) for snapshot, (_, word) in self._foreign().items()}
+
+    def lines(self, batches: Iterable[Batch]) -> list[Line]:
+        """The table's records in some batches, each with its epoch; those of another database are left out."""
+        name, discarded = self._contract.name, self.epochs.discarded
+        kept: list[Line] = []
+        left_out = 0
+        # Several at a time: most of it is waiting for S3 and unpacking, and neither holds the interpreter.
+        with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="raw") as pool:
+            for lines in pool.map(self._lines_of, batches):
+                kept += [line for line in lines if line.epoch not in discarded] if discarded else lines
+                left_out += len(lines)
+        left_out -= len(kept)
+        if left_out:
+            metrics.DISCARDED.labels(name).inc(left_out)
+            _LOG.warning("records of another database are left out", table=name, records=left_out)
+        return kept
+
+    def _lines_of(self, batch: Batch) -> list[Line]:
+        """The table's records in a batch; nearly every batch is of one epoch whole."""
+        shard, name, epochs = batch.shard.id, batch.name, self.epochs
+        lines = read_lines(self._store, batch, self._contract.name)
+        epoch = epochs.of(shard, batch.upto)
+        if epochs.of(shard, batch.after + 1) == epoch:
+            return [Line(shard, name, line, epoch) for line in lines]
+        return [Line(shard, name, line, epochs.of(shard, int(line.seq))) for line in lines]
 
     def _tell_refused(self) -> None:
         name = self._contract.name

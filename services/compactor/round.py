@@ -17,7 +17,7 @@ from compactor.fold import TRUNCATE, UPDATE
 from compactor.holds import resolve
 from compactor.index import Fingerprints, RowIndex
 from compactor.merge import Lake, Merged, merge
-from compactor.plain import Line, PlainMerge, PlainReader, PlainRows, noted_of_plain, separate, settle
+from compactor.plain import Line, PlainMerge, PlainReader, PlainRows, Sights, noted_of_plain, separate, settle
 from compactor.progress import ShardEvidence
 
 
@@ -35,14 +35,14 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Lines as they were read by column, which takes neither the index nor the lake: the plain changes, and the places
-    of all other lines. `held` are the columns that were passed over.
+    """Lines as they were read by column, which takes neither the index nor the lake: the plain changes, the places of
+    all other lines, what all tell of snapshots.
     """
 
     lines: Sequence[Line]
-    held: frozenset[str]
     plain: PlainRows
     others: list[int]
+    sights: Sights
 
 
 class RoundReader:
@@ -53,15 +53,9 @@ class RoundReader:
         self._changes = changes
         self._plain = plain
 
-    @property
-    def held(self) -> frozenset[str]:
-        """The columns that are passed over in what is read now, by their source names."""
-        return self._changes.held
-
     def read(self, lines: Sequence[Line]) -> Reading:
         """Read some lines by column."""
-        held = self.held
-        return Reading(lines, held, *self._plain.read(lines, held))
+        return Reading(lines, *self._plain.read(lines, self._changes.held))
 
     def merge(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from cdc.debezium.forms import forms_of_modes
 from cdc.debezium.identity import is_made_up
 from compactor.fold import DELETE, UPDATE
 from compactor.plain.block import MEMBER, QUOTED_MEMBER, blocks, parse
-from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, Line, changes_of
+from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, Line, Sights, changes_of
 from compactor.plain.columns import column_masker
 from compactor.plain.dialect import Dialect, HeldSets
 
@@ -51,6 +51,16 @@ class PlainRows:
         """Those at some places, or where a mask is true."""
         rows = self.rows.filter(pa.array(which)) if which.dtype == np.bool_ else self.rows.take(pa.array(which))
         return PlainRows(rows, self.places[which], self.held[which], self.held_sets)
+
+
+class PlainRead(NamedTuple):
+    """What reading some lines by column gave: plain changes, the places of all other lines in order, what is known of
+    snapshots by it.
+    """
+
+    rows: PlainRows
+    others: list[int]
+    sights: Sights
 
 
 class _Gathered:
@@ -103,8 +113,8 @@ class PlainReader:
         self._ours = Dialect(contract, history, None, self._held_sets.held)
         self._stated = Dialect(contract, history, forms, self._held_sets.held)
 
-    def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> tuple[PlainRows, list[int]]:
-        """The plain changes of some lines, and the places of the lines that are not plain, in their order.
+    def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> PlainRead:
+        """The plain changes of some lines, the places of the lines that are not plain, and what all tell of snapshots.
 
         `held` are columns that the lake does not show, by source name: they are passed over. Any other makes a change
         one that is not plain.
@@ -112,12 +122,12 @@ class PlainReader:
         if held != self._held:
             self._make_dialects(held)
         self._epochs = np.array([line.epoch for line in lines], np.int32)
-        gathered = _Gathered()
+        gathered, sights = _Gathered(), Sights.of_nothing(len(lines))
         # While Arrow parses the rows of one block, which does not hold the interpreter, the next one is taken apart.
         with ThreadPoolExecutor(1, thread_name_prefix="parse") as pool:
             waiting: list[_Parsing] = []
             for start, end in blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES):
-                changes, is_ours, others = changes_of(lines[start:end], start)
+                changes, is_ours, others = changes_of(lines[start:end], start, sights)
                 gathered.others += others
                 begun = [self._begin(pool, part) for part in self._parts(changes, is_ours)]
                 self._finish(waiting, gathered)
@@ -126,12 +136,12 @@ class PlainReader:
         sets = self._held_sets.sets
         if not gathered.parts:
             nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
-            return nothing, sorted(gathered.others)
+            return PlainRead(nothing, sorted(gathered.others), sights)
         rows_of_all = self._masked(pa.concat_tables([part.rows for part in gathered.parts]))
         places, carried_by = (
             np.concatenate([getattr(part, name) for part in gathered.parts]) for name in ("places", "held")
         )
-        return PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others)
+        return PlainRead(PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others), sights)
 
     def _parts(self, changes: Changes, is_ours: npt.NDArray[np.bool_]) -> Iterator[_Part]:
         is_delete = changes.ops == DELETE
