@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from cdc.contract import TableContract
 from cdc.errors import RawFault
@@ -42,6 +43,8 @@ from compactor.watch import watch
 
 RECORDS_MAX = 100_000
 """About how many records one merge takes; what is more waits for the next, so that memory stays bounded."""
+WRITTEN_AT_ONCE_ROWS_MIN = 10_000
+"""From how many rows on both tables' files are written at once: what few rows cost is the interpreter's own work."""
 BYTES_MAX = 128 * 1024 * 1024
 """About how many bytes of lines, before compression, one merge takes."""
 
@@ -332,12 +335,13 @@ class TableCompactor:
         follow(planned, self._pair.commit_table(written, progress).added, index, self._contract.key)
 
     def _commit_both(self, merged: Merged, plain: PlainMerge, progress: Progress) -> None:
-        """Commit history, then the table, whose files are written meanwhile."""
+        """Commit history, then the table; when there is much to write, the table's files are written meanwhile."""
         planned = plan(merged, plain, self._index, self._pair)
         with ThreadPoolExecutor(1, thread_name_prefix="table") as pool:
-            writing = pool.submit(self._pair.write_table, planned.rows, planned.dead, planned.dropped)
+            write = partial(self._pair.write_table, planned.rows, planned.dead, planned.dropped)
+            writing = pool.submit(write) if len(planned.rows) >= WRITTEN_AT_ONCE_ROWS_MIN else None
             self._pair.commit_history(merged.history, plain.history, progress)
-            written = writing.result()
+            written = writing.result() if writing is not None else write()
         follow(planned, self._pair.commit_table(written, progress).added, self._index, self._contract.key)
 
     def _report(self, changes: int, duplicates: int, healed: int, holds: Mapping[str, int]) -> None:

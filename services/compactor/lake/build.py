@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,8 @@ from pyiceberg.manifest import (
     ManifestEntryStatus,
     ManifestFile,
     ManifestWriterV2,
+    data_file_with_partition,
+    manifest_entry_schema_with_data_file,
     write_manifest_list,
 )
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
@@ -31,7 +34,8 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import WriteTask
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
-from pyiceberg.typedef import Record
+from pyiceberg.typedef import Record, TableVersion
+from pyiceberg.types import StructType
 
 from compactor.index import Positions
 from compactor.lake.table import FILE_PATH_ID, LakeTable, data_file_of, partition_of
@@ -88,7 +92,21 @@ class Changes:
     is_rewrite: bool = False
 
 
-class _DeleteManifestWriter(ManifestWriterV2):
+@lru_cache(maxsize=16)
+def _entry_schema(partition_type: StructType, format_version: TableVersion) -> Schema:
+    """The schema of a manifest's entries: a table's stays the same, and to make it takes longer than to write them."""
+    data_file = data_file_with_partition(format_version=format_version, partition_type=partition_type)
+    return manifest_entry_schema_with_data_file(format_version=format_version, data_file=data_file)
+
+
+class _DataManifestWriter(ManifestWriterV2):
+    """A manifest of data files."""
+
+    def _with_partition(self, format_version: TableVersion) -> Schema:
+        return _entry_schema(self._spec.partition_type(self._schema), format_version)
+
+
+class _DeleteManifestWriter(_DataManifestWriter):
     """A manifest of delete files; pyiceberg writes only manifests of data files."""
 
     def content(self) -> ManifestContent:
@@ -133,7 +151,7 @@ class Build:
         data = [manifest for manifest in present if manifest.content == ManifestContent.DATA]
         kept = self._kept(data, changes) if changes.dropped or changes.merged else data
         new = (
-            [self._write_manifest(ManifestWriterV2, [(ManifestEntryStatus.ADDED, f, None) for f in added])]
+            [self._write_manifest(_DataManifestWriter, [(ManifestEntryStatus.ADDED, f, None) for f in added])]
             if added
             else []
         )
@@ -194,7 +212,7 @@ class Build:
         touched.sort(key=lambda entry: partition_of(entry.data_file) or 0)
         starts = range(0, len(touched), ENTRIES_MAX)
         parts = (touched[start : start + ENTRIES_MAX] for start in starts)
-        return kept + [self._rewrite(ManifestWriterV2, part, changes.dropped) for part in parts]
+        return kept + [self._rewrite(_DataManifestWriter, part, changes.dropped) for part in parts]
 
     def _deletes(self, changes: Changes) -> list[ManifestFile]:
         """One manifest with a single delete file for each data file that has dead rows: readers want no more."""

@@ -5,7 +5,7 @@ Columns that are known to be held are passed over, and told: one that nobody nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -123,13 +123,15 @@ class PlainReader:
             self._make_dialects(held)
         self._epochs = np.array([line.epoch for line in lines], np.int32)
         gathered, sights = _Gathered(), Sights.of_nothing(len(lines))
+        bounds = list(blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES))
         # While Arrow parses the rows of one block, which does not hold the interpreter, the next one is taken apart.
         with ThreadPoolExecutor(1, thread_name_prefix="parse") as pool:
+            begin = pool.submit if len(bounds) > 1 else _at_once
             waiting: list[_Parsing] = []
-            for start, end in blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES):
+            for start, end in bounds:
                 changes, is_ours, others = changes_of(lines[start:end], start, sights)
                 gathered.others += others
-                begun = [self._begin(pool, part) for part in self._parts(changes, is_ours)]
+                begun = [self._begin(begin, part) for part in self._parts(changes, is_ours)]
                 self._finish(waiting, gathered)
                 waiting = begun
             self._finish(waiting, gathered)
@@ -150,12 +152,12 @@ class PlainReader:
                 if of_both.any():
                     yield _Part(dialect, changes.where(of_both), are_deletes)
 
-    def _begin(self, pool: ThreadPoolExecutor, part: _Part) -> _Parsing:
+    def _begin(self, begin: Callable[..., Future[pa.Table | None]], part: _Part) -> _Parsing:
         images = part.changes.before if part.are_deletes else part.changes.after
         types = part.dialect.parsed
         if types is None:
             return _Parsing(part, None)
-        return _Parsing(part, pool.submit(parse, images, types, may_lack=part.are_deletes))
+        return _Parsing(part, begin(parse, images, types, may_lack=part.are_deletes))
 
     def _finish(self, begun: Sequence[_Parsing], gathered: _Gathered) -> None:
         for one in begun:
@@ -334,3 +336,10 @@ class PlainReader:
             gathered.others += places[bad].tolist()
             rows = rows.take(~bad)
         gathered.parts.append(rows)
+
+
+def _at_once(work: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
+    """What a pool does, without its thread: for a single piece of work."""
+    done: Future[Any] = Future()
+    done.set_result(work(*arguments, **named))
+    return done
