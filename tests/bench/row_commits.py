@@ -1,11 +1,12 @@
 """Row `commits`: 2,000 commits in a row with maintenance on; the last ones cost what the first ones did.
 
 Each commit merges a few changes through the real compactor into a real catalog (the sandbox's Glue and S3), and is
-followed by a step of maintenance. The clock of maintenance goes half a minute a commit, as commits do where a minute of
-freshness is promised. Compared are, in CPU seconds of this process, the hundred commits at the end with a hundred early
-ones of a table that was made meanwhile, in turn with them, since a busy machine makes all CPU seconds longer; and the size
-of the metadata file that each commit writes. Early is after as many as maintenance keeps snapshots of. At the end every
-file below the tables must be named by them, and every file that they name must be there.
+followed by a step of maintenance, with the limits that the product has. The clock goes half a minute a commit, as commits
+do where a minute of freshness is promised; snapshots bear its time too. Compared are, in CPU seconds of this process, the
+hundred commits at the end with a hundred early ones of a table that was made meanwhile, in turn with them, since a busy
+machine makes all CPU seconds longer; and the size of the metadata file that each commit writes. Early is after as many as
+maintenance keeps snapshots of. At the end every file below the tables must be named by them, and every file that they name
+must be there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import SimpleNamespace
+from unittest.mock import patch
 
 from pyiceberg.catalog import Catalog
 
@@ -34,9 +37,7 @@ KEYS = 5000
 CHANGES = 20
 APART = timedelta(seconds=30)
 RATIO_MAX = 1.5
-# Snapshots carry the time at which they are made, so that they are kept here by number: as many as half an hour has.
-KEPT = min(60, COMMITS // 10)
-LIMITS = Limits(snapshot_age=timedelta(0), snapshots_min=KEPT)
+EARLY = min(Limits().snapshot_age // APART, COMMITS // 10)
 
 
 @dataclass(slots=True)
@@ -52,9 +53,9 @@ class Growing:
     """A table to which changes are committed, a few at a time."""
 
     def __init__(self, catalog: Catalog, environment: dict[str, str], name: str) -> None:
-        self.world = World(catalog, parse_contract(CONTRACT.format(name=name)), environment, limits=LIMITS)
+        self.world = World(catalog, parse_contract(CONTRACT.format(name=name)), environment)
         self.costs = Costs()
-        self._dice, self._lsn, self._now = Random(1), 0, datetime.now(UTC)
+        self._dice, self._lsn, self.now = Random(1), 0, datetime.now(UTC)
         self._shard = self.world.shard()
 
     def commit(self) -> None:
@@ -65,11 +66,12 @@ class Growing:
             text = str(self._lsn)
             events.append(change(self._dice.choice("uuucd"), self._lsn, self._dice.randrange(KEYS), text, text))
         put(self._shard, self.world.contract, *events)
-        self._now += APART
-        began = time.process_time()
-        self.world.compactor.step()
-        merged = time.process_time()
-        self.world.compactor.maintain(self._now)
+        self.now += APART
+        with patch("compactor.lake.build.time", SimpleNamespace(time=self.now.timestamp)):
+            began = time.process_time()
+            self.world.compactor.step()
+            merged = time.process_time()
+            self.world.compactor.maintain(self.now)
         self.costs.merges.append(merged - began)
         self.costs.steps.append(time.process_time() - merged)
         self.costs.bytes.append(_metadata_bytes(self.world.compactor._pair.table))
@@ -81,12 +83,12 @@ def measure() -> Result:
         old, new = (Growing(catalog, aws.environment(), name) for name in ("commits", "early"))
         for _ in range(COMMITS - WINDOW):
             old.commit()
-        for _ in range(KEPT):
+        for _ in range(EARLY):
             new.commit()
         for _ in range(WINDOW):
             old.commit()
             new.commit()
-        old.world.maintain(datetime.now(UTC) + timedelta(days=30))
+        old.world.maintain(old.now + timedelta(days=30))
         left, missing = _compare(aws, old.world)
         files, history = len(old.world.pair().table.live_files()), len(old.world.pair().history.live_files())
     costs = old.costs
@@ -96,7 +98,7 @@ def measure() -> Result:
         row="commits",
         figure=1000 * end,
         unit=f"ms of CPU for a merge after {COMMITS} commits",
-        peer=f"after {KEPT}",
+        peer=f"after {EARLY}",
         peer_figure=1000 * start,
         ratio=end / start,
         target=f"≤ {RATIO_MAX}× in time and in metadata, no file left behind, none missing",
