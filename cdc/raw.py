@@ -206,7 +206,7 @@ def decode_object(body: bytes, ref: ObjectRef) -> list[RawLine]:
 
 
 def unpack(body: bytes, ref: ObjectRef) -> bytes:
-    """The text of a raw object, after its checksum was found right. Raises RawFault as `decode_object` does."""
+    """The text of a raw object, after its checksum was found right. Raises as `decode_object` does."""
     if len(body) != ref.bytes or sha256(body) != ref.sha256:
         raise RawFault("a raw object is not the one that its batch record names", where=ref.path, hint=_DO_NOT_SKIP)
     try:
@@ -216,7 +216,7 @@ def unpack(body: bytes, ref: ObjectRef) -> bytes:
 
 
 def decode_text(text: bytes, ref: ObjectRef) -> list[RawLine]:
-    """The lines of an unpacked raw object, after their number was found right. Raises RawFault as `decode_object` does."""
+    """The lines in the text of a raw object, after their number was found right. Raises as `decode_object` does."""
     try:
         lines = _LINES.decode_lines(text)
     except msgspec.DecodeError:

@@ -8,7 +8,7 @@ fault, …) is folded change by change, by the law that the compactor has.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from compactor.fold import DELETE
 from compactor.index import Entries, Fingerprints, RowIndex
 from compactor.lake.schema import history_schema, table_schema
 from compactor.plain import Line, PlainReader, PlainRows, noted_of_plain
+from compactor.progress import Progress
 from compactor.snapshot_end import closed_children
 from compactor.state import heads as head
 from compactor.state.heads import HeadReader, Heads
@@ -42,21 +43,23 @@ TOGETHER_BYTES = 32 * 1024 * 1024
 """How many bytes of lines are looked at together."""
 _TRIED_MAX = 64
 """How many lines are read one by one to learn which columns beside the contract's they carry."""
-_LINE = msgspec.json.Decoder(RawLine)
+_LINES = msgspec.json.Decoder(RawLine)
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The present rows in the order of their keys, and what is to be told of them.
+    """The present rows, and what is to be told of them.
 
-    `lines` is how many raw lines there are; `folded` are keys that the law decided; `keys_aside` those whose newest
-    change is set aside, so that their rows are of before it, and `aside` these faults by column and reason; `rejected`
-    are records of which not even the key could be read.
+    `order` are the places of `rows` in the order of their keys. `progress` is how far raw comes, as the lake's table
+    would state it. `lines` is how many raw lines there are; `folded` are keys that the law decided; `keys_aside` those
+    whose newest change is set aside, so that their rows are of before it, and `aside` these faults by column and
+    reason; `rejected` are records of which not even the key could be read.
     """
 
     rows: pa.Table
-    order: npt.NDArray[np.int64]
+    order: pa.Array
+    progress: Progress
     lines: int
     folded: int
     keys_aside: int
@@ -66,11 +69,11 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """An object whose heads were read; `line` gives the line at a place of it."""
+    """An object whose heads were read; `lines` gives the lines at some places of it."""
 
     heads: Heads
     epochs: npt.NDArray[np.uint16]
-    line: Callable[[int], Line]
+    lines: Callable[[Sequence[int]], list[Line]]
 
 
 def current_state(contract: TableContract, store: ObjectStore, pii_key: bytes, tell: Tell = lambda _: None) -> Current:
@@ -127,7 +130,8 @@ class _Reading:
         self._check_columns(told.aside)
         rows = self._rows(slow, floor)
         order = pc.sort_indices(rows, [(name, "ascending") for name in self._zone.contract.key])
-        return Current(rows, order.to_numpy(), lines, len(slow), told.keys_aside, told.aside, len(told.rejected))
+        progress = replace(self._zone.progress, floor=floor)
+        return Current(rows, order, progress, lines, len(slow), told.keys_aside, told.aside, len(told.rejected))
 
     # Reading
 
@@ -137,22 +141,25 @@ class _Reading:
         heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
         if heads is not None and piece.epoch is not None:
             epoch, bodies = piece.epoch, text.split(b"\n")
-            return _Object(
-                heads,
-                np.full(len(heads), epoch, np.uint16),
-                lambda place: Line(shard, name, _LINE.decode(bodies[place]), epoch),
-            )
+
+            def some(places: Sequence[int]) -> list[Line]:
+                decoded = _LINES.decode_lines(b"\n".join([bodies[place] for place in places]))
+                return [Line(shard, name, line, epoch) for line in decoded]
+
+            return _Object(heads, np.full(len(heads), epoch, np.uint16), some)
         lines = self._zone.lines(piece, text)
         heads = self._heads.read_lines([line.raw for line in lines])
         self._look(piece, lines)
-        return _Object(heads, np.array([line.epoch for line in lines], np.uint16)[heads.places], lines.__getitem__)
+        return _Object(
+            heads,
+            np.array([line.epoch for line in lines], np.uint16)[heads.places],
+            lambda places: [lines[place] for place in places],
+        )
 
     def _look(self, piece: Piece, lines: Sequence[Line]) -> None:
         """Take note of what tells of a snapshot begun anew; our own publisher says so itself."""
         epochs, shard = self._zone.epochs, piece.batch.shard.id
-        sights = (
-            (sight(bytes(line.raw.event)), line.raw.seq) for line in lines if line.epoch == epochs.newest
-        )
+        sights = ((sight(bytes(line.raw.event)), line.raw.seq) for line in lines if line.epoch == epochs.newest)
         told = [one for one, seq in sights if one and not (one.is_read and epochs.is_resent(shard, int(seq)))]
         self._sighted.append((shard, sighted(told)))
 
@@ -164,15 +171,19 @@ class _Reading:
         is_delete = all_.ops == head.DELETE
         self._donors.add(all_.lsns[is_delete], all_.prints.high[is_delete])
         self._note_reads(all_.prints.high, (all_.ops == head.READ) & (epochs == self._zone.progress.snapshot_epoch))
-        self._read_by_law([one.line(place) for one in objects for place in one.heads.others])
+        self._read_by_law([line for one in objects for line in one.lines(one.heads.others)])
         found = self._newest.candidates(all_, epochs)
         self._give_to_law(found.slow)
+        # Object by object, and there from the first to the last.
+        order = np.argsort(found.which)
+        which, prints = found.which[order], found.prints.take(order)
         lines = [
-            objects[number].line(place)
-            for number, place in zip(which_object[found.which].tolist(), all_.places[found.which].tolist(), strict=True)
+            line
+            for number, one in enumerate(objects)
+            for line in one.lines(all_.places[which[which_object[which] == number]].tolist())
         ]
         if lines:
-            self._take(*self._read_rows(lines), found.prints)
+            self._take(*self._read_rows(lines), prints)
 
     def _read_by_law(self, lines: Sequence[Line]) -> None:
         """Read lines without a head: of their keys the law decides."""
@@ -207,8 +218,9 @@ class _Reading:
 
     def _take(self, plain: PlainRows, others: Sequence[int], prints: Fingerprints) -> None:
         """The newest changes of some keys: rows, deletes, and those of which the law must decide."""
-        order = np.argsort(plain.places)
-        rows, prints_of_rows = plain.rows, prints.take(plain.places[order])
+        prints_of_rows = prints.take(plain.places)
+        order = prints_of_rows.order()
+        rows = plain.rows
         is_delete = (rows["cdc_op"].to_numpy(zero_copy_only=False) == DELETE)[order]
         entries = Entries.zeros(len(plain))
         entries.epoch[:] = rows["cdc_epoch"].to_numpy()[order]
@@ -217,7 +229,7 @@ class _Reading:
         entries.row[:] = order
         self._parts.append(rows.select(self._schema.names))
         self._dead.append([order[is_delete].astype(np.uint32)])
-        self._bury(self._newest.put(prints_of_rows, entries))
+        self._bury(self._newest.put(prints_of_rows.take(order), entries))
         if others:
             self._give_to_law(prints.take(np.array(others, np.intp)))
 
@@ -283,7 +295,7 @@ class _Reading:
         """All rows that live."""
         live: list[pa.Table] = []
         while self._parts:
-            rows, dead = self._parts.pop(), np.concatenate(self._dead.pop())
+            rows, dead = self._parts.pop(), np.concatenate(self._dead.pop())  # let go one by one: memory is bounded so
             is_live = np.ones(len(rows), np.bool_)
             is_live[dead] = False
             if len(slow):
@@ -294,7 +306,7 @@ class _Reading:
         return rows if floor is None else rows.filter(_is_not_below(rows, floor))
 
     def _learn_columns(self) -> None:
-        """Learn where columns begin whose older rows have a value that the contract states: all rows are read for it."""
+        """Learn where columns begin whose older rows have a stated value: for that all rows are read."""
         for piece, text in self._zone.texts(self._zone.pieces):
             lines = self._zone.lines(piece, text)
             plain, others = self._plain.read(lines, self._changes.held)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -53,7 +54,9 @@ class Heads:
         """Those of several readings one after the other; the places of each are its own, and others are left out."""
         lows = [part.prints.low for part in parts if part.prints.low is not None]
         high = np.concatenate([part.prints.high for part in parts])
-        places, ops, lsns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("places", "ops", "lsns"))
+        places, ops, lsns = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("places", "ops", "lsns")
+        )
         return cls(places, ops, lsns, Fingerprints(high, np.concatenate(lows) if lows else None), [])
 
 
@@ -139,7 +142,7 @@ class HeadReader:
             self._decoders[version] = msgspec.json.Decoder(line)
         return self._decoders[version]
 
-    def _envelope(self, readers: Sequence[ColumnReader], version: Any) -> type[msgspec.Struct]:
+    def _envelope(self, readers: Sequence[ColumnReader], version: Any) -> Any:
         """What is read of an event; all other members are passed over."""
         names = {f"k{place}": column.source_name for place, column in enumerate(self._key)}
         fields = [(f"k{place}", reader.json_type) for place, reader in enumerate(readers)]
@@ -171,8 +174,7 @@ class HeadReader:
         columns: list[pa.Array] = []
         bad = np.zeros(len(images), np.bool_)
         for place, (reader, mask) in enumerate(zip(readers, self._maskers, strict=True)):
-            name = f"k{place}"
-            array, wrong = reader.convert([getattr(image, name) for image in images])
+            array, wrong = reader.convert(list(map(attrgetter(f"k{place}"), images)))
             bad |= np.bool_(False) if wrong is None else wrong
             if array.null_count:
                 bad |= array.is_null().to_numpy(zero_copy_only=False)

@@ -187,7 +187,9 @@ class Law:
             elif change.position > newest.get(change.key, _NEVER):
                 newest[change.key] = change.position
         for key, changes in self._own(aside, own):
-            faults = [fault for change in changes if change.position > newest.get(key, _NEVER) for fault in change.faults]
+            faults = [
+                fault for change in changes if change.position > newest.get(key, _NEVER) for fault in change.faults
+            ]
             self.told.keys_aside += bool(faults)
             self.told.aside.update({(fault.where, fault.reason) for fault in faults})
 

@@ -25,12 +25,12 @@ _Mask = npt.NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Of some heads those that may be the newest of their keys, each key once: where they are among the heads, with
-    their fingerprints in order; and the keys (high halves) of which the law must decide.
+    their fingerprints in order; and the keys of which the law must decide from now on.
     """
 
     which: Places
     prints: Fingerprints
-    slow: npt.NDArray[np.uint64]
+    slow: Fingerprints
 
 
 class Newest:
