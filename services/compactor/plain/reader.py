@@ -91,19 +91,41 @@ class PlainReader:
         `held` are columns that the lake does not show, by source name: they are passed over. Any other makes a change
         one that is not plain.
         """
-        if held != self._held:
-            self._make_dialects(held)
-        self._epochs = np.array([line.epoch for line in lines], np.int32)
-        gathered = _Gathered()
+        gathered = self._begun(np.array([line.epoch for line in lines], np.int32), held)
         for start, end in blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES):
             changes, is_ours, others = changes_of(lines[start:end], start)
             gathered.others += others
-            is_delete = changes.ops == DELETE
-            for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
-                if (of_dialect & ~is_delete).any():
-                    self._read_rows(dialect, changes.where(of_dialect & ~is_delete), gathered)
-                if (of_dialect & is_delete).any():
-                    self._read_deletes(dialect, changes.where(of_dialect & is_delete), gathered)
+            self._read_block(changes, is_ours, gathered)
+        return self._read(gathered)
+
+    def read_changes(
+        self,
+        changes: Changes,
+        is_ours: npt.NDArray[np.bool_],
+        epochs: npt.NDArray[np.int32],
+        held: frozenset[str] = frozenset(),
+    ) -> tuple[PlainRows, list[int]]:
+        """The same of changes whose lines were looked at already; `epochs` are those of the lines at all places."""
+        gathered = self._begun(epochs, held)
+        for start, end in blocks(list(map(len, changes.after)), self._block_rows, BLOCK_BYTES):
+            self._read_block(changes.take(np.arange(start, end)), is_ours[start:end], gathered)
+        return self._read(gathered)
+
+    def _begun(self, epochs: npt.NDArray[np.int32], held: frozenset[str]) -> _Gathered:
+        if held != self._held:
+            self._make_dialects(held)
+        self._epochs = epochs
+        return _Gathered()
+
+    def _read_block(self, changes: Changes, is_ours: npt.NDArray[np.bool_], gathered: _Gathered) -> None:
+        is_delete = changes.ops == DELETE
+        for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
+            if (of_dialect & ~is_delete).any():
+                self._read_rows(dialect, changes.where(of_dialect & ~is_delete), gathered)
+            if (of_dialect & is_delete).any():
+                self._read_deletes(dialect, changes.where(of_dialect & is_delete), gathered)
+
+    def _read(self, gathered: _Gathered) -> tuple[PlainRows, list[int]]:
         sets = self._held_sets.sets
         if not gathered.parts:
             nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)

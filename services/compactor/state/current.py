@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,21 +18,22 @@ import pyarrow.compute as pc
 from cdc.contract import TableContract
 from cdc.epoch import FIRST_EPOCH
 from cdc.errors import FatalFault
+from cdc.event import Op
 from cdc.objects import ObjectStore
 from cdc.position import LSN_OF_BACKFILL, Position
-from cdc.raw import RawLine, schema_path
+from cdc.raw import schema_path
 from compactor.change import Change, ChangeReader
 from compactor.collector import collector_paused
 from compactor.fold import DELETE
 from compactor.index import Entries, Fingerprints, RowIndex
 from compactor.lake.schema import history_schema, table_schema
 from compactor.plain import Line, PlainReader, PlainRows, noted_of_plain
+from compactor.plain.changes import Changes
 from compactor.progress import Progress
 from compactor.snapshot_end import closed_children
-from compactor.state import heads as head
 from compactor.state.heads import HeadReader, Heads
 from compactor.state.law import Donors, Highs, Law
-from compactor.state.newest import GONE, Newest
+from compactor.state.newest import GONE, Changed, Newest
 from compactor.state.sights import Sighted, begins_anew, sighted
 from compactor.state.zone import Piece, Zone, open_zone, unrecorded_epoch
 from compactor.vanished import is_merged
@@ -41,9 +41,9 @@ from compactor.watch import sight
 
 TOGETHER_BYTES = 32 * 1024 * 1024
 """How many bytes of lines are looked at together."""
+READ = Op.READ.value
 _TRIED_MAX = 64
 """How many lines are read one by one to learn which columns beside the contract's they carry."""
-_LINES = msgspec.json.Decoder(RawLine)
 Tell = Callable[[str], None]
 
 
@@ -69,10 +69,25 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """An object whose heads were read; `lines` gives the lines at some places of it."""
+    """An object whose heads were read, with the epoch of each; `lines` decodes its lines, which is seldom needed."""
 
     heads: Heads
-    epochs: npt.NDArray[np.uint16]
+    epochs: npt.NDArray[np.int32]
+    lines: Callable[[], list[Line]]
+
+    def some(self, places: Sequence[int]) -> list[Line]:
+        """The lines at some places."""
+        lines = self.lines()
+        return [lines[place] for place in places]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Some changes out of several objects; their places count them. `lines` gives the lines of some of them."""
+
+    changes: Changes
+    is_ours: npt.NDArray[np.bool_]
+    epochs: npt.NDArray[np.int32]
     lines: Callable[[Sequence[int]], list[Line]]
 
 
@@ -137,24 +152,14 @@ class _Reading:
 
     def _object(self, piece: Piece, text: bytes) -> _Object:
         """Read the heads of an object."""
-        shard, name = piece.batch.shard.id, piece.batch.name
         heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
         if heads is not None and piece.epoch is not None:
-            epoch, bodies = piece.epoch, text.split(b"\n")
-
-            def some(places: Sequence[int]) -> list[Line]:
-                decoded = _LINES.decode_lines(b"\n".join([bodies[place] for place in places]))
-                return [Line(shard, name, line, epoch) for line in decoded]
-
-            return _Object(heads, np.full(len(heads), epoch, np.uint16), some)
+            return _Object(heads, np.full(len(heads), piece.epoch, np.int32), lambda: self._zone.lines(piece, text))
         lines = self._zone.lines(piece, text)
-        heads = self._heads.read_lines([line.raw for line in lines])
         self._look(piece, lines)
-        return _Object(
-            heads,
-            np.array([line.epoch for line in lines], np.uint16)[heads.places],
-            lambda places: [lines[place] for place in places],
-        )
+        heads = self._heads.read_lines(lines)
+        epochs = np.array([line.epoch for line in lines], np.int32)[heads.changes.places]
+        return _Object(heads, epochs, lambda: lines)
 
     def _look(self, piece: Piece, lines: Sequence[Line]) -> None:
         """Take note of what tells of a snapshot begun anew; our own publisher says so itself."""
@@ -165,25 +170,16 @@ class _Reading:
 
     def _read(self, objects: Sequence[_Object]) -> None:
         """Read the rows of the newest changes in some objects, which are in the order in which they came."""
-        all_ = Heads.joined([one.heads for one in objects])
-        epochs = np.concatenate([one.epochs for one in objects])
-        which_object = np.repeat(np.arange(len(objects)), [len(one.heads) for one in objects])
-        is_delete = all_.ops == head.DELETE
-        self._donors.add(all_.lsns[is_delete], all_.prints.high[is_delete])
-        self._note_reads(all_.prints.high, (all_.ops == head.READ) & (epochs == self._zone.progress.snapshot_epoch))
-        self._read_by_law([line for one in objects for line in one.lines(one.heads.others)])
-        found = self._newest.candidates(all_, epochs)
+        changed = _changed(objects)
+        ops = np.concatenate([one.heads.changes.ops for one in objects])
+        self._donors.add(changed.lsns[changed.is_delete], changed.prints.high[changed.is_delete])
+        self._note_reads(changed.prints.high, (ops == READ) & (changed.epochs == self._zone.progress.snapshot_epoch))
+        self._read_by_law([line for one in objects if one.heads.others for line in one.some(one.heads.others)])
+        found = self._newest.candidates(changed)
         self._give_to_law(found.slow)
-        # Object by object, and there from the first to the last.
-        order = np.argsort(found.which)
-        which, prints = found.which[order], found.prints.take(order)
-        lines = [
-            line
-            for number, one in enumerate(objects)
-            for line in one.lines(all_.places[which[which_object[which] == number]].tolist())
-        ]
-        if lines:
-            self._take(*self._read_rows(lines), prints)
+        if len(found.which):
+            order = np.argsort(found.which)
+            self._take(_chosen(objects, found.which[order]), found.prints.take(order))
 
     def _read_by_law(self, lines: Sequence[Line]) -> None:
         """Read lines without a head: of their keys the law decides."""
@@ -206,18 +202,9 @@ class _Reading:
         if self._zone.progress.snapshot_epoch != FIRST_EPOCH and is_read.any():
             self._reads.append(np.unique(highs[is_read]))
 
-    def _read_rows(self, lines: Sequence[Line]) -> tuple[PlainRows, list[int]]:
-        """The plain rows of some lines, and the places of those that are not plain."""
-        while True:
-            held = self._changes.held
-            plain, others = self._plain.read(lines, held)
-            if others:
-                self._law.read(lines[place] for place in others[:_TRIED_MAX])
-            if self._changes.held == held:
-                return plain, others
-
-    def _take(self, plain: PlainRows, others: Sequence[int], prints: Fingerprints) -> None:
-        """The newest changes of some keys: rows, deletes, and those of which the law must decide."""
+    def _take(self, chosen: _Chosen, prints: Fingerprints) -> None:
+        """Read the rows of changes that are the newest of their keys as yet; where one is not plain the law decides."""
+        plain, others = self._read_rows(chosen)
         prints_of_rows = prints.take(plain.places)
         order = prints_of_rows.order()
         rows = plain.rows
@@ -232,6 +219,16 @@ class _Reading:
         self._bury(self._newest.put(prints_of_rows.take(order), entries))
         if others:
             self._give_to_law(prints.take(np.array(others, np.intp)))
+
+    def _read_rows(self, chosen: _Chosen) -> tuple[PlainRows, list[int]]:
+        """The plain rows of some changes, and the places of those that are not plain."""
+        while True:
+            held = self._changes.held
+            plain, others = self._plain.read_changes(chosen.changes, chosen.is_ours, chosen.epochs, held)
+            if others:
+                self._law.read(chosen.lines(others[:_TRIED_MAX]))
+            if self._changes.held == held:
+                return plain, others
 
     def _give_to_law(self, prints: Fingerprints) -> None:
         if len(prints):
@@ -326,6 +323,49 @@ def _is_not_below(rows: pa.Table, floor: Position) -> pa.Array:
         (epochs > floor.epoch)
         | ((epochs == floor.epoch) & (lsns > floor.lsn))
         | (is_same_lsn & (ordinals >= floor.ordinal))
+    )
+
+
+def _changed(objects: Sequence[_Object]) -> Changed:
+    """The heads of several objects, one after the other."""
+    prints = [one.heads.prints for one in objects]
+    lows = [some.low for some in prints if some.low is not None]
+    return Changed(
+        Fingerprints(np.concatenate([some.high for some in prints]), np.concatenate(lows) if lows else None),
+        np.concatenate([one.epochs for one in objects]).astype(np.uint16),
+        np.concatenate([one.heads.changes.lsns for one in objects]),
+        np.concatenate([one.heads.changes.ops == DELETE for one in objects]),
+    )
+
+
+def _chosen(objects: Sequence[_Object], which: npt.NDArray[np.intp]) -> _Chosen:
+    """Some of the heads of several objects, by their places (sorted) among all of these."""
+    ends = np.cumsum([len(one.heads) for one in objects])
+    parts = np.split(which, np.searchsorted(which, ends[:-1]))
+    starts = ends - [len(one.heads) for one in objects]
+    own = [part - start for part, start in zip(parts, starts.tolist(), strict=True)]
+    taken = [one.heads.changes.take(some) for one, some in zip(objects, own, strict=True)]
+    number = np.repeat(np.arange(len(objects)), [len(some) for some in own])
+    places = np.concatenate([some.places for some in taken])
+
+    def lines(some: Sequence[int]) -> list[Line]:
+        by_object = (
+            (objects[n], [place for place in some if number[place] == n]) for n in sorted({*number[some].tolist()})
+        )
+        return [line for one, its in by_object for line in one.some(places[its].tolist())]
+
+    return _Chosen(
+        Changes(
+            np.arange(len(which)),
+            np.concatenate([some.ops for some in taken]),
+            np.concatenate([some.lsns for some in taken]),
+            np.concatenate([some.times for some in taken]),
+            [image for some in taken for image in some.before],
+            [image for some in taken for image in some.after],
+        ),
+        np.concatenate([one.heads.is_ours[some] for one, some in zip(objects, own, strict=True)]),
+        np.concatenate([one.epochs[some] for one, some in zip(objects, own, strict=True)]),
+        lines,
     )
 
 

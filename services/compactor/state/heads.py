@@ -1,4 +1,4 @@
-"""Heads: of raw lines no more than which key they change, how and at which position; their rows are passed over.
+"""Heads: of raw lines no more than which key they change, how and at which position; their rows are not read.
 
 What is told here is what `compactor.change` would say of the same line, if it can be merged at all. That is not checked
 here, so nothing may be taken from a line because of its head alone. A line that is not as simple (a key change in one
@@ -8,9 +8,10 @@ event, a truncate, in Avro or with an inline schema, from DMS, unreadable, …) 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import compress
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -20,80 +21,131 @@ import pyarrow as pa
 from cdc.contract import TableContract
 from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
 from cdc.debezium.forms import forms_of_modes
-from cdc.position import LSN_MAX, LSN_OF_BACKFILL
-from cdc.raw import RawLine
+from compactor.fold import DELETE, UPDATE
 from compactor.index import Fingerprints
-from compactor.plain.changes import UNREADABLE
+from compactor.plain import Line
+from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, CommitTime, Lsn, changes_in, changes_of
 from compactor.plain.columns import ColumnReader, column_masker, column_reader
 
-CREATE, DELETE, READ, UPDATE = b"cdru"
-Places = npt.NDArray[np.intp]
 PrintsOf = Callable[[Sequence[pa.ChunkedArray | pa.Array]], Fingerprints]
-_Mask = npt.NDArray[np.bool_]
-_Lsn = Annotated[int, msgspec.Meta(ge=0, le=LSN_MAX)]
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """The heads of some lines of an object: their places in it, ops (letters as numbers), LSNs, keys as fingerprints.
-
-    `others` are the places of the lines that have none, in their order.
+    """The heads of some lines of an object: the changes, which of them our own publisher wrote, and the fingerprints of
+    their keys. `others` are the places of the lines that have none, in their order.
     """
 
-    places: Places
-    ops: npt.NDArray[np.uint8]
-    lsns: npt.NDArray[np.int64]
+    changes: Changes
+    is_ours: Mask
     prints: Fingerprints
     others: list[int]
 
     def __len__(self) -> int:
-        return len(self.places)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Heads]) -> Heads:
-        """Those of several readings one after the other; the places of each are its own, and others are left out."""
-        lows = [part.prints.low for part in parts if part.prints.low is not None]
-        high = np.concatenate([part.prints.high for part in parts])
-        places, ops, lsns = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("places", "ops", "lsns")
-        )
-        return cls(places, ops, lsns, Fingerprints(high, np.concatenate(lows) if lows else None), [])
+        return len(self.changes)
 
 
-class _Version(msgspec.Struct):
-    version: str = ""
+class _First(msgspec.Struct):
+    version: str
+    schema: str
+    table: str
 
 
-class _VersionEnvelope(msgspec.Struct):
-    source: _Version
+class _FirstEvent(msgspec.Struct):
+    source: _First
 
 
-class _VersionLine(msgspec.Struct):
-    event: _VersionEnvelope
+class _FirstLine(msgspec.Struct):
+    event: _FirstEvent
 
 
-_VERSION_LINE = msgspec.json.Decoder(_VersionLine)
+_FIRST_LINE = msgspec.json.Decoder(_FirstLine)
+
+
+class _Dialect:
+    """How the key is read out of the images of one producer; `names` are those of its columns at the source."""
+
+    def __init__(self, names: Sequence[str], readers: Sequence[ColumnReader]) -> None:
+        self._readers = readers
+        self._values = [attrgetter(f"k{place}") for place in range(len(readers))]
+        fields = [(f"k{place}", reader.json_type) for place, reader in enumerate(readers)]
+        rename = {f"k{place}": name for place, name in enumerate(names)}
+        self._decoder: Any = msgspec.json.Decoder(msgspec.defstruct("Key", fields, gc=False, rename=rename))
+
+    def read(self, changes: Changes, which: Places) -> tuple[Places, list[pa.Array]]:
+        """Of some changes those whose keys can be read, and these by column, not masked."""
+        is_delete = changes.ops[which] == DELETE
+        rows = which.tolist()
+        befores = [changes.before[row] for row in rows]
+        images = [changes.after[row] for row in rows]
+        for place in np.flatnonzero(is_delete).tolist():
+            images[place] = befores[place]
+        keys = self._keys(images)
+        is_read = np.fromiter((key is not None for key in keys), np.bool_, len(keys))
+        # Mostly only deletes have something before.
+        rest = [before for before, is_gone in zip(befores, is_delete.tolist(), strict=True) if not is_gone]
+        if b"".join(rest) not in {b"", b"null" * len(rest)}:
+            is_read &= self._have_no_other_key(changes.ops[which], befores, keys)
+        if not is_read.all():
+            which, keys = which[is_read], list(compress(keys, is_read.tolist()))
+        bad = np.zeros(len(which), np.bool_)
+        columns: list[pa.Array] = []
+        for reader, value in zip(self._readers, self._values, strict=True):
+            array, wrong = reader.convert(list(map(value, keys)))
+            bad |= np.bool_(False) if wrong is None else wrong
+            if array.null_count:
+                bad |= array.is_null().to_numpy(zero_copy_only=False)
+            columns.append(array)
+        if bad.any():
+            return which[~bad], [column.filter(pa.array(~bad)) for column in columns]
+        return which, columns
+
+    def _have_no_other_key(self, ops: npt.NDArray[np.str_], befores: list[msgspec.Raw], keys: list[Any]) -> Mask:
+        """Which changes have no other key before, nor an image before where their op has none."""
+        is_right = np.ones(len(keys), np.bool_)
+        places = [
+            place
+            for place, (op, before) in enumerate(zip(ops.tolist(), befores, strict=True))
+            if op != DELETE and bytes(before) not in NO_IMAGE
+        ]
+        for place, key in zip(places, self._keys([befores[place] for place in places]), strict=True):
+            is_right[place] = ops[place] == UPDATE and key is not None and key == keys[place]
+        return is_right
+
+    def _keys(self, images: Sequence[msgspec.Raw]) -> list[Any]:
+        """The key in each image; None where it cannot be read."""
+        try:
+            keys: list[Any] = self._decoder.decode_lines(b"\n".join(images))
+        except UNREADABLE:
+            keys = []
+        return keys if len(keys) == len(images) else [self._key(image) for image in images]
+
+    def _key(self, image: msgspec.Raw) -> Any:
+        try:
+            return self._decoder.decode(image)
+        except UNREADABLE:
+            return None
 
 
 class HeadReader:
-    """Reads the heads of one table's lines; `types` has the types of its key in the lake, `prints_of` makes fingerprints."""
+    """Reads the heads of one table's lines; `types` has the lake's types of its key, `prints_of` makes fingerprints."""
 
     def __init__(self, contract: TableContract, types: pa.Schema, pii_key: bytes, prints_of: PrintsOf) -> None:
         self._prints_of = prints_of
-        self._key = [contract.column(name) for name in contract.key]
-        forms = forms_of_modes(contract, contract.producer)
-        self._ours = [column_reader(column, types.field(column.name).type, None) for column in self._key]
-        self._stated = [
-            column_reader(column, types.field(column.name).type, forms.by_column[column.source_name])
-            for column in self._key
-        ]
-        self._maskers = [column_masker(column, pii_key) for column in self._key]
-        # Events from before a column of the key was renamed name it otherwise, or name two columns so.
-        self._is_renamed = any(column.former_names for column in self._key)
-        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
-        self._of_ours, self._of_stated = (
-            msgspec.json.Decoder(self._envelope(readers, str)) for readers in (self._ours, self._stated)
+        key = [contract.column(name) for name in contract.key]
+        names = [column.source_name for column in key]
+        forms = forms_of_modes(contract, contract.producer).by_column
+        self._ours, self._stated = (
+            _Dialect(names, [column_reader(column, types.field(column.name).type, form(column)) for column in key])
+            for form in (lambda _: None, lambda column: forms[column.source_name])
         )
+        self._maskers = [column_masker(column, pii_key) for column in key]
+        self._key_schema = pa.schema([types.field(name) for name in contract.key])
+        # Events from before a column of the key was renamed name it otherwise, or name two columns so.
+        self._is_renamed = any(column.former_names for column in key)
+        self._decoders: dict[tuple[str, str, str], Any] = {}
 
     def read(self, text: bytes, count: int) -> Heads | None:
         """The heads of all lines of an object, `count` of them; None where one of them is not our own publisher's, or
@@ -102,104 +154,61 @@ class HeadReader:
         if self._is_renamed or SPELT in text:
             return None
         try:
-            version = _VERSION_LINE.decode(text[: text.index(b"\n")]).event.source.version
-            if not version.endswith(PUBLISHER_VERSION):
+            first = _FIRST_LINE.decode(text[: text.index(b"\n")]).event.source
+            if not first.version.endswith(PUBLISHER_VERSION):
                 return None
-            lines = self._decoder(version).decode_lines(text)
+            lines = self._decoder(first).decode_lines(text)
         except UNREADABLE:
             return None
         if len(lines) != count:
             return None
-        return self._heads([line.event for line in lines], np.arange(count), self._ours, [])
+        changes, is_sound = changes_in([line.event for line in lines], np.arange(count))
+        return self._heads(changes, np.ones(count, np.bool_), is_sound, [])
 
-    def read_lines(self, lines: Sequence[RawLine]) -> Heads:
+    def read_lines(self, lines: Sequence[Line]) -> Heads:
         """The heads of some lines of whatever producers, looked at one by one."""
-        ours: list[tuple[int, Any]] = []
-        stated: list[tuple[int, Any]] = []
-        others: list[int] = []
-        for place, line in enumerate(lines):
-            event = bytes(line.event)
-            if self._is_renamed or line.schema_id is not None or SPELT in event:
-                others.append(place)
-                continue
-            try:
-                envelope = self._of_stated.decode(event)
-                is_ours = envelope.source.version.endswith(PUBLISHER_VERSION)
-                (ours if is_ours else stated).append((place, self._of_ours.decode(event) if is_ours else envelope))
-            except UNREADABLE:
-                others.append(place)
-        parts = [
-            self._heads([event for _, event in some], np.array([place for place, _ in some], np.intp), readers, others)
-            for some, readers in ((ours, self._ours), (stated, self._stated))
-        ]
-        return replace(Heads.joined(parts), others=sorted(others))
+        changes, is_ours, others = changes_of(lines, 0)
+        is_sound = np.zeros(len(changes), np.bool_)
+        if not self._is_renamed:
+            is_sound[:] = [SPELT not in bytes(lines[place].raw.event) for place in changes.places.tolist()]
+        return self._heads(changes, is_ours, is_sound, others)
 
-    def _decoder(self, version: str) -> msgspec.json.Decoder[Any]:
-        """A decoder of lines of which all must be of one version, which then need not be made a text of each time."""
-        if version not in self._decoders:
-            event = self._envelope(self._ours, Literal[version])
+    def _decoder(self, first: _First) -> Any:
+        """A decoder of lines that all say the same of their source: it need not be made texts of each time."""
+        told = (first.version, first.schema, first.table)
+        if told not in self._decoders:
+            stated: list[Any] = [
+                (name, Literal[text]) for name, text in zip(("version", "schema", "table"), told, strict=True)
+            ]
+            place: list[Any] = [("ts_us", CommitTime), ("lsn", Lsn | None, None)]
+            images = [("before", msgspec.Raw, msgspec.Raw()), ("after", msgspec.Raw, msgspec.Raw())]
+            source = msgspec.defstruct("Source", [*stated, *place], gc=False)
+            op: Any = Literal["r", "c", "u", "d"]
+            event = msgspec.defstruct("Event", [("op", op), ("source", source), *images], gc=False)
             line = msgspec.defstruct("Line", [("event", event), ("schema_id", None, None)], gc=False)
-            self._decoders[version] = msgspec.json.Decoder(line)
-        return self._decoders[version]
+            self._decoders[told] = msgspec.json.Decoder(line)
+        return self._decoders[told]
 
-    def _envelope(self, readers: Sequence[ColumnReader], version: Any) -> Any:
-        """What is read of an event; all other members are passed over."""
-        names = {f"k{place}": column.source_name for place, column in enumerate(self._key)}
-        fields = [(f"k{place}", reader.json_type) for place, reader in enumerate(readers)]
-        key = msgspec.defstruct("Key", fields, gc=False, rename=names)
-        source = msgspec.defstruct("Source", [("lsn", _Lsn | None, None), ("version", version, "")], gc=False)
-        return msgspec.defstruct(
-            "Envelope",
-            [
-                ("op", Literal["r", "c", "u", "d"]),
-                ("source", source),
-                ("before", key | None, None),
-                ("after", key | None, None),
-            ],
-            gc=False,
-        )
-
-    def _heads(self, events: list[Any], places: Places, readers: Sequence[ColumnReader], others: list[int]) -> Heads:
-        ops = np.frombuffer("".join([event.op for event in events]).encode(), np.uint8)
-        lsns = np.array([event.source.lsn or LSN_OF_BACKFILL for event in events], np.int64)
-        lsns[ops == READ] = LSN_OF_BACKFILL
-        befores, afters = [event.before for event in events], [event.after for event in events]
-        images = [before if after is None else after for before, after in zip(befores, afters, strict=True)]
-        bad = _have_odd_images(ops, befores, afters) | ((lsns == LSN_OF_BACKFILL) & (ops != READ))
-        if bad.any():
-            good = ~bad
-            others += places[bad].tolist()
-            ops, lsns, places = ops[good], lsns[good], places[good]
-            images = [images[place] for place in np.flatnonzero(good).tolist()]
-        columns: list[pa.Array] = []
-        bad = np.zeros(len(images), np.bool_)
-        for place, (reader, mask) in enumerate(zip(readers, self._maskers, strict=True)):
-            array, wrong = reader.convert(list(map(attrgetter(f"k{place}"), images)))
-            bad |= np.bool_(False) if wrong is None else wrong
-            if array.null_count:
-                bad |= array.is_null().to_numpy(zero_copy_only=False)
-            columns.append(array if mask is None else mask(pa.chunked_array([array])))
-        if bad.any():
-            good = ~bad
-            others += places[bad].tolist()
-            ops, lsns, places = ops[good], lsns[good], places[good]
-            columns = [column.filter(pa.array(good)) for column in columns]
-        return Heads(places, ops, lsns, self._prints_of(columns), sorted(others))
-
-
-def _have_odd_images(ops: npt.NDArray[np.uint8], befores: list[Any], afters: list[Any]) -> _Mask:
-    """Which events have not the images that their op has, or another key before than after."""
-    is_delete = ops == DELETE
-    deletes = int(is_delete.sum())
-    if afters.count(None) == deletes and befores.count(None) == len(ops) - deletes:
-        # As nearly always: nothing before but of deletes, and after them nothing.
-        at = np.flatnonzero(is_delete).tolist()
-        if all(afters[place] is None and befores[place] is not None for place in at):
-            return np.zeros(len(ops), np.bool_)
-    return np.fromiter(map(_is_odd, ops.tolist(), befores, afters), np.bool_, len(ops))
-
-
-def _is_odd(op: int, before: Any, after: Any) -> bool:
-    if op == DELETE:
-        return before is None or after is not None
-    return after is None or (before is not None and (op != UPDATE or before != after))
+    def _heads(self, changes: Changes, is_ours: Mask, is_good: Mask, others: list[int]) -> Heads:
+        """The heads of changes; others are those that are no good, or whose key cannot be read here."""
+        found = [
+            dialect.read(changes, np.flatnonzero(of_dialect & is_good))
+            for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours))
+            if (of_dialect & is_good).any()
+        ]
+        which = np.concatenate([np.empty(0, np.intp), *(some for some, _ in found)])
+        columns = [
+            pa.chunked_array([columns[place] for _, columns in found], field.type)
+            for place, field in enumerate(self._key_schema)
+        ]
+        if len(found) > 1:
+            order = np.argsort(which)
+            which, columns = which[order], [column.take(pa.array(order)) for column in columns]
+        masked = [column if mask is None else mask(column) for column, mask in zip(columns, self._maskers, strict=True)]
+        prints = self._prints_of(masked)
+        if len(which) == len(changes):
+            return Heads(changes, is_ours, prints, sorted(others))
+        is_left = np.ones(len(changes), np.bool_)
+        is_left[which] = False
+        others = sorted([*others, *changes.places[is_left].tolist()])
+        return Heads(changes.take(which), is_ours[which], prints, others)

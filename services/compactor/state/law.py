@@ -172,8 +172,8 @@ class Law:
             return []
         lines = self._zone.lines(piece, text)
         if heads is None:
-            heads = self._heads.read_lines([line.raw for line in lines])
-        places = heads.places[np.isin(heads.prints.high, wanted)].tolist()
+            heads = self._heads.read_lines(lines)
+        places = heads.changes.places[np.isin(heads.prints.high, wanted)].tolist()
         changes = self.read(lines[place] for place in sorted([*places, *heads.others]))
         return list(compress(changes, np.isin(self.prints_of(changes).high, wanted).tolist()))
 

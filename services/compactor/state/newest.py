@@ -13,19 +13,29 @@ import numpy.typing as npt
 
 from compactor.index import Entries, Fingerprints
 from compactor.index.run import ABSENT, NO_ENTRIES, Run
-from compactor.state.heads import DELETE, Heads, Places
+from compactor.state.heads import Places
 
+_Mask = npt.NDArray[np.bool_]
 RECENT_MAX = 200_000
 """How many new keys are kept beside the great run before they are merged into it."""
 GONE, SLOW, UNSEEN = -1, -2, -3
 """What stands in `Entries.file` of a key without a row: its newest change is a delete; the law decides; nothing yet."""
-_Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Some changes by column: their keys' fingerprints, epochs, LSNs, and which of them are deletes."""
+
+    prints: Fingerprints
+    epochs: npt.NDArray[np.uint16]
+    lsns: npt.NDArray[np.int64]
+    is_delete: _Mask
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Of some heads those that may be the newest of their keys, each key once: where they are among the heads, with
-    their fingerprints in order; and the keys of which the law must decide from now on.
+    """Of some changes those that may be the newest of their keys, each key once: where they are among them, with their
+    fingerprints in order; and the keys of which the law must decide from now on.
     """
 
     which: Places
@@ -44,17 +54,17 @@ class Newest:
     def __len__(self) -> int:
         return len(self._great) + len(self._recent)
 
-    def candidates(self, heads: Heads, epochs: npt.NDArray[np.uint16]) -> Candidates:
-        """Which of some heads, in the order in which they came, are not older than all that is known of their keys."""
-        order, doubtful = _newest_of_each(heads, epochs)
-        prints = heads.prints.take(order)
+    def candidates(self, changed: Changed) -> Candidates:
+        """Which of some changes, in the order in which they came, are not older than what is known of their keys."""
+        order, doubtful = _newest_of_each(changed)
+        prints = changed.prints.take(order)
         known = self._find(prints)
-        epoch, lsn = epochs[order], heads.lsns[order]
+        epoch, lsn = changed.epochs[order], changed.lsns[order]
         is_known = known.file != UNSEEN
         is_same = is_known & (known.epoch == epoch) & (known.lsn == lsn)
         is_older = is_known & ~is_same & ((epoch < known.epoch) | ((epoch == known.epoch) & (lsn < known.lsn)))
         # A delete and another change of one key at one position are halves of a key change.
-        doubtful |= is_same & ((known.file == GONE) != (heads.ops[order] == DELETE))
+        doubtful |= is_same & ((known.file == GONE) != changed.is_delete[order])
         may_be = ~is_older & (known.file != SLOW)
         return Candidates(order[may_be & ~doubtful], prints.take(may_be & ~doubtful), prints.take(may_be & doubtful))
 
@@ -93,18 +103,17 @@ class Newest:
         return found
 
 
-def _newest_of_each(heads: Heads, epochs: npt.NDArray[np.uint16]) -> tuple[Places, _Mask]:
+def _newest_of_each(changed: Changed) -> tuple[Places, _Mask]:
     """Where the newest change of each key is, in the order of fingerprints, and whether it shares its position with one
     of another kind.
     """
-    prints = heads.prints
+    prints, lsns, epochs = changed.prints, changed.lsns, changed.epochs
     keys = (prints.high,) if prints.low is None else (prints.low, prints.high)
     is_one_epoch = not len(epochs) or bool((epochs == epochs[0]).all())
-    order = np.lexsort((heads.lsns, *keys) if is_one_epoch else (heads.lsns, epochs, *keys))
+    order = np.lexsort((lsns, *keys) if is_one_epoch else (lsns, epochs, *keys))
     if not len(order):
         return order, np.zeros(0, np.bool_)
-    prints, lsns, epochs = prints.take(order), heads.lsns[order], epochs[order]
-    is_delete = heads.ops[order] == DELETE
+    prints, lsns, epochs, is_delete = prints.take(order), lsns[order], epochs[order], changed.is_delete[order]
     same_key = prints.repeats()
     same_position = np.zeros(len(order), np.bool_)
     same_position[1:] = same_key[1:] & (lsns[1:] == lsns[:-1]) & (epochs[1:] == epochs[:-1])
