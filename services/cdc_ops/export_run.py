@@ -15,8 +15,7 @@ from cdc.telemetry import configure_logging
 from cdc_ops.export_command import ExportSettings
 from cdc_ops.rebuild_raw import reach
 from compactor.pii_key import read_pii_key
-from compactor.state import Current, current_state
-from compactor.state.parquet import write
+from compactor.state import Current, export
 
 
 def run_export(settings: ExportSettings, contract: TableContract, arguments: argparse.Namespace) -> int:
@@ -34,9 +33,8 @@ def run_export(settings: ExportSettings, contract: TableContract, arguments: arg
             where=contract.name,
             hint="older changes are in the lake alone: read the rows there (docs/analysts.md)",
         )
-    current = current_state(contract, raw, pii_key.secret, _tell)
     try:
-        write(current, arguments.to)
+        current = export(contract, raw, pii_key.secret, arguments.to, _tell)
     except OSError as error:
         raise FatalFault(
             f"the file cannot be written: {error.strerror}",

@@ -4,5 +4,6 @@
 """
 
 from compactor.state.current import Current, current_state
+from compactor.state.export import export
 
-__all__ = ["Current", "current_state"]
+__all__ = ["Current", "current_state", "export"]

@@ -76,16 +76,16 @@ class _Dialect:
 
     def read(self, changes: Changes, which: Places) -> tuple[Places, list[pa.Array]]:
         """Of some changes those whose keys can be read, and these by column, not masked."""
-        is_delete = changes.ops[which] == DELETE
-        rows = which.tolist()
-        befores = [changes.before[row] for row in rows]
-        images = [changes.after[row] for row in rows]
-        for place in np.flatnonzero(is_delete).tolist():
-            images[place] = befores[place]
-        keys = self._keys(images)
-        is_read = np.fromiter((key is not None for key in keys), np.bool_, len(keys))
+        befores, afters = changes.before, changes.after
+        if len(which) < len(changes):
+            befores, afters = ([images[row] for row in which.tolist()] for images in (befores, afters))
+        is_delete = (changes.ops[which] == DELETE).tolist()
+        keys = self._keys([b if is_gone else a for b, a, is_gone in zip(befores, afters, is_delete, strict=True)])
+        is_read = np.ones(len(keys), np.bool_)
+        if None in keys:
+            is_read[:] = [key is not None for key in keys]
         # Mostly only deletes have something before.
-        rest = [before for before, is_gone in zip(befores, is_delete.tolist(), strict=True) if not is_gone]
+        rest = [before for before, is_gone in zip(befores, is_delete, strict=True) if not is_gone]
         if b"".join(rest) not in {b"", b"null" * len(rest)}:
             is_read &= self._have_no_other_key(changes.ops[which], befores, keys)
         if not is_read.all():
