@@ -122,7 +122,7 @@ class _Reading:
         self._slow: list[Highs] = []
         self._donors = Donors()
         self._reads: list[Highs] = []
-        self._sighted: list[tuple[str, Sighted]] = []
+        self._sighted: list[tuple[str, int, Sighted]] = []
         self._odd_lines = 0
 
     def run(self) -> Current:
@@ -164,9 +164,11 @@ class _Reading:
     def _look(self, piece: Piece, lines: Sequence[Line]) -> None:
         """Take note of what tells of a snapshot begun anew; our own publisher says so itself."""
         epochs, shard = self._zone.epochs, piece.batch.shard.id
+        if not lines:
+            return
         sights = ((sight(bytes(line.raw.event)), line.raw.seq) for line in lines if line.epoch == epochs.newest)
         told = [one for one, seq in sights if one and not (one.is_read and epochs.is_resent(shard, int(seq)))]
-        self._sighted.append((shard, sighted(told)))
+        self._sighted.append((shard, int(lines[0].raw.seq), sighted(told)))
 
     def _read(self, objects: Sequence[_Object]) -> None:
         """Read the rows of the newest changes in some objects, which are in the order in which they came."""
@@ -244,7 +246,7 @@ class _Reading:
 
     def _check_sights(self) -> None:
         by_shard: dict[str, list[Sighted]] = {}
-        for shard, one in reversed(self._sighted):
+        for shard, _, one in sorted(self._sighted, key=lambda entry: entry[:2]):
             by_shard.setdefault(shard, []).append(one)
         begun = [shard for shard, some in by_shard.items() if begins_anew(some)]
         if begun:

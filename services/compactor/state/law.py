@@ -7,7 +7,7 @@ stays bounded; each time raw is read again, of which only their lines are decode
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, TypeVar
@@ -66,6 +66,11 @@ class Donors:
         found = [high[np.isin(lsn, wanted)] for lsn, high in zip(self.lsns, self.highs, strict=True)]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
 
+    def are_deleted(self, highs: Highs) -> list[bool]:
+        """Which of some keys were ever deleted."""
+        are: list[bool] = np.isin(highs, np.concatenate([highs[:0], *self.highs])).tolist()
+        return are
+
 
 @dataclass(slots=True)
 class Told:
@@ -122,7 +127,7 @@ class Law:
         changes: list[Change] = []
         known, wanted = own[:0], own
         while len(wanted):
-            changes += self._changes_of(wanted)
+            changes += self._changes_of(wanted, donors)
             known = np.union1d(known, wanted)
             moves = {change.position.lsn for change in changes if change.op not in _NO_MOVES and change.unchanged}
             wanted = np.setdiff1d(donors.at(moves), known)
@@ -155,16 +160,20 @@ class Law:
             )
         return resolved.merged
 
-    def _changes_of(self, wanted: Highs) -> list[Change]:
+    def _changes_of(self, wanted: Highs, donors: Donors) -> list[Change]:
         """The changes of some keys, in the order in which they came, as far as they matter."""
         found: list[Change] = []
         enough = 2 * CHANGES_MAX
         for piece, text in self._zone.texts(self._zone.pieces):
             found += self._changes_in(piece, text, wanted)
             if len(found) > enough:
-                found = that_matter(found)
+                found = self._that_matter(found, donors)
                 enough = max(enough, 2 * len(found))
-        return found
+        return self._that_matter(found, donors)  # also without what came late for what was let go
+
+    def _that_matter(self, changes: Sequence[Change], donors: Donors) -> list[Change]:
+        keys = list({change.key for change in changes})
+        return that_matter(changes, set(compress(keys, donors.are_deleted(self._index.prints_of_keys(keys).high))))
 
     def _changes_in(self, piece: Piece, text: bytes, wanted: Highs) -> list[Change]:
         heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
@@ -194,12 +203,12 @@ class Law:
             self.told.aside.update({(fault.where, fault.reason) for fault in faults})
 
 
-def that_matter(changes: Sequence[Change]) -> list[Change]:
+def that_matter(changes: Sequence[Change], deleted: Container[Key]) -> list[Change]:
     """Some changes without those that a newer one of the same key makes void, in the same order.
 
-    Keys that were ever deleted keep all: a row that was deleted may be asked for by a key change.
+    Keys that are ever deleted, also by changes that are not among these, keep all: a key change may ask for the row
+    that they had.
     """
-    deleted = {change.key for change in changes if change.op == DELETE}
     whole: dict[Key, Position] = {}
     for change in changes:
         if change.op != SET_ASIDE and not change.unchanged and not change.assumed and change.key not in deleted:
