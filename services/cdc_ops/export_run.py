@@ -9,12 +9,14 @@ import msgspec
 
 from cdc import aws
 from cdc.contract import TableContract
+from cdc.epoch import read_epochs
 from cdc.errors import FatalFault
 from cdc.objects import S3Objects
 from cdc.telemetry import configure_logging
 from cdc_ops.export_command import ExportSettings
-from cdc_ops.rebuild_raw import reach
+from cdc_ops.rebuild_raw import RawAsOf, from_snapshot, reach
 from compactor.pii_key import read_pii_key
+from compactor.progress import Progress
 from compactor.state import Current, export
 
 
@@ -25,16 +27,10 @@ def run_export(settings: ExportSettings, contract: TableContract, arguments: arg
         CdcError: when raw alone does not tell the rows, or the file cannot be written; then there is none.
     """
     configure_logging("cdc", "error", sys.stderr)
-    raw, pii_key = S3Objects(aws.s3(), settings.raw), read_pii_key(settings.pii_key.get_secret_value())
-    found = reach(raw, {})
-    if found.problems:
-        raise FatalFault(
-            f"raw no longer reaches back to the beginning: {'; '.join(found.problems)}",
-            where=contract.name,
-            hint="older changes are in the lake alone: read the rows there (docs/analysts.md)",
-        )
+    raw, pii_key = RawAsOf(S3Objects(aws.s3(), settings.raw)), read_pii_key(settings.pii_key.get_secret_value())
+    begins = _beginning(raw, contract)
     try:
-        current = export(contract, raw, pii_key.secret, arguments.to, _tell)
+        current = export(contract, raw, pii_key.secret, arguments.to, _tell, begins)
     except OSError as error:
         raise FatalFault(
             f"the file cannot be written: {error.strerror}",
@@ -43,6 +39,23 @@ def run_export(settings: ExportSettings, contract: TableContract, arguments: arg
         ) from None
     sys.stdout.write(_as_json(current, contract) if arguments.json else _as_text(current, contract))
     return 0
+
+
+def _beginning(raw: RawAsOf, contract: TableContract) -> Progress:
+    """Where to begin: at the very beginning, or with the newest snapshot where raw reaches back to that."""
+    found = reach(raw, {})
+    if not found.problems:
+        return Progress()
+    begins = from_snapshot(read_epochs(raw, contract.name), found)
+    if begins is None:
+        raise FatalFault(
+            f"raw reaches back neither to the beginning nor to a complete snapshot: {'; '.join(found.problems)}",
+            where=contract.name,
+            hint="older changes are in the lake alone: read the rows there (docs/analysts.md)",
+        )
+    raw.left_out = frozenset(begins.evidence)
+    _tell(f"beginning with the snapshot of epoch {begins.snapshot_epoch}")
+    return begins
 
 
 def _as_text(current: Current, contract: TableContract) -> str:

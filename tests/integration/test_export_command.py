@@ -50,7 +50,7 @@ def name(aws: Aws, aws_environment: dict[str, str], monkeypatch: pytest.MonkeyPa
     store = S3Objects(clients.s3(), S3Location(f"raw-{name}", "raw"))
     first, other = ShardWriter(store), ShardWriter(store, "shardId-000000000001")
     rows = [{"id": key, "nome": "Joaquim", "bio": f"Xavier {key}"} for key in range(1, 6)]
-    first.batch([event("c", 10 + row["id"], row, table="t") for row in rows], table=name)
+    first.batch([event("c", 11 + place, row, table="t") for place, row in enumerate(rows)], table=name)
     other.batch([event("d", 21, {"id": 2}, table="t"), event("u", 20, rows[2] | {"bio": "new"}, table="t")], table=name)
     other.batch([event("u", 30, rows[4] | {"nome": "Josefina", "bio": PLACEHOLDER}, table="t")], table=name)
     return name
@@ -86,7 +86,7 @@ def test_raw_that_does_not_reach_back_is_refused_and_no_file_is_left(name: str, 
     store.delete(next(path for path in store.list_after("_batches/") if "shardId-000000000001" in path))
     done = cdc(name, "--to", str(tmp_path / "t.parquet"))
     assert done.returncode == 1
-    assert "raw no longer reaches back to the beginning" in done.stderr
+    assert "raw reaches back neither to the beginning nor to a complete snapshot" in done.stderr
     assert not (tmp_path / "t.parquet").exists()
 
 

@@ -15,9 +15,12 @@ import pytest
 
 from cdc import raw
 from cdc.contract import TableContract, parse_contract
-from cdc.epoch import EpochEnd, EpochStart, record_end, record_start
+from cdc.epoch import EpochEnd, EpochStart, read_epochs, record_end, record_start
 from cdc.errors import FatalFault, RawFault
-from compactor.state import current, export, law
+from cdc_ops.rebuild_raw import from_snapshot, reach
+from compactor.change import Change
+from compactor.merge import Merged, merge
+from compactor.state import current, current_state, export, law
 from compactor.state.noted import Noted
 from tests.raw_zone import PLACEHOLDER, START, MemoryObjects, ShardWriter, at
 from tests.state_world import CONTRACT, KEY, Source, contract, event, export_of, rows_of, scatter
@@ -107,8 +110,12 @@ def test_rows_that_lack_a_column_of_the_contract_are_refused() -> None:
 def test_a_key_with_very_many_changes_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(law, "CHANGES_MAX", 10)
     sizes: list[int] = []
-    merge = law.merge
-    monkeypatch.setattr(law, "merge", lambda some, *others: merge(sizes.append(len(some)) or some, *others))  # type: ignore[func-returns-value]
+
+    def counted(some: list[Change], *others: Any) -> Merged:
+        sizes.append(len(some))
+        return merge(some, *others)
+
+    monkeypatch.setattr(law, "merge", counted)
     batches = [[event("u", 10 * place + n, None, row(1, f"{place}")) for n in range(9)] for place in range(1, 30)]
     store = zone(*batches, [event("u", 999, None, row(1, "last", PLACEHOLDER))])
     assert rows_of(export_of(store, TABLE)) == {1: ("last", "b", "*******8901", 999)}
@@ -196,6 +203,17 @@ NOT_WHOLE = [
     (with_second_epoch(ends=False), "is not complete"),
     (with_second_epoch(reads=2), "1 reads of the snapshot"),
 ]
+
+
+def test_where_raw_reaches_back_to_a_whole_snapshot_only_that_is_enough() -> None:
+    store = with_second_epoch()
+    first, *_ = sorted(path for path in store.objects if path.startswith("_batches"))
+    del store.objects[first]
+    with pytest.raises(RawFault, match="gap"):
+        export_of(store, TABLE)
+    begins = from_snapshot(read_epochs(store, "t"), reach(store, {}))
+    assert begins is not None
+    assert rows_of(current_state(TABLE, store, KEY, begins=begins)).keys() == {2}
 
 
 @pytest.mark.parametrize(("store", "why"), NOT_WHOLE)

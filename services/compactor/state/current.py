@@ -35,7 +35,7 @@ from compactor.state.heads import HeadReader, Heads
 from compactor.state.law import Donors, Highs, Law
 from compactor.state.newest import GONE, Changed, Newest
 from compactor.state.sights import Sighted, begins_anew, sighted
-from compactor.state.zone import Piece, Zone, open_zone, unrecorded_epoch
+from compactor.state.zone import FROM_THE_START, Piece, Zone, open_zone, unrecorded_epoch
 from compactor.vanished import is_merged
 from compactor.watch import sight
 
@@ -91,15 +91,21 @@ class _Chosen:
     lines: Callable[[Sequence[int]], list[Line]]
 
 
-def current_state(contract: TableContract, store: ObjectStore, pii_key: bytes, tell: Tell = lambda _: None) -> Current:
-    """The present rows of a table, as raw tells them now; `store` is only read, but for epochs that are found to begin.
+def current_state(
+    contract: TableContract,
+    store: ObjectStore,
+    pii_key: bytes,
+    tell: Tell = lambda _: None,
+    begins: Progress = FROM_THE_START,
+) -> Current:
+    """The present rows of a table, as raw tells them now; nothing is written to it. `begins` is as `open_zone` has it.
 
     Raises:
         RawFault: when raw lacks something or holds what is not what its batch record says.
         FatalFault: when raw alone does not tell the state; the compactor would wait here, or knows more.
     """
     with collector_paused():
-        return _Reading(open_zone(contract, store), pii_key, tell).run()
+        return _Reading(open_zone(contract, store, begins), pii_key, tell).run()
 
 
 class _Reading:

@@ -10,14 +10,21 @@ import pyarrow as pa
 
 from cdc.contract import TableContract
 from cdc.objects import ObjectStore
+from compactor.progress import Progress
 from compactor.state.current import Current, Tell, current_state
 from compactor.state.parquet import write
+from compactor.state.zone import FROM_THE_START
 
 
 def export(
-    contract: TableContract, store: ObjectStore, pii_key: bytes, path: Path, tell: Tell = lambda _: None
+    contract: TableContract,
+    store: ObjectStore,
+    pii_key: bytes,
+    path: Path,
+    tell: Tell = lambda _: None,
+    begins: Progress = FROM_THE_START,
 ) -> Current:
-    """Write the present rows of a table to a new Parquet file; what was found, and is to be told, without the rows.
+    """Write the present rows of a table to a new Parquet file; returns them. `begins` is as `open_zone` has it.
 
     Raises:
         RawFault: when raw lacks something or holds what is not what its batch record says.
@@ -25,7 +32,7 @@ def export(
         OSError: when the file cannot be written, or is there already.
     """
     with _memory_kept():
-        current = current_state(contract, store, pii_key, tell)
+        current = current_state(contract, store, pii_key, tell, begins)
         tell(f"writing {len(current.order):,} rows")
         write(current, path)
         return current

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ from compactor.state.noted import Noted
 
 _AHEAD = 3
 """How many objects are fetched ahead, which is waiting for the store."""
+FROM_THE_START: Final = Progress()
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -73,8 +74,9 @@ class Zone:
         return (line for line in lines if piece.batch.after < int(line.seq) <= piece.batch.upto)
 
 
-def open_zone(contract: TableContract, store: ObjectStore) -> Zone:
-    """Learn what raw has of a table; nothing is written to it.
+def open_zone(contract: TableContract, store: ObjectStore, begins: Progress = FROM_THE_START) -> Zone:
+    """Learn what raw has of a table; nothing is written to it. `begins` is the progress of a table that has no rows yet
+    and wants none from before: that of the newest snapshot, where raw no longer reaches back further.
 
     Raises:
         RawFault: when the chain of a shard has a gap.
@@ -84,12 +86,12 @@ def open_zone(contract: TableContract, store: ObjectStore) -> Zone:
     shards = known_shards(store)
     tips = {shard: _tip(store, shard) for shard in sorted(shards)}
     keeper = EpochKeeper(contract, store)
-    batches, _ = new_batches(store, {}, sys.maxsize, sys.maxsize)
-    _check_reach(tips, batches)
+    batches, _ = new_batches(store, begins.offsets, sys.maxsize, sys.maxsize)
+    _check_reach({shard: upto for shard, upto in tips.items() if shard not in begins.evidence}, batches, begins)
     keeper.refresh()
     while True:
         epochs = keeper.epochs
-        progress = with_known(with_epochs(Progress(), epochs), shards)
+        progress = with_known(with_epochs(begins, epochs), shards)
         admitted = keeper.admitted(batches, progress, shards, is_new=True)
         keeper.refresh()
         if keeper.epochs == epochs:
@@ -114,9 +116,9 @@ def _tip(store: ObjectStore, shard: str) -> int:
     return int(msgspec.json.decode(store.get(raw.tip_path(stream, name)), type=raw.Tip).upto)
 
 
-def _check_reach(tips: Mapping[str, int], batches: Iterable[Batch]) -> None:
+def _check_reach(tips: Mapping[str, int], batches: Iterable[Batch], begins: Progress) -> None:
     """Refuse when a shard was once read further than raw has batches of it."""
-    reached: dict[str, int] = {}
+    reached = dict(begins.offsets)
     for batch in batches:
         reached[batch.shard.id] = max(batch.upto, reached.get(batch.shard.id, raw.START))
     for shard, upto in tips.items():
