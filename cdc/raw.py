@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
-from isal import igzip, igzip_lib, isal_zlib
+from isal import igzip, isal_zlib
 
 from cdc.errors import FatalFault, RawFault, RecordFault
 
@@ -210,17 +210,9 @@ def unpack(body: bytes, ref: ObjectRef) -> bytes:
     if len(body) != ref.bytes or sha256(body) != ref.sha256:
         raise RawFault("a raw object is not the one that its batch record names", where=ref.path, hint=_DO_NOT_SKIP)
     try:
-        return _unpacked_at_once(body, ref) or _decompress(body)
+        return _decompress(body)
     except (OSError, EOFError, _CORRUPT):
         raise RawFault("a raw object cannot be read", where=ref.path, hint=_DO_NOT_SKIP) from None
-
-
-def _unpacked_at_once(body: bytes, ref: ObjectRef) -> bytes | None:
-    """The text of an object of one gzip member whose size is known, in half the time; else None."""
-    unpacking = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-    # The size may be told without the line breaks.
-    text: bytes = unpacking.decompress(body, ref.plain_bytes + ref.records + 1) if ref.plain_bytes else b""
-    return text if unpacking.eof and not unpacking.unused_data else None
 
 
 def decode_text(text: bytes, ref: ObjectRef) -> list[RawLine]:

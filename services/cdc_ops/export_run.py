@@ -17,7 +17,7 @@ from cdc_ops.export_command import ExportSettings
 from cdc_ops.rebuild_raw import RawAsOf, from_snapshot, reach
 from compactor.pii_key import read_pii_key
 from compactor.progress import Progress
-from compactor.state import Current, export
+from compactor.state import Current, export, keep_memory
 
 
 def run_export(settings: ExportSettings, contract: TableContract, arguments: argparse.Namespace) -> int:
@@ -27,6 +27,7 @@ def run_export(settings: ExportSettings, contract: TableContract, arguments: arg
         CdcError: when raw alone does not tell the rows, or the file cannot be written; then there is none.
     """
     configure_logging("cdc", "error", sys.stderr)
+    keep_memory()
     raw, pii_key = RawAsOf(S3Objects(aws.s3(), settings.raw)), read_pii_key(settings.pii_key.get_secret_value())
     begins = _beginning(raw, contract)
     try:

@@ -26,7 +26,7 @@ from pyiceberg.catalog import load_catalog
 from cdc.contract import parse_contract
 from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
-from compactor.state import export
+from compactor.state import export, keep_memory
 from tests.bench.measure import stay_on_one_core
 from tests.bench.row_lake import CONTRACT, KEY
 from tests.raw_zone import MemoryObjects
@@ -48,6 +48,7 @@ class Files(MemoryObjects):
 def ours(raw: Path, out: Path) -> None:
     """What `cdc export` does."""
     contract = parse_contract(CONTRACT.read_text(encoding="utf-8"))
+    keep_memory()
     export(contract, Files(raw), KEY, out)
 
 
