@@ -61,6 +61,7 @@ class _FirstLine(msgspec.Struct):
     event: _FirstEvent
 
 
+_NULL = msgspec.Raw(b"null")
 _FIRST_LINE = msgspec.json.Decoder(_FirstLine)
 
 
@@ -79,14 +80,14 @@ class _Dialect:
         befores, afters = changes.before, changes.after
         if len(which) < len(changes):
             befores, afters = ([images[row] for row in which.tolist()] for images in (befores, afters))
-        is_delete = (changes.ops[which] == DELETE).tolist()
-        keys = self._keys([b if is_gone else a for b, a, is_gone in zip(befores, afters, is_delete, strict=True)])
+        images, rest = afters.copy(), befores.copy()
+        for place in np.flatnonzero(changes.ops[which] == DELETE).tolist():
+            images[place], rest[place] = befores[place], _NULL
+        keys = self._keys(images)
         is_read = np.ones(len(keys), np.bool_)
         if None in keys:
             is_read[:] = [key is not None for key in keys]
-        # Mostly only deletes have something before.
-        rest = [before for before, is_gone in zip(befores, is_delete, strict=True) if not is_gone]
-        if b"".join(rest) not in {b"", b"null" * len(rest)}:
+        if b"".join(rest) != bytes(_NULL) * len(rest):  # mostly only deletes have something before
             is_read &= self._have_no_other_key(changes.ops[which], befores, keys)
         if not is_read.all():
             which, keys = which[is_read], list(compress(keys, is_read.tolist()))
