@@ -13,7 +13,7 @@ STARTS = Counter("program_starts", "Times that this program was started: 1 in a 
 FAILURES = Counter("program_failures", "Faults that ended this program.")
 MEMORY = Gauge("program_memory_ratio", "Memory that the process has, over what it may have; 0 where that is unknown.")
 SERIES = (Series("program_starts", from_value=1), Series("program_failures", from_value=1))
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """The limit of a container: cgroups v2, v1 (the kernel's documentation, "Memory")."""
 
 
@@ -31,7 +31,7 @@ def memory_ratio(statm: str, limits: list[str], meminfo: str) -> float:
 def watch_memory() -> None:
     """Let the gauge tell the memory of this process whenever it is asked."""
     MEMORY.set_function(
-        lambda: memory_ratio(_read(Path("/proc/self/statm")), [*map(_read, _LIMITS)], _read(Path("/proc/meminfo")))
+        lambda: memory_ratio(_read(Path("/proc/self/statm")), [*map(_read, LIMITS)], _read(Path("/proc/meminfo")))
     )
 
 

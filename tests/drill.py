@@ -173,6 +173,8 @@ class LakeScene:
     monitor: Monitor = field(default_factory=Monitor)
     environment: dict[str, str] = field(default_factory=dict)
     process: Process | None = None
+    launcher: tuple[str, ...] = ()
+    """What starts the compactor's interpreter, where that is not the sandbox itself."""
 
     def __post_init__(self) -> None:
         self.tables = self.folder / "tables"
@@ -207,7 +209,8 @@ class LakeScene:
             **extra,
         }
         program = "import sys; from compactor.cli import main; sys.exit(main(['run']))"
-        command = Command("compactor", (sys.executable, "-c", program), environment, self.folder, self.log)
+        arguments = (*self.launcher, sys.executable, "-c", program)
+        command = Command("compactor", arguments, environment, self.folder, self.log)
         self.process = Process(command)
         return self.process
 

@@ -15,9 +15,10 @@ from cdc.objects import S3Objects
 from cdc.telemetry import configure_logging
 from cdc_ops.export_command import ExportSettings
 from cdc_ops.rebuild_raw import RawAsOf, from_snapshot, reach
+from compactor.memory import keep_memory
 from compactor.pii_key import read_pii_key
 from compactor.progress import Progress
-from compactor.state import Current, export, keep_memory
+from compactor.state import Current, export
 
 
 def run_export(settings: ExportSettings, contract: TableContract, arguments: argparse.Namespace) -> int:

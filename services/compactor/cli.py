@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from cdc.program import run_program
 from cdc.settings import describe
 from compactor.loop import run
+from compactor.memory import keep_memory
 from compactor.metrics import SERIES
 from compactor.settings import CompactorSettings
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     run_parser.add_argument("--once", action="store_true", help="one pass over all that is new, then exit with 0")
     parsed = parser.parse_args(arguments)
+    keep_memory()
     return run_program(
         "compactor", CompactorSettings, os.environ, lambda settings, stop: run(settings, stop, once=parsed.once), SERIES
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from cdc.contract import TableContract
 from cdc.errors import RawFault
@@ -16,18 +18,18 @@ from compactor import metrics
 from compactor.added import new_columns, with_added
 from compactor.ages import Ages
 from compactor.chain import Batch, known_shards, new_batches
-from compactor.change import SET_ASIDE, Change, ChangeReader, Rejected
+from compactor.change import ChangeReader, Rejected
 from compactor.collector import collector_paused
 from compactor.columns_seen import ColumnsSeen, Seen, made_anew, still_watched
 from compactor.epochs import EpochKeeper
 from compactor.holds import is_held
-from compactor.index import Mark, RowIndex, by_file, marks, put_rows, with_dead
+from compactor.index import RowIndex
 from compactor.keeper import Keeper
 from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
-from compactor.merge import Merged, fold_anew, markers
+from compactor.merge import Merged, fold_anew
 from compactor.plain import PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, restarted, with_known
 from compactor.quarantine import Record, quarantine
@@ -35,11 +37,14 @@ from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.snapshot_end import SnapshotEnd
 from compactor.statement import Statement, last_proof, statement
+from compactor.table_plan import follow, plan
 from compactor.vanished import VANISHED_ROWS_MAX, deletes, settled
 from compactor.watch import watch
 
 RECORDS_MAX = 100_000
 """About how many records one merge takes; what is more waits for the next, so that memory stays bounded."""
+WRITTEN_AT_ONCE_ROWS_MIN = 10_000
+"""From how many rows on both tables' files are written at once: what few rows cost is the interpreter's own work."""
 BYTES_MAX = 128 * 1024 * 1024
 """About how many bytes of lines, before compression, one merge takes."""
 
@@ -73,7 +78,7 @@ class TableCompactor:
         self._pii_key = pii_key
         self._index = pair.empty_index()
         self._shown = pair.shown
-        self._reader, self._rounds = self._readers({})
+        self._set_readers({})
         self._progress = Progress()
         self._new_columns: set[str] = set()
         self._looks_again = 0.0
@@ -160,10 +165,10 @@ class TableCompactor:
         _LOG.warning("conflict", where=conflict.where, what=conflict.what, hint=hint)
         self._is_loaded = False
 
-    def _readers(self, seen: Mapping[str, Seen]) -> tuple[ChangeReader, RoundReader]:
-        changes = ChangeReader(self._shown, self._pii_key, self._avro_schema, seen)
+    def _set_readers(self, seen: Mapping[str, Seen]) -> None:
+        self._reader = ChangeReader(self._shown, self._pii_key, self._avro_schema, seen)
         plain = PlainReader(self._shown, self._pair.history.arrow_schema, self._pii_key)
-        return changes, RoundReader(self._shown, changes, plain)
+        self._rounds = RoundReader(self._shown, self._reader, plain)
 
     def _held_columns(self) -> set[str]:
         """Columns that arrive and that the contract neither names nor leaves out on purpose, by their source names."""
@@ -226,7 +231,7 @@ class TableCompactor:
         elif progress != self._progress:
             self._pair.commit_progress(progress)
         self._progress = progress
-        self._reader, self._rounds = self._readers(seen)
+        self._set_readers(seen)
         ended = time.monotonic()
         self._looks_again = ended + rest_seconds(ended - began, len(self._index))
         for source in clashing:
@@ -263,8 +268,7 @@ class TableCompactor:
         schema, read = self._pair.history.arrow_schema, self._pair.table.read
         plain = deletes(self._shown, schema, self._index, read, end, VANISHED_ROWS_MAX)
         if plain is not None:
-            self._pair.commit_history([], plain.history, before)
-            self._commit_table(Merged([], {}, {}, [], 0, before.floor), plain, self._index, before)
+            self._commit_both(Merged([], {}, {}, [], 0, before.floor), plain, before)
             _LOG.info("vanished rows deleted", table=name, epoch=end.epoch, rows=len(plain.history))
             metrics.VANISHED.labels(name).inc(len(plain.history))
             return True
@@ -285,15 +289,16 @@ class TableCompactor:
 
     def _merge(self, batches: list[Batch], known: set[str]) -> bool:
         before = with_known(self._progress, known)
-        lines = self._epochs.lines(batches)
-        watched, begun = watch(lines, before.watched, before.epoch, self._epochs.epochs.is_resent)
+        reading = self._rounds.read(self._epochs.lines(batches))
+        is_resent = self._epochs.epochs.is_resent
+        watched, begun = watch(reading.lines, before.watched, before.epoch, is_resent, reading.sights)
         begun |= restarted(batches, before.evidence, self._epochs.epochs)
         if begun:
             return self._wait_for_epoch(begun)
         before = replace(before, watched=watched)
         floor = self._progress.floor
         evidence = advanced(before, batches, self._contract.name, {}, floor, self._epochs.epochs).evidence
-        done = self._rounds.read(lines, self._index, self._pair, floor, evidence, self._epochs.epochs.continued)
+        done = self._rounds.merge(reading, self._index, self._pair, floor, evidence, self._epochs.epochs.continued)
         columns = made_anew(before.columns, self._reader.seen)
         if columns.added != before.columns.added:
             # A column is another one now: it is taken out, and all of this is read again without it.
@@ -309,8 +314,8 @@ class TableCompactor:
         progress = replace(progress, columns=replace(progress.columns, seen=self._reader.seen))
         progress = replace(progress, counts=before.counts.plus((faults for _, faults in aside), shown))
         if merged.history or len(plain.history):
-            self._pair.commit_history(merged.history, plain.history, progress)
-        if merged.history or merged.rows or merged.gone or len(plain.history):
+            self._commit_both(merged, plain, progress)
+        elif merged.rows or merged.gone:
             self._commit_table(merged, plain, self._index, progress)
         elif progress != self._progress:
             self._pair.commit_progress(progress)
@@ -325,32 +330,19 @@ class TableCompactor:
         return self._raw.get(schema_path(stream, schema_id)).decode()
 
     def _commit_table(self, merged: Merged, plain: PlainMerge | None, index: RowIndex, progress: Progress) -> None:
-        rows = self._pair.sorted_rows(merged.rows.values(), plain.rows if plain else None)
-        touched = index.prints_of_keys(list(merged.touched))
-        floor = merged.floor if merged.is_truncated else None
-        gone = [by_file(merged.gone.values()), plain.gone if plain else {}]
-        if floor is not None:
-            gone.append(index.rows_below(floor, touched))
-        dead = with_dead(index, gone)
-        dropped = frozenset(path for path, places in dead.items() if index.is_all_dead(path, places))
-        committed = self._pair.commit_table(rows, dead, dropped, progress)
-        # From here on the index only follows.
-        for path, places in dead.items():
-            index.set_dead(path, places)
-        for path in dropped:
-            index.drop_file(path)
-        if floor is not None:
-            index.sweep(floor, touched)
-        index.remove(index.prints_of_keys(list(merged.gone)))
-        put_rows(index, rows, committed.added, self._contract.key)
-        marked = markers(merged.history)
-        index.mark(
-            index.prints_of_keys([change.key for change in marked]),
-            marks([(change.position, _mark(change)) for change in marked]),
-        )
-        if plain is not None:
-            index.remove(plain.deleted)
-            index.mark(plain.deleted, marks([(position, Mark.DELETED) for position in plain.deleted_at]))
+        planned = plan(merged, plain, index, self._pair)
+        written = self._pair.write_table(planned.rows, planned.dead, planned.dropped)
+        follow(planned, self._pair.commit_table(written, progress).added, index, self._contract.key)
+
+    def _commit_both(self, merged: Merged, plain: PlainMerge, progress: Progress) -> None:
+        """Commit history, then the table; when there is much to write, the table's files are written meanwhile."""
+        planned = plan(merged, plain, self._index, self._pair)
+        with ThreadPoolExecutor(1, thread_name_prefix="table") as pool:
+            write = partial(self._pair.write_table, planned.rows, planned.dead, planned.dropped)
+            writing = pool.submit(write) if len(planned.rows) >= WRITTEN_AT_ONCE_ROWS_MIN else None
+            self._pair.commit_history(merged.history, plain.history, progress)
+            written = writing.result() if writing is not None else write()
+        follow(planned, self._pair.commit_table(written, progress).added, self._index, self._contract.key)
 
     def _report(self, changes: int, duplicates: int, healed: int, holds: Mapping[str, int]) -> None:
         name = self._contract.name
@@ -392,7 +384,3 @@ def _set_aside(merged: Merged, rejected: Sequence[Rejected]) -> list[Record]:
         (change.origin, change.faults) for change in merged.history if change.origin and change.faults
     ]
     return changes + [(record.origin, (record.fault,)) for record in rejected]
-
-
-def _mark(change: Change) -> Mark:
-    return Mark.SET_ASIDE if change.op == SET_ASIDE else Mark.DELETED

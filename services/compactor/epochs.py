@@ -130,14 +130,15 @@ class EpochKeeper:
         self._look(progress.offsets)
         self.refused = {snapshot: str(word.source) for snapshot, (_, word) in self._foreign().items()}
 
-    def lines(self, batches: Iterable[Batch]) -> list[Line]:
+    def lines(self, batches: Sequence[Batch]) -> list[Line]:
         """The table's records in some batches, each with its epoch; those of another database are left out."""
         name, discarded = self._contract.name, self.epochs.discarded
         kept: list[Line] = []
         left_out = 0
         # Several at a time: most of it is waiting for S3 and unpacking, and neither holds the interpreter.
         with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="raw") as pool:
-            for lines in pool.map(self._lines_of, batches):
+            reading = pool.map if len(batches) > 1 else map
+            for lines in reading(self._lines_of, batches):
                 kept += [line for line in lines if line.epoch not in discarded] if discarded else lines
                 left_out += len(lines)
         left_out -= len(kept)

@@ -17,7 +17,7 @@ from compactor.fold import TRUNCATE, UPDATE
 from compactor.holds import resolve
 from compactor.index import Fingerprints, RowIndex
 from compactor.merge import Lake, Merged, merge
-from compactor.plain import Line, PlainMerge, PlainReader, PlainRows, noted_of_plain, separate, settle
+from compactor.plain import Line, PlainMerge, PlainReader, PlainRows, Sights, noted_of_plain, separate, settle
 from compactor.progress import ShardEvidence
 
 
@@ -33,6 +33,18 @@ class Round:
     rejected: list[Rejected]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Lines as they were read by column, which takes neither the index nor the lake: the plain changes, the places of
+    all other lines, what all tell of snapshots.
+    """
+
+    lines: Sequence[Line]
+    plain: PlainRows
+    others: list[int]
+    sights: Sights
+
+
 class RoundReader:
     """Reads and merges rounds of one table."""
 
@@ -41,23 +53,26 @@ class RoundReader:
         self._changes = changes
         self._plain = plain
 
-    def read(
+    def read(self, lines: Sequence[Line]) -> Reading:
+        """Read some lines by column."""
+        return Reading(lines, *self._plain.read(lines, self._changes.held))
+
+    def merge(
         self,
-        lines: Sequence[Line],
+        reading: Reading,
         index: RowIndex,
         lake: Lake,
         floor: Position | None,
         evidence: Mapping[str, ShardEvidence],
         continued: Collection[int] = (),
     ) -> Round:
-        """Merge some lines; `evidence` is what the shards prove when all of the lines are counted in, `continued` are
-        the epochs before which nothing was lost.
+        """Merge what was read; `evidence` is what the shards prove when all of the lines are counted in, `continued`
+        are the epochs before which nothing was lost.
         """
-        known = self._changes
-        plain, others = self._plain.read(lines, known.held)
+        known, lines, plain = self._changes, reading.lines, reading.plain
         # What they tell of columns must be known before the others are read.
         known.seen = noted_of_plain(known.seen, known.held, known.watched, plain, lines)
-        changes, rejected = self._one_by_one(lines, others)
+        changes, rejected = self._one_by_one(lines, reading.others)
         while True:
             prints = index.prints_of([plain.rows[name] for name in self._contract.key])
             moved = _not_plain(plain, prints, changes, index, floor)

@@ -71,7 +71,7 @@ def fill(catalog: Catalog, its: TableContract, rows: int, *, is_wide: bool = Tru
         part = _rows(pair.table, its, range(start, min(start + FILE_ROWS, rows)), is_wide=is_wide)
         if is_wide:
             commit(pair.history, Changes(_reads(pair.history, part)))
-        pair.commit_table(part, {}, frozenset(), Progress())
+        pair.commit_table(pair.write_table(part, {}, frozenset()), Progress())
 
 
 def _rows(lake: LakeTable, its: TableContract, numbers: range, *, is_wide: bool) -> pa.Table:

@@ -26,7 +26,8 @@ from pyiceberg.catalog import load_catalog
 from cdc.contract import parse_contract
 from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
-from compactor.state import export, keep_memory
+from compactor.memory import keep_memory
+from compactor.state import export
 from tests.bench.measure import stay_on_one_core
 from tests.bench.row_lake import CONTRACT, KEY
 from tests.raw_zone import MemoryObjects
@@ -54,6 +55,7 @@ def ours(raw: Path, out: Path) -> None:
 
 def compactor(raw: Path, out: Path) -> float:
     """The whole compactor: both tables, with deletes and commits; its peak of memory, before the table is read back."""
+    keep_memory()
     contract = parse_contract(CONTRACT.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as name:
         catalog = load_catalog("lake", type="sql", uri=f"sqlite:///{name}/catalog.db", warehouse=f"file://{name}")

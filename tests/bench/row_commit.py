@@ -23,6 +23,7 @@ import pyarrow as pa
 import structlog
 from pyiceberg.catalog import Catalog
 
+from compactor.memory import keep_memory
 from tests.bench.large_lake import contract, fill, local_catalog
 from tests.bench.result import Result
 from tests.compactor_world import World, change, put
@@ -64,6 +65,7 @@ class Table:
 
 def measure() -> Result:
     """Commit to both tables in turns, then upsert into a third."""
+    keep_memory()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as name:
         catalog = local_catalog(Path(name))

@@ -25,6 +25,7 @@ from pyiceberg.expressions import In
 from cdc.contract import TableContract, parse_contract
 from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
+from compactor.memory import keep_memory
 from tests.bench.measure import Cost, cost_of
 from tests.bench.raw_zone import Users, Zone
 from tests.bench.result import Result
@@ -45,6 +46,7 @@ KEY = b"k" * 32
 def measure() -> Result:
     """Merge the users, then some changes several times; compare the outcome; let the peer merge a few."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    keep_memory()
     with tempfile.TemporaryDirectory() as name:
         catalog = load_catalog("lake", type="sql", uri=f"sqlite:///{name}/catalog.db", warehouse=f"file://{name}")
         source = Source()

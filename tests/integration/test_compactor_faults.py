@@ -94,7 +94,7 @@ def test_a_conflict_leaves_nothing_behind_and_is_planned_anew(world: World) -> N
     put(shard, world.contract, change("c", 6, 2, "b", "y"))
     world.merge()
     with pytest.raises(CommitConflict):
-        stale.commit_table(stale.sorted_rows([], None), {}, frozenset(), stale.table_progress())
+        stale.commit_table(stale.write_table(stale.sorted_rows([], None), {}, frozenset()), stale.table_progress())
     assert sorted(world.rows()) == [1, 2]
 
 

@@ -49,7 +49,7 @@ def plan(machine: LakeMachine, mishap: str, patches: pytest.MonkeyPatch) -> None
         raise ConnectionError
 
     def late(real: Callable[[], Any]) -> None:
-        instead(type(machine.catalog), "commit_table", lambda second: (real(), second()))
+        instead(type(machine.catalog), "commit_table", lambda second: (real(), second())[1])
         raise ConnectionError
 
     def foreign(real: Callable[[], Any]) -> Any:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from compactor.plain import Line, Sights
 
 
 def one_by_one(read: Callable[..., Any]) -> Callable[..., Any]:
     """A reader that finds nothing plain, so that all goes one by one."""
-    return lambda reader, lines, *others: (read(reader, [], *others)[0], list(range(len(lines))))
+
+    def nothing(reader: Any, lines: Sequence[Line], *others: Any) -> Any:
+        count = len(lines)
+        return read(reader, [], *others)._replace(others=list(range(count)), sights=Sights.of_nothing(count))
+
+    return nothing

@@ -97,10 +97,10 @@ def no_answer_is_a_success(patches: pytest.MonkeyPatch) -> None:
     class UnansweredError(BaseException):
         """Passes by what catches the faults of a commit."""
 
-    def until_answered(lake: Any, attempt: Callable[[], object], *others: Any) -> None:
-        def once() -> None:
+    def until_answered(lake: Any, attempt: Callable[[], Any], *others: Any) -> None:
+        def once() -> Any:
             try:
-                attempt()
+                return attempt()
             except ConnectionError:
                 raise UnansweredError from None
 

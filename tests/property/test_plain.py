@@ -23,6 +23,7 @@ from compactor.change import ChangeReader
 from compactor.columns_seen import Seen
 from compactor.lake.schema import history_schema
 from compactor.plain import Line, PlainReader, PlainRows, block, noted_of_plain
+from compactor.watch import Watched, watch
 
 TYPES = (
     "bigint", "smallint", "integer", "oid", "boolean", "double precision", "real", "date", "timestamp", "timestamp(3)",
@@ -105,6 +106,11 @@ ODD_TEXTS = st.sampled_from(
 """What is written of a row, and what may stand there instead."""
 
 
+SNAPSHOT = st.sampled_from(
+    ["false", "false", "False", "none", "", None, False, True, "true", "first", "last", "incremental"]
+)
+
+
 @st.composite
 def lines(draw: st.DrawFn, modes: ProducerModes, types: tuple[str, ...] = TYPES) -> list[Line]:
     """Changes of which most have one thing that is odd: a row of nothing but oddities would never be plain."""
@@ -116,7 +122,8 @@ def lines(draw: st.DrawFn, modes: ProducerModes, types: tuple[str, ...] = TYPES)
         row |= {name: draw(fitting(names[name])) for name in draw(st.lists(st.sampled_from(texts), max_size=2))}
         source: dict[str, Any] = {
             "version": draw(st.sampled_from([PUBLISHER_VERSION, "3.6.3.Final"])), "schema": "public", "table": "T",
-            "lsn": 100 + number, "ts_us": 1_710_074_096_789_012, "ts_ms": 5,
+            "lsn": 100 + number, "ts_us": 1_710_074_096_789_012 + draw(st.integers(-2, 2)), "ts_ms": 5,
+            "snapshot": draw(SNAPSHOT),
         }  # fmt: skip
         what = draw(
             st.sampled_from(
@@ -166,7 +173,7 @@ def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerMo
     modes, some = case
     table = contract(modes)
     schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
-    assert_as_one_by_one(table, some, *PlainReader(table, schema, KEY).read(some, frozenset(HELD)))
+    assert_as_one_by_one(table, some, *PlainReader(table, schema, KEY).read(some, frozenset(HELD))[:2])
 
 
 @settings(max_examples=300)
@@ -174,7 +181,20 @@ def test_plain_changes_are_those_that_are_read_one_by_one(case: tuple[ProducerMo
 def test_rows_that_arrow_parses_are_those_that_are_read_one_by_one(some: list[Line], block_rows: int) -> None:
     table = contract(MODES[0], PARSED_AT_ONCE)
     schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
-    assert_as_one_by_one(table, some, *PlainReader(table, schema, KEY, block_rows).read(some))
+    assert_as_one_by_one(table, some, *PlainReader(table, schema, KEY, block_rows).read(some)[:2])
+
+
+@settings(max_examples=300)
+@given(CHANGES, st.sampled_from([{}, {"s/0": 1_710_074_096_789_012}]), st.sampled_from([1, 100]))
+def test_reading_by_column_shows_of_snapshots_what_each_line_shows(
+    case: tuple[ProducerModes, list[Line]], streamed: dict[str, int], block_rows: int
+) -> None:
+    modes, some = case
+    table = contract(modes)
+    schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
+    read = PlainReader(table, schema, KEY, block_rows).read(some, frozenset(HELD))
+    known = Watched(streamed)
+    assert watch(some, known, 1, sights=read.sights) == watch(some, known, 1)
 
 
 def assert_as_one_by_one(table: TableContract, some: list[Line], plain: PlainRows, others: list[int]) -> None:
@@ -202,7 +222,7 @@ def test_held_columns_are_noted_as_if_each_change_was_read_by_itself(
     some = [line._replace(shard=other, epoch=epoch) if place % 2 else line for place, line in enumerate(some)]
     table = contract(modes)
     schema = schema_to_pyarrow(history_schema(table), include_field_ids=False)
-    plain, _ = PlainReader(table, schema, KEY).read(some, frozenset(HELD))
+    plain, _, _ = PlainReader(table, schema, KEY).read(some, frozenset(HELD))
     known = {name: Seen() for name in HELD} | {"apelido": Seen((1, 3, 0), (1, 101, 0), {"s/1": "2"})}
     together = noted_of_plain(known, HELD, (), plain, some)
     one_by_one = ChangeReader(table, KEY, seen=known)
@@ -227,7 +247,7 @@ def test_a_column_that_is_known_to_be_held_leaves_a_change_plain() -> None:
     some = [Line("s/0", "b", RawLine("0", "7", 0, "", msgspec.Raw(body)))]
     reader = PlainReader(table, schema, KEY)
     assert reader.read(some)[1] == [0]
-    plain, others = reader.read(some, frozenset({"novo"}))
+    plain, others, _ = reader.read(some, frozenset({"novo"}))
     assert others == []
     assert noted_of_plain({"novo": Seen()}, {"novo"}, (), plain, some) == {"novo": Seen((1, 5, 0), None, {"s/0": "6"})}
     assert reader.read(some)[1] == [0]
@@ -246,7 +266,7 @@ def test_ordinary_changes_are_plain() -> None:
         Line("s/0", "b", RawLine("0", str(n), 0, "", msgspec.Raw(json.dumps(event).encode())))
         for n, event in enumerate(events)
     ]
-    plain, others = PlainReader(table, schema, KEY).read(some)
+    plain, others, _ = PlainReader(table, schema, KEY).read(some)
     assert others == []
     assert plain.rows["cdc_op"].to_pylist() == ["c", "d"]
 
@@ -270,9 +290,9 @@ def test_an_odd_row_makes_none_but_its_block_slower(monkeypatch: pytest.MonkeyPa
         return rows
 
     monkeypatch.setattr("compactor.plain.reader.parse", told)
-    plain, others = PlainReader(table, schema, KEY, block_rows=3).read(some)
+    plain, others, _ = PlainReader(table, schema, KEY, block_rows=3).read(some)
     assert (plain.places.tolist(), others) == ([0, 1, 2, 3, 5], [4])
-    assert parsed == [True, True, False, True]  # rows after and before; the odd block; the delete
+    assert sorted(parsed) == [False, True, True, True]  # the odd block; rows after and before; the delete
 
 
 def test_what_came_in_avro_is_read_by_its_schema_and_never_by_stated_modes() -> None:

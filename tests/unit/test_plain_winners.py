@@ -30,7 +30,9 @@ def test_a_delete_and_a_create_at_one_position_are_folded_one_by_one() -> None:
     """They are halves of a key change, or of a change of Debezium's own key; the table's key may be the same."""
     schema = schema_to_pyarrow(history_schema(CONTRACT))
     reader = PlainReader(CONTRACT, schema, b"k" * 32)
-    plain, others = reader.read([line("c", 1, 5), line("d", 1, 9), line("c", 1, 9), line("c", 2, 7), line("d", 3, 8)])
+    plain, others, _ = reader.read(
+        [line("c", 1, 5), line("d", 1, 9), line("c", 1, 9), line("c", 2, 7), line("d", 3, 8)]
+    )
     assert others == []
     index = RowIndex([schema.field("id").type])
     prints = index.prints_of([plain.rows["id"]])

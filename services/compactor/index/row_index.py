@@ -85,6 +85,8 @@ class RowIndex:
     def prefetch(self, keys: Sequence[Key]) -> None:
         """Look up many keys at once; until the next change of the index, asking for one of them costs nothing."""
         keys = [key for key in keys if key not in self._seen]
+        if not keys:
+            return
         found = self.find(self._printer.of_keys(keys))
         for key, file, row, epoch, lsn, ordinal, word in zip(
             keys,
@@ -278,6 +280,8 @@ class RowIndex:
 
     def remove(self, prints: Fingerprints) -> None:
         """The rows of these keys are gone."""
+        if not len(prints):
+            return
         self._seen.clear()
         found = self.find(prints)
         live = np.flatnonzero(found.entries.file >= 0)

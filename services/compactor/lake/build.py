@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,8 @@ from pyiceberg.manifest import (
     ManifestEntryStatus,
     ManifestFile,
     ManifestWriterV2,
+    data_file_with_partition,
+    manifest_entry_schema_with_data_file,
     write_manifest_list,
 )
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
@@ -31,7 +34,8 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import WriteTask
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
-from pyiceberg.typedef import Record
+from pyiceberg.typedef import Record, TableVersion
+from pyiceberg.types import StructType
 
 from compactor.index import Positions
 from compactor.lake.table import FILE_PATH_ID, LakeTable, data_file_of, partition_of
@@ -41,12 +45,25 @@ ENTRIES_MAX: Final = 1000
 """How many files a data manifest names at most where several are written as few."""
 ROW_GROUP_ROWS: Final = 100_000
 """How many rows a row group has unless the table says otherwise: a row that is read back costs its whole row group."""
-_ROW_GROUP_LIMIT: Final = "write.parquet.row-group-limit"
+DICTIONARY_BYTES: Final = 128 * 1024
+"""How large a column's dictionary grows before its values are written as they are, unless the table says otherwise.
+
+Tokens, identities and free text differ in every row: to count out more of them takes longer and saves nothing.
+"""
+_STATED: Final = {
+    "write.parquet.row-group-limit": str(ROW_GROUP_ROWS),
+    "write.parquet.dict-size-bytes": str(DICTIONARY_BYTES),
+}
 _POS_ID = 2147483545
 """The field id that the Iceberg spec reserves for the position in position delete files."""
 _DELETE_SCHEMA = pa.schema(
     [
-        pa.field("file_path", pa.string(), nullable=False, metadata={b"PARQUET:field_id": str(FILE_PATH_ID).encode()}),
+        pa.field(
+            "file_path",
+            pa.dictionary(pa.int32(), pa.string()),
+            nullable=False,
+            metadata={b"PARQUET:field_id": str(FILE_PATH_ID).encode()},
+        ),
         pa.field("pos", pa.int64(), nullable=False, metadata={b"PARQUET:field_id": str(_POS_ID).encode()}),
     ]
 )
@@ -75,7 +92,21 @@ class Changes:
     is_rewrite: bool = False
 
 
-class _DeleteManifestWriter(ManifestWriterV2):
+@lru_cache(maxsize=16)
+def _entry_schema(partition_type: StructType, format_version: TableVersion) -> Schema:
+    """The schema of a manifest's entries: a table's stays the same, and to make it takes longer than to write them."""
+    data_file = data_file_with_partition(format_version=format_version, partition_type=partition_type)
+    return manifest_entry_schema_with_data_file(format_version=format_version, data_file=data_file)
+
+
+class _DataManifestWriter(ManifestWriterV2):
+    """A manifest of data files."""
+
+    def _with_partition(self, format_version: TableVersion) -> Schema:
+        return _entry_schema(self._spec.partition_type(self._schema), format_version)
+
+
+class _DeleteManifestWriter(_DataManifestWriter):
     """A manifest of delete files; pyiceberg writes only manifests of data files."""
 
     def content(self) -> ManifestContent:
@@ -93,7 +124,7 @@ class Build:
         self._lake = lake
         self._metadata = metadata
         self._io = lake.table.io
-        self._snapshot_id = snapshot_id
+        self.snapshot_id = snapshot_id
         self._uuid = uuid.uuid4()
         self._files = 0
         self._summary = SnapshotSummaryCollector()
@@ -107,8 +138,7 @@ class Build:
             WriteTask(self._uuid, number, schema, part.combine_chunks().to_batches(), partition_key=key)
             for number, (key, part) in enumerate(_partitions(rows, self._lake))
         ]
-        stated = {_ROW_GROUP_LIMIT: str(ROW_GROUP_ROWS), **self._metadata.properties}
-        metadata = self._metadata.model_copy(update={"properties": stated})
+        metadata = self._metadata.model_copy(update={"properties": _STATED | self._metadata.properties})
         files = list(write_file(self._io, metadata, iter(tasks)))
         for file in files:
             file.spec_id = spec.spec_id  # write_file drops it
@@ -121,7 +151,7 @@ class Build:
         data = [manifest for manifest in present if manifest.content == ManifestContent.DATA]
         kept = self._kept(data, changes) if changes.dropped or changes.merged else data
         new = (
-            [self._write_manifest(ManifestWriterV2, [(ManifestEntryStatus.ADDED, f, None) for f in added])]
+            [self._write_manifest(_DataManifestWriter, [(ManifestEntryStatus.ADDED, f, None) for f in added])]
             if added
             else []
         )
@@ -134,11 +164,11 @@ class Build:
     ) -> Snapshot:
         """Write the manifest list and describe the snapshot."""
         sequence_number = self._metadata.next_sequence_number()
-        path = self._path(f"snap-{self._snapshot_id}-0-{self._uuid}.avro")
+        path = self._path(f"snap-{self.snapshot_id}-0-{self._uuid}.avro")
         with write_manifest_list(
             2,
             self._io.new_output(path),
-            self._snapshot_id,
+            self.snapshot_id,
             parent.snapshot_id if parent else None,
             sequence_number,
             _CODEC,
@@ -155,7 +185,7 @@ class Build:
         if is_rewrite:  # pyiceberg counts up the totals of its own operations only
             summary = Summary(Operation.REPLACE, **summary.additional_properties)
         return Snapshot(
-            snapshot_id=self._snapshot_id,
+            snapshot_id=self.snapshot_id,
             parent_snapshot_id=parent.snapshot_id if parent else None,
             sequence_number=sequence_number,
             # Never before the parent, even when this machine's clock stepped back.
@@ -182,7 +212,7 @@ class Build:
         touched.sort(key=lambda entry: partition_of(entry.data_file) or 0)
         starts = range(0, len(touched), ENTRIES_MAX)
         parts = (touched[start : start + ENTRIES_MAX] for start in starts)
-        return kept + [self._rewrite(ManifestWriterV2, part, changes.dropped) for part in parts]
+        return kept + [self._rewrite(_DataManifestWriter, part, changes.dropped) for part in parts]
 
     def _deletes(self, changes: Changes) -> list[ManifestFile]:
         """One manifest with a single delete file for each data file that has dead rows: readers want no more."""
@@ -223,10 +253,10 @@ class Build:
         self._files += 1
         output = self._io.new_output(self._path(f"{self._uuid}-m{self._files}.avro"))
         spec, schema = self._metadata.spec(), self._metadata.schema()
-        with kind(spec, schema, output, self._snapshot_id, _CODEC) as writer:
+        with kind(spec, schema, output, self.snapshot_id, _CODEC) as writer:
             for status, file, entry in entries:
                 if entry is None:
-                    writer.add(ManifestEntry.from_args(status=status, snapshot_id=self._snapshot_id, data_file=file))
+                    writer.add(ManifestEntry.from_args(status=status, snapshot_id=self.snapshot_id, data_file=file))
                 elif status == ManifestEntryStatus.DELETED:
                     writer.delete(entry)
                 else:
@@ -235,14 +265,14 @@ class Build:
 
     def _write_deletes(self, path: str, dead: Positions) -> DataFile:
         """A position delete file for one data file; its bounds name that file, since v2 has no field to refer to it."""
-        table = pa.table(
-            [pa.array(np.full(len(dead), path), pa.string()), pa.array(dead, pa.int64())], schema=_DELETE_SCHEMA
-        )
+        # One path for all of them: told as a dictionary it is neither copied nor hashed for each.
+        paths = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(dead), np.int32)), pa.array([path]))
+        table = pa.table([paths, pa.array(dead, pa.int64())], schema=_DELETE_SCHEMA)
         self._files += 1
         target = self._lake.table.location_provider().new_data_location(f"{self._uuid}-{self._files}-deletes.parquet")
         output = self._io.new_output(target)
         with output.create(overwrite=False) as stream:
-            pq.write_table(table, stream, compression="zstd", use_dictionary=["file_path"])
+            pq.write_table(table, stream, compression="zstd", use_dictionary=["file_path"], store_schema=False)
         bound_pos = [int(value).to_bytes(8, "little", signed=True) for value in (dead[0], dead[-1])]
         file = DataFile.from_args(
             content=DataFileContent.POSITION_DELETES,

@@ -8,9 +8,12 @@ caller to plan anew.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from pyiceberg.manifest import DataFile, ManifestFile
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
@@ -24,7 +27,17 @@ from compactor.lake.build import Build, Changes
 from compactor.lake.landing import requirements, until_landed, with_schema
 from compactor.lake.table import LakeTable
 
-__all__ = ["Changes", "Committed", "commit", "commit_properties", "commit_schema", "expire"]
+__all__ = [
+    "Changes",
+    "Committed",
+    "Written",
+    "commit",
+    "commit_properties",
+    "commit_schema",
+    "expire",
+    "land",
+    "write",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +48,45 @@ class Committed:
     added: tuple[tuple[str, int], ...]
 
 
-def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = time.sleep) -> Committed:
-    """Commit against the loaded snapshot; afterwards `lake` is at the new one.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The files of a commit that is still to land, and the metadata of the table that they were written for."""
+
+    base: Table
+    metadata: TableMetadata
+    changes: Changes
+    build: Build
+    added: Sequence[DataFile]
+    manifests: list[ManifestFile]
+    schema_updates: tuple[TableUpdate, ...]
+
+
+def write(lake: LakeTable, changes: Changes) -> Written:
+    """Write the files of a commit against the loaded snapshot; no reader sees them before they have landed."""
+    table = lake.table
+    metadata, schema_updates = with_schema(table.metadata, changes.schema, is_hidden=changes.is_hidden)
+    build = Build(lake, metadata, table.metadata.new_snapshot_id())
+    added = build.add_rows(changes.rows)
+    return Written(table, metadata, changes, build, added, build.manifests(added, changes), schema_updates)
+
+
+def land(
+    lake: LakeTable, written: Written, properties: Mapping[str, str], sleep: Callable[[float], None] = time.sleep
+) -> Committed:
+    """Commit what was written, with properties; afterwards `lake` is at the new snapshot.
 
     Raises:
         CommitConflict: another writer moved the head; nothing of ours is in the table.
         TransientFault: whether it landed cannot be told now; load the table and look before trying again.
     """
-    table = lake.table
-    snapshot_id = table.metadata.new_snapshot_id()
-    parent = table.metadata.current_snapshot()
-    metadata, schema_updates = with_schema(table.metadata, changes.schema, is_hidden=changes.is_hidden)
-    build = Build(lake, metadata, snapshot_id)
-    added = build.add_rows(changes.rows)
-    manifests = build.manifests(added, changes)
-    seen = table.metadata if changes.is_hidden else metadata
+    base, changes, snapshot_id = written.base.metadata, written.changes, written.build.snapshot_id
+    seen = base if changes.is_hidden else written.metadata
+    snapshot = written.build.snapshot(
+        base.current_snapshot(), written.manifests, seen.current_schema_id, is_rewrite=changes.is_rewrite
+    )
     updates: tuple[TableUpdate, ...] = (
-        *schema_updates,
-        AddSnapshotUpdate(
-            snapshot=build.snapshot(parent, manifests, seen.current_schema_id, is_rewrite=changes.is_rewrite)
-        ),
+        *written.schema_updates,
+        AddSnapshotUpdate(snapshot=snapshot),
         SetSnapshotRefUpdate(
             ref_name=MAIN_BRANCH,
             type=SnapshotRefType.BRANCH,
@@ -63,18 +95,23 @@ def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = t
             max_snapshot_age_ms=None,
             min_snapshots_to_keep=None,
         ),
-        SetPropertiesUpdate(updates=dict(changes.properties)),
+        SetPropertiesUpdate(updates=dict(properties)),
     )
     if changes.expired:
         updates += (RemoveSnapshotsUpdate(snapshot_ids=[snapshot.snapshot_id for snapshot in changes.expired]),)
     until_landed(
         lake,
-        lambda: lake.catalog.commit_table(table, requirements(table.metadata), updates),
+        lambda: lake.catalog.commit_table(written.base, requirements(base), updates),
         lambda: any(snapshot.snapshot_id == snapshot_id for snapshot in lake.table.metadata.snapshots),
         snapshot_id,
         sleep,
     )
-    return Committed(snapshot_id, tuple((file.file_path, file.record_count) for file in added))
+    return Committed(snapshot_id, tuple((file.file_path, file.record_count) for file in written.added))
+
+
+def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = time.sleep) -> Committed:
+    """Write and land at once. Raises as `land` does."""
+    return land(lake, write(lake, changes), changes.properties, sleep)
 
 
 def commit_schema(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pyiceberg.schema import Schema
+from pyiceberg.table import CommitTableResponse
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
@@ -57,12 +58,14 @@ def requirements(base: TableMetadata) -> tuple[TableRequirement, ...]:
 
 def until_landed(
     lake: LakeTable,
-    attempt: Callable[[], object],
+    attempt: Callable[[], CommitTableResponse],
     has_landed: Callable[[], bool],
     head: int | None,
     sleep: Callable[[float], None],
 ) -> None:
     """Try a commit until it is in the table, whatever the answers say; `head` is the snapshot then.
+
+    An answer that it landed has the new metadata. Without one, only the table as it is loaded anew can tell.
 
     Raises:
         CommitConflict: the head is another writer's.
@@ -73,11 +76,12 @@ def until_landed(
     failure: Exception | None = None
     for number in range(_TRIES_MAX):
         try:
-            attempt()
+            answer = attempt()
         except Exception as error:  # noqa: BLE001 - whatever went wrong, only the table can say whether it landed
-            failure = error
+            answer, failure = None, error
         try:
-            lake.refresh()
+            if answer is None or not lake.follow(answer):
+                lake.refresh()
         except Exception as error:
             raise TransientFault(
                 f"the table cannot be loaded after a commit: {type(error).__name__}",

@@ -19,7 +19,7 @@ from compactor.columns_seen import ColumnsSeen, parse_columns, taken_out
 from compactor.fold import DELETE, State
 from compactor.index import Entries, Fingerprints, Located, Mark, Positions, RowIndex, entries_of
 from compactor.lake.catalog import evolutions, open_tables, shown_of
-from compactor.lake.commit import Changes, Committed, commit, commit_properties, commit_schema
+from compactor.lake.commit import Changes, Committed, Written, commit, commit_properties, commit_schema, land, write
 from compactor.lake.evolve import Evolution, identity, source_names
 from compactor.lake.fill import fill
 from compactor.lake.table import LiveFile, brought_since
@@ -214,15 +214,13 @@ class TablePair:
             rows = pa.concat_tables([rows, plain.select(schema.names).cast(schema)])
         return rows.sort_by([(name, "ascending") for name in self._contract.key]).combine_chunks()
 
-    def commit_table(
-        self,
-        rows: pa.Table,
-        dead: Mapping[str, Positions],
-        dropped: frozenset[str],
-        progress: Progress,
-    ) -> Committed:
-        """Replace rows of the table, with the offsets that they come up to; rows keep the order given."""
-        return commit(self.table, Changes(rows, dead, dropped, self._properties(progress)))
+    def write_table(self, rows: pa.Table, dead: Mapping[str, Positions], dropped: frozenset[str]) -> Written:
+        """Write the files by which rows of the table are replaced; rows keep the order given. Nothing shows yet."""
+        return write(self.table, Changes(rows, dead, dropped))
+
+    def commit_table(self, written: Written, progress: Progress) -> Committed:
+        """Replace rows of the table by what was written, with the offsets that they come up to."""
+        return land(self.table, written, self._properties(progress))
 
     def commit_progress(self, progress: Progress) -> None:
         """State new progress where no row changed."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.expressions import And, In
 from pyiceberg.manifest import (
     DataFile,
@@ -20,7 +21,7 @@ from pyiceberg.manifest import (
     ManifestEntryStatus,
     ManifestFile,
 )
-from pyiceberg.table import Table
+from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation
 
@@ -53,10 +54,23 @@ class LakeTable:
         self.identifier = identifier
         self.table = table
         self._entries: dict[str, list[ManifestEntry]] = {}
+        self._manifests: tuple[int | None, list[ManifestFile]] = None, []
 
     def refresh(self) -> None:
         """Load the current metadata."""
         self.table = self.catalog.load_table(self.identifier)
+
+    def follow(self, answer: CommitTableResponse) -> bool:
+        """Take the metadata that a commit of ours has made, which saves loading it.
+
+        False where the table must be loaded all the same: a REST catalog gives the keys to the files only then, and
+        only for an hour.
+        """
+        if isinstance(self.catalog, RestCatalog):
+            return False
+        identifier = self.table.name()
+        self.table = Table(identifier, answer.metadata, answer.metadata_location, self.table.io, self.catalog)
+        return True
 
     @property
     def name(self) -> str:
@@ -80,10 +94,13 @@ class LakeTable:
 
     def manifests(self) -> list[ManifestFile]:
         """The manifests of the loaded snapshot."""
-        snapshot = self.table.metadata.current_snapshot()
-        present = snapshot.manifests(self.table.io) if snapshot else []
-        paths = {manifest.manifest_path for manifest in present}
-        self._entries = {path: entries for path, entries in self._entries.items() if path in paths}
+        snapshot_id, present = self._manifests
+        if snapshot_id is None or snapshot_id != self.snapshot_id:
+            snapshot = self.table.metadata.current_snapshot()
+            present = snapshot.manifests(self.table.io) if snapshot else []
+            self._manifests = self.snapshot_id, present
+            paths = {manifest.manifest_path for manifest in present}
+            self._entries = {path: entries for path, entries in self._entries.items() if path in paths}
         return present
 
     def entries_of(self, manifest: ManifestFile) -> list[ManifestEntry]:
@@ -112,7 +129,7 @@ class LakeTable:
                 )
             _assert_one_data_file(entry.data_file, self.name)
             rows = self.read_deletes(entry.data_file.file_path)
-            paths = rows["file_path"].combine_chunks().dictionary_encode()
+            paths = rows["file_path"].unify_dictionaries().combine_chunks()
             positions, codes = rows["pos"].to_numpy(), paths.indices.to_numpy()
             for code, path in enumerate(paths.dictionary.to_pylist()):
                 deleted.setdefault(path, []).append(positions[codes == code])
@@ -156,7 +173,10 @@ class LakeTable:
 
     def read_deletes(self, path: str) -> pa.Table:
         """The rows of a position delete file."""
-        with self.table.io.new_input(path).open() as stream, pq.ParquetFile(stream) as file:
+        with (
+            self.table.io.new_input(path).open() as stream,
+            pq.ParquetFile(stream, read_dictionary=["file_path"]) as file,
+        ):
             return file.read(columns=["file_path", "pos"])
 
     def find(self, column: str, values: Sequence[Any], columns: Sequence[str] = ("*",)) -> list[dict[str, Any]]:

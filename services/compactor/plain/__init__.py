@@ -5,9 +5,19 @@ truncate, a dialect with inline schemas or in Avro, a change that comes late, â€
 key.
 """
 
-from compactor.plain.changes import Line
+from compactor.plain.changes import STREAMED, Line, Sights
 from compactor.plain.noting import noted_of_plain
 from compactor.plain.reader import PlainReader, PlainRows
 from compactor.plain.winners import PlainMerge, separate, settle
 
-__all__ = ["Line", "PlainMerge", "PlainReader", "PlainRows", "noted_of_plain", "separate", "settle"]
+__all__ = [
+    "STREAMED",
+    "Line",
+    "PlainMerge",
+    "PlainReader",
+    "PlainRows",
+    "Sights",
+    "noted_of_plain",
+    "separate",
+    "settle",
+]

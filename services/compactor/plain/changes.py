@@ -19,6 +19,8 @@ from compactor.fold import DELETE
 
 NO_IMAGE = (b"", b"null")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+STREAMED = frozenset({"false", "none", "", False, None})
+"""How producers say of a change that it is no part of a snapshot (Debezium's `source.snapshot`)."""
 _READ = "r"
 _COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
 """The years 1 to 9999 in microseconds from 1970."""
@@ -73,6 +75,24 @@ class Changes:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Sights:
+    """What lines tell of snapshots, line by line, as far as reading them by column shows it; `compactor.watch` asks.
+
+    Either a line is our own publisher's, which says by itself when a snapshot begins, or a streamed change of another
+    producer, with its time (microseconds since 1970), or neither is known of it.
+    """
+
+    is_ours: npt.NDArray[np.bool_]
+    is_streamed: npt.NDArray[np.bool_]
+    at_us: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_nothing(cls, count: int) -> Sights:
+        """Nothing is known of so many lines."""
+        return cls(np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros(count, np.int64))
+
+
 CommitTime = Annotated[int, msgspec.Meta(ge=_COMMITTED_MIN, le=_COMMITTED_MAX)]
 Lsn = Annotated[int, msgspec.Meta(ge=0, le=LSN_MAX)]
 
@@ -83,6 +103,7 @@ class _Source(msgspec.Struct, gc=False):
     ts_us: CommitTime
     lsn: Lsn | None = None
     version: str = ""
+    snapshot: str | bool | None = None
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -95,9 +116,10 @@ class _Envelope(msgspec.Struct, gc=False):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
-def changes_of(lines: Sequence[Line], first: int) -> tuple[Changes, npt.NDArray[np.bool_], list[int]]:
+def changes_of(lines: Sequence[Line], first: int, sights: Sights) -> tuple[Changes, npt.NDArray[np.bool_], list[int]]:
     """The changes that some lines state, which of them are our own publisher's, and the places of lines that are none
-    that could be plain. Places are counted from that of the first line.
+    that could be plain. Places are counted from that of the first line. What the lines tell of snapshots is entered in
+    `sights`.
     """
     places = np.arange(first, first + len(lines))
     others: list[int] = []
@@ -115,6 +137,11 @@ def changes_of(lines: Sequence[Line], first: int) -> tuple[Changes, npt.NDArray[
     ours = {version for version in set(versions) if version.endswith(PUBLISHER_VERSION)}
     is_ours = np.array([version in ours for version in versions], np.bool_)
     changes, is_sound = changes_in(read, places)
+    sights.is_ours[places] = is_ours
+    if not is_ours.all():
+        is_streamed = np.array([envelope.source.snapshot in STREAMED for envelope in read], np.bool_)
+        sights.is_streamed[places] = is_streamed & (changes.ops != _READ) & ~is_ours
+        sights.at_us[places] = changes.times
     others += places[~is_sound].tolist()
     return changes.where(is_sound), is_ours[is_sound], others
 

@@ -5,9 +5,10 @@ Columns that are known to be held are passed over, and told: one that nobody nam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,7 +22,7 @@ from cdc.debezium.forms import forms_of_modes
 from cdc.debezium.identity import is_made_up
 from compactor.fold import DELETE, UPDATE
 from compactor.plain.block import MEMBER, QUOTED_MEMBER, blocks, parse
-from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, Line, changes_of
+from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, Line, Sights, changes_of
 from compactor.plain.columns import column_masker
 from compactor.plain.dialect import Dialect, HeldSets
 
@@ -52,12 +53,39 @@ class PlainRows:
         return PlainRows(rows, self.places[which], self.held[which], self.held_sets)
 
 
+class PlainRead(NamedTuple):
+    """What reading some lines by column gave: plain changes, the places of all other lines in order, what is known of
+    snapshots by it.
+    """
+
+    rows: PlainRows
+    others: list[int]
+    sights: Sights
+
+
 class _Gathered:
     """What was read so far: tables of plain rows, and the places of lines that are not plain."""
 
     def __init__(self) -> None:
         self.parts: list[PlainRows] = []
         self.others: list[int] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The changes of a block that are of one dialect, either all of them deletes or none."""
+
+    dialect: Dialect
+    changes: Changes
+    are_deletes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsing:
+    """A part whose images are being parsed; `table` None where Arrow has no types for them."""
+
+    part: _Part
+    table: Future[pa.Table | None] | None
 
 
 class PlainReader:
@@ -85,18 +113,17 @@ class PlainReader:
         self._ours = Dialect(contract, history, None, self._held_sets.held)
         self._stated = Dialect(contract, history, forms, self._held_sets.held)
 
-    def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> tuple[PlainRows, list[int]]:
-        """The plain changes of some lines, and the places of the lines that are not plain, in their order.
+    def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> PlainRead:
+        """The plain changes of some lines, the places of the lines that are not plain, and what all tell of snapshots.
 
         `held` are columns that the lake does not show, by source name: they are passed over. Any other makes a change
         one that is not plain.
         """
-        gathered = self._begun(np.array([line.epoch for line in lines], np.int32), held)
-        for start, end in blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES):
-            changes, is_ours, others = changes_of(lines[start:end], start)
-            gathered.others += others
-            self._read_block(changes, is_ours, gathered)
-        return self._read(gathered)
+        sights = Sights.of_nothing(len(lines))
+        bounds = list(blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES))
+        some = (changes_of(lines[start:end], start, sights) for start, end in bounds)
+        rows, others = self._read(some, len(bounds), np.array([line.epoch for line in lines], np.int32), held)
+        return PlainRead(rows, others, sights)
 
     def read_changes(
         self,
@@ -105,27 +132,36 @@ class PlainReader:
         epochs: npt.NDArray[np.int32],
         held: frozenset[str] = frozenset(),
     ) -> tuple[PlainRows, list[int]]:
-        """The same of changes whose lines were looked at already; `epochs` are those of the lines at all places."""
-        gathered = self._begun(epochs, held)
-        for start, end in blocks(list(map(len, changes.after)), self._block_rows, BLOCK_BYTES):
-            self._read_block(changes.take(np.arange(start, end)), is_ours[start:end], gathered)
-        return self._read(gathered)
+        """The plain ones of changes whose lines were looked at already, and the places of the others.
 
-    def _begun(self, epochs: npt.NDArray[np.int32], held: frozenset[str]) -> _Gathered:
+        `is_ours` says which our own publisher wrote, `epochs` are those of the lines at all places.
+        """
+        bounds = list(blocks(list(map(len, changes.after)), self._block_rows, BLOCK_BYTES))
+        nothing: list[int] = []
+        some = ((changes.take(np.arange(start, end)), is_ours[start:end], nothing) for start, end in bounds)
+        return self._read(some, len(bounds), epochs, held)
+
+    def _read(
+        self,
+        blocks_of_changes: Iterable[tuple[Changes, npt.NDArray[np.bool_], list[int]]],
+        count: int,
+        epochs: npt.NDArray[np.int32],
+        held: frozenset[str],
+    ) -> tuple[PlainRows, list[int]]:
         if held != self._held:
             self._make_dialects(held)
         self._epochs = epochs
-        return _Gathered()
-
-    def _read_block(self, changes: Changes, is_ours: npt.NDArray[np.bool_], gathered: _Gathered) -> None:
-        is_delete = changes.ops == DELETE
-        for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
-            if (of_dialect & ~is_delete).any():
-                self._read_rows(dialect, changes.where(of_dialect & ~is_delete), gathered)
-            if (of_dialect & is_delete).any():
-                self._read_deletes(dialect, changes.where(of_dialect & is_delete), gathered)
-
-    def _read(self, gathered: _Gathered) -> tuple[PlainRows, list[int]]:
+        gathered = _Gathered()
+        # While Arrow parses the rows of one block, which does not hold the interpreter, the next one is taken apart.
+        with ThreadPoolExecutor(1, thread_name_prefix="parse") as pool:
+            begin = pool.submit if count > 1 else _at_once
+            waiting: list[_Parsing] = []
+            for changes, is_ours, others in blocks_of_changes:
+                gathered.others += others
+                begun = [self._begin(begin, part) for part in self._parts(changes, is_ours)]
+                self._finish(waiting, gathered)
+                waiting = begun
+            self._finish(waiting, gathered)
         sets = self._held_sets.sets
         if not gathered.parts:
             nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
@@ -136,6 +172,26 @@ class PlainReader:
         )
         return PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others)
 
+    def _parts(self, changes: Changes, is_ours: npt.NDArray[np.bool_]) -> Iterator[_Part]:
+        is_delete = changes.ops == DELETE
+        for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
+            for are_deletes, of_both in ((False, of_dialect & ~is_delete), (True, of_dialect & is_delete)):
+                if of_both.any():
+                    yield _Part(dialect, changes.where(of_both), are_deletes)
+
+    def _begin(self, begin: Callable[..., Future[pa.Table | None]], part: _Part) -> _Parsing:
+        images = part.changes.before if part.are_deletes else part.changes.after
+        types = part.dialect.parsed
+        if types is None:
+            return _Parsing(part, None)
+        return _Parsing(part, begin(parse, images, types, may_lack=part.are_deletes))
+
+    def _finish(self, begun: Sequence[_Parsing], gathered: _Gathered) -> None:
+        for one in begun:
+            table = one.table.result() if one.table is not None else None
+            read = self._read_deletes if one.part.are_deletes else self._read_rows
+            read(one.part.dialect, one.part.changes, table, gathered)
+
     def _masked(self, rows: pa.Table) -> pa.Table:
         """The rows in one piece, with the masks of the contract."""
         columns = [
@@ -144,9 +200,8 @@ class PlainReader:
         ]
         return pa.Table.from_arrays(columns, schema=rows.schema)
 
-    def _read_rows(self, dialect: Dialect, changes: Changes, gathered: _Gathered) -> None:
-        """Read the rows after some changes, all at once or, where one of them is odd, one by one."""
-        table = None if dialect.parsed is None else parse(changes.after, dialect.parsed)
+    def _read_rows(self, dialect: Dialect, changes: Changes, table: pa.Table | None, gathered: _Gathered) -> None:
+        """Read the rows after some changes: those that were parsed at once or, where one of them is odd, one by one."""
         if table is None:
             self._read_rows_singly(dialect, changes, gathered)
             return
@@ -244,9 +299,8 @@ class PlainReader:
             other[places] |= ~same.to_numpy(zero_copy_only=False)
         return other
 
-    def _read_deletes(self, dialect: Dialect, changes: Changes, gathered: _Gathered) -> None:
-        """Read the keys of some deletes, all at once or, where one of them is odd, one by one."""
-        table = None if dialect.parsed is None else parse(changes.before, dialect.parsed, may_lack=True)
+    def _read_deletes(self, dialect: Dialect, changes: Changes, table: pa.Table | None, gathered: _Gathered) -> None:
+        """Read the keys of some deletes: those that were parsed at once or, where one of them is odd, one by one."""
         keys: list[tuple[Any, ...]] = []
         carried_by: list[int] = []
         read = changes
@@ -309,3 +363,10 @@ class PlainReader:
             gathered.others += places[bad].tolist()
             rows = rows.take(~bad)
         gathered.parts.append(rows)
+
+
+def _at_once(work: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
+    """What a pool does, without its thread: for a single piece of work."""
+    done: Future[Any] = Future()
+    done.set_result(work(*arguments, **named))
+    return done

@@ -5,6 +5,5 @@
 
 from compactor.state.current import Current, current_state
 from compactor.state.export import export
-from compactor.state.memory import keep_memory
 
-__all__ = ["Current", "current_state", "export", "keep_memory"]
+__all__ = ["Current", "current_state", "export"]

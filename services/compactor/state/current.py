@@ -314,7 +314,7 @@ class _Reading:
         """Learn where columns begin whose older rows have a stated value: for that all rows are read."""
         for piece, text in self._zone.texts(self._zone.pieces):
             lines = self._zone.lines(piece, text)
-            plain, others = self._plain.read(lines, self._changes.held)
+            plain, others, _ = self._plain.read(lines, self._changes.held)
             self._changes.seen = noted_of_plain(
                 self._changes.seen, self._changes.held, self._changes.watched, plain, lines
             )

@@ -23,7 +23,7 @@ from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
 from cdc.debezium.forms import forms_of_modes
 from compactor.fold import DELETE, UPDATE
 from compactor.index import Fingerprints
-from compactor.plain import Line
+from compactor.plain import Line, Sights
 from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, CommitTime, Lsn, changes_in, changes_of
 from compactor.plain.columns import ColumnReader, column_masker, column_reader
 
@@ -170,7 +170,7 @@ class HeadReader:
 
     def read_lines(self, lines: Sequence[Line]) -> Heads:
         """The heads of some lines of whatever producers, looked at one by one."""
-        changes, is_ours, others = changes_of(lines, 0)
+        changes, is_ours, others = changes_of(lines, 0, Sights.of_nothing(len(lines)))
         is_sound = np.zeros(len(changes), np.bool_)
         if not self._is_renamed:
             is_sound[:] = [SPELT not in bytes(lines[place].raw.event) for place in changes.places.tolist()]
