@@ -17,7 +17,7 @@ from compactor.change import ChangeReader
 from compactor.index import RowIndex
 from compactor.lake.schema import table_schema
 from compactor.plain import Line
-from compactor.state import current, law, newest
+from compactor.state import law, newest, together
 from compactor.state.heads import HeadReader
 from compactor.state.sights import Sighted, begins_anew, sighted
 from compactor.watch import Sight
@@ -35,7 +35,7 @@ KEYS: dict[str, list[Any]] = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is looked at together, so that a few changes are many."""
-    monkeypatch.setattr(current, "TOGETHER_BYTES", 2000)
+    monkeypatch.setattr(together, "TOGETHER_BYTES", 2000)
     monkeypatch.setattr(newest, "RECENT_MAX", 2)
     monkeypatch.setattr(law, "CHANGES_MAX", 6)
 

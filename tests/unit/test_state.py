@@ -20,7 +20,7 @@ from cdc.errors import FatalFault, RawFault
 from cdc_ops.rebuild_raw import from_snapshot, reach
 from compactor.change import Change
 from compactor.merge import Merged, merge
-from compactor.state import current, current_state, export, law
+from compactor.state import current_state, export, law, together
 from compactor.state.noted import Noted
 from tests.raw_zone import PLACEHOLDER, START, MemoryObjects, ShardWriter, at
 from tests.state_world import CONTRACT, KEY, Source, contract, event, export_of, rows_of, scatter
@@ -53,9 +53,9 @@ def test_an_older_change_in_a_newer_object_loses() -> None:
 
 
 def test_of_changes_at_one_position_the_one_that_came_first_counts() -> None:
-    for together in (1, 1 << 20):
+    for size in (1, 1 << 20):
         with pytest.MonkeyPatch.context() as patches:
-            patches.setattr(current, "TOGETHER_BYTES", together)
+            patches.setattr(together, "TOGETHER_BYTES", size)
             reads = [[event("r", 5, None, row(1, name))] for name in ("first", "second", "third")]
             assert names(zone(*reads)) == {1: "first"}
 

@@ -7,8 +7,9 @@ fault, …) is folded change by change, by the law that the compactor has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,21 +29,19 @@ from compactor.fold import DELETE
 from compactor.index import Entries, Fingerprints, RowIndex
 from compactor.lake.schema import history_schema, table_schema
 from compactor.plain import Line, PlainReader, PlainRows, noted_of_plain
-from compactor.plain.changes import Changes
 from compactor.progress import Progress
 from compactor.snapshot_end import closed_children
-from compactor.state.heads import HeadReader, Heads
+from compactor.state.heads import HeadReader
 from compactor.state.law import Donors, Highs, Law
-from compactor.state.newest import GONE, Changed, Newest
+from compactor.state.newest import GONE, Newest
 from compactor.state.sights import Sighted, begins_anew, sighted
+from compactor.state.together import Chosen, Opened, changed, chosen, together
 from compactor.state.zone import FROM_THE_START, Piece, Zone, open_zone, unrecorded_epoch
 from compactor.vanished import is_merged
 from compactor.watch import sight
 
-TOGETHER_BYTES = 32 * 1024 * 1024
-"""How many bytes of lines are looked at together."""
-READ = Op.READ.value
-_TRIED_MAX = 64
+_READ: Final = Op.READ.value
+_TRIED_MAX: Final = 64
 """How many lines are read one by one to learn which columns beside the contract's they carry."""
 Tell = Callable[[str], None]
 
@@ -65,30 +64,6 @@ class Current:
     keys_aside: int
     aside: Mapping[tuple[str, str], int]
     rejected: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    """An object whose heads were read, with the epoch of each; `lines` decodes its lines, which is seldom needed."""
-
-    heads: Heads
-    epochs: npt.NDArray[np.int32]
-    lines: Callable[[], list[Line]]
-
-    def some(self, places: Sequence[int]) -> list[Line]:
-        """The lines at some places."""
-        lines = self.lines()
-        return [lines[place] for place in places]
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """Some changes out of several objects; their places count them. `lines` gives the lines of some of them."""
-
-    changes: Changes
-    is_ours: npt.NDArray[np.bool_]
-    epochs: npt.NDArray[np.int32]
-    lines: Callable[[Sequence[int]], list[Line]]
 
 
 def current_state(
@@ -137,9 +112,9 @@ class _Reading:
         pieces = self._zone.pieces
         lines = sum(piece.ref.records for piece in pieces)
         read = 0
-        for together in _together(self._zone.texts(reversed(pieces))):
-            self._read([self._object(piece, text) for piece, text in reversed(together)])
-            read += sum(piece.ref.records for piece, _ in together)
+        for some in together(self._zone.texts(reversed(pieces))):
+            self._read([self._object(piece, text) for piece, text in reversed(some)])
+            read += sum(piece.ref.records for piece, _ in some)
             self._tell(f"{read:,} of {lines:,} lines")
         self._check_sights()
         floor = self._floor()
@@ -156,16 +131,16 @@ class _Reading:
 
     # Reading
 
-    def _object(self, piece: Piece, text: bytes) -> _Object:
+    def _object(self, piece: Piece, text: bytes) -> Opened:
         """Read the heads of an object."""
         heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
         if heads is not None and piece.epoch is not None:
-            return _Object(heads, np.full(len(heads), piece.epoch, np.int32), lambda: self._zone.lines(piece, text))
+            return Opened(heads, np.full(len(heads), piece.epoch, np.int32), lambda: self._zone.lines(piece, text))
         lines = self._zone.lines(piece, text)
         self._look(piece, lines)
         heads = self._heads.read_lines(lines)
         epochs = np.array([line.epoch for line in lines], np.int32)[heads.changes.places]
-        return _Object(heads, epochs, lambda: lines)
+        return Opened(heads, epochs, lambda: lines)
 
     def _look(self, piece: Piece, lines: Sequence[Line]) -> None:
         """Take note of what tells of a snapshot begun anew; our own publisher says so itself."""
@@ -176,18 +151,18 @@ class _Reading:
         told = [one for one, seq in sights if one and not (one.is_read and epochs.is_resent(shard, int(seq)))]
         self._sighted.append((shard, int(lines[0].raw.seq), sighted(told)))
 
-    def _read(self, objects: Sequence[_Object]) -> None:
+    def _read(self, objects: Sequence[Opened]) -> None:
         """Read the rows of the newest changes in some objects, which are in the order in which they came."""
-        changed = _changed(objects)
+        heads = changed(objects)
         ops = np.concatenate([one.heads.changes.ops for one in objects])
-        self._donors.add(changed.lsns[changed.is_delete], changed.prints.high[changed.is_delete])
-        self._note_reads(changed.prints.high, (ops == READ) & (changed.epochs == self._zone.progress.snapshot_epoch))
+        self._donors.add(heads.lsns[heads.is_delete], heads.prints.high[heads.is_delete])
+        self._note_reads(heads.prints.high, (ops == _READ) & (heads.epochs == self._zone.progress.snapshot_epoch))
         self._read_by_law([line for one in objects if one.heads.others for line in one.some(one.heads.others)])
-        found = self._newest.candidates(changed)
+        found = self._newest.candidates(heads)
         self._give_to_law(found.slow)
         if len(found.which):
             order = np.argsort(found.which)
-            self._take(_chosen(objects, found.which[order]), found.prints.take(order))
+            self._take(chosen(objects, found.which[order]), found.prints.take(order))
 
     def _read_by_law(self, lines: Sequence[Line]) -> None:
         """Read lines without a head: of their keys the law decides."""
@@ -210,9 +185,9 @@ class _Reading:
         if self._zone.progress.snapshot_epoch != FIRST_EPOCH and is_read.any():
             self._reads.append(np.unique(highs[is_read]))
 
-    def _take(self, chosen: _Chosen, prints: Fingerprints) -> None:
+    def _take(self, some: Chosen, prints: Fingerprints) -> None:
         """Read the rows of changes that are the newest of their keys as yet; where one is not plain the law decides."""
-        plain, others = self._read_rows(chosen)
+        plain, others = self._read_rows(some)
         prints_of_rows = prints.take(plain.places)
         order = prints_of_rows.order()
         rows = plain.rows
@@ -228,13 +203,13 @@ class _Reading:
         if others:
             self._give_to_law(prints.take(np.array(others, np.intp)))
 
-    def _read_rows(self, chosen: _Chosen) -> tuple[PlainRows, list[int]]:
+    def _read_rows(self, some: Chosen) -> tuple[PlainRows, list[int]]:
         """The plain rows of some changes, and the places of those that are not plain."""
         while True:
             held = self._changes.held
-            plain, others = self._plain.read_changes(chosen.changes, chosen.is_ours, chosen.epochs, held)
+            plain, others = self._plain.read_changes(some.changes, some.is_ours, some.epochs, held)
             if others:
-                self._law.read(chosen.lines(others[:_TRIED_MAX]))
+                self._law.read(some.lines(others[:_TRIED_MAX]))
             if self._changes.held == held:
                 return plain, others
 
@@ -332,60 +307,3 @@ def _is_not_below(rows: pa.Table, floor: Position) -> pa.Array:
         | ((epochs == floor.epoch) & (lsns > floor.lsn))
         | (is_same_lsn & (ordinals >= floor.ordinal))
     )
-
-
-def _changed(objects: Sequence[_Object]) -> Changed:
-    """The heads of several objects, one after the other."""
-    prints = [one.heads.prints for one in objects]
-    lows = [some.low for some in prints if some.low is not None]
-    return Changed(
-        Fingerprints(np.concatenate([some.high for some in prints]), np.concatenate(lows) if lows else None),
-        np.concatenate([one.epochs for one in objects]).astype(np.uint16),
-        np.concatenate([one.heads.changes.lsns for one in objects]),
-        np.concatenate([one.heads.changes.ops == DELETE for one in objects]),
-    )
-
-
-def _chosen(objects: Sequence[_Object], which: npt.NDArray[np.intp]) -> _Chosen:
-    """Some of the heads of several objects, by their places (sorted) among all of these."""
-    ends = np.cumsum([len(one.heads) for one in objects])
-    parts = np.split(which, np.searchsorted(which, ends[:-1]))
-    starts = ends - [len(one.heads) for one in objects]
-    own = [part - start for part, start in zip(parts, starts.tolist(), strict=True)]
-    taken = [one.heads.changes.take(some) for one, some in zip(objects, own, strict=True)]
-    number = np.repeat(np.arange(len(objects)), [len(some) for some in own])
-    places = np.concatenate([some.places for some in taken])
-
-    def lines(some: Sequence[int]) -> list[Line]:
-        by_object = (
-            (objects[n], [place for place in some if number[place] == n]) for n in sorted({*number[some].tolist()})
-        )
-        return [line for one, its in by_object for line in one.some(places[its].tolist())]
-
-    return _Chosen(
-        Changes(
-            np.arange(len(which)),
-            np.concatenate([some.ops for some in taken]),
-            np.concatenate([some.lsns for some in taken]),
-            np.concatenate([some.times for some in taken]),
-            [image for some in taken for image in some.before],
-            [image for some in taken for image in some.after],
-        ),
-        np.concatenate([one.heads.is_ours[some] for one, some in zip(objects, own, strict=True)]),
-        np.concatenate([one.epochs[some] for one, some in zip(objects, own, strict=True)]),
-        lines,
-    )
-
-
-def _together(texts: Iterable[tuple[Piece, bytes]]) -> Iterator[list[tuple[Piece, bytes]]]:
-    """Objects, as many together as there may be."""
-    some: list[tuple[Piece, bytes]] = []
-    size = 0
-    for piece, text in texts:
-        some.append((piece, text))
-        size += len(text)
-        if size >= TOGETHER_BYTES:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
