@@ -130,6 +130,7 @@ class Tip(msgspec.Struct, frozen=True):
     upto: str
 
 
+_DO_NOT_SKIP = "restore the object from the bucket's versions or replay the shard from the stream; do not skip it"
 _LINES = msgspec.json.Decoder(RawLine)
 # The stubs of isal say less than the modules.
 _decompress: Callable[[bytes], bytes] = igzip.decompress
@@ -201,15 +202,29 @@ def decode_object(body: bytes, ref: ObjectRef) -> list[RawLine]:
     Raises:
         RawFault: when the object is not what its batch record says; nothing of it may be merged.
     """
-    hint = "restore the object from the bucket's versions or replay the shard from the stream; do not skip it"
+    return decode_text(unpack(body, ref), ref)
+
+
+def unpack(body: bytes, ref: ObjectRef) -> bytes:
+    """The text of a raw object, after its checksum was found right. Raises as `decode_object` does."""
     if len(body) != ref.bytes or sha256(body) != ref.sha256:
-        raise RawFault("a raw object is not the one that its batch record names", where=ref.path, hint=hint)
+        raise RawFault("a raw object is not the one that its batch record names", where=ref.path, hint=_DO_NOT_SKIP)
     try:
-        lines = _LINES.decode_lines(_decompress(body))
-    except (OSError, EOFError, _CORRUPT, msgspec.DecodeError):
-        raise RawFault("a raw object cannot be read", where=ref.path, hint=hint) from None
+        return _decompress(body)
+    except (OSError, EOFError, _CORRUPT):
+        raise RawFault("a raw object cannot be read", where=ref.path, hint=_DO_NOT_SKIP) from None
+
+
+def decode_text(text: bytes, ref: ObjectRef) -> list[RawLine]:
+    """The lines in the text of a raw object, after their number was found right. Raises as `decode_object` does."""
+    try:
+        lines = _LINES.decode_lines(text)
+    except msgspec.DecodeError:
+        raise RawFault("a raw object cannot be read", where=ref.path, hint=_DO_NOT_SKIP) from None
     if len(lines) != ref.records:
-        raise RawFault(f"a raw object has {len(lines)} records instead of {ref.records}", where=ref.path, hint=hint)
+        raise RawFault(
+            f"a raw object has {len(lines)} records instead of {ref.records}", where=ref.path, hint=_DO_NOT_SKIP
+        )
     return lines
 
 

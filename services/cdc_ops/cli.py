@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from cdc.contract import ContractFault
 from cdc.errors import CdcError, SettingsFault
 from cdc.program import EXIT_FATAL, EXIT_USAGE
-from cdc_ops import contract_command, epoch_command, rebuild_command, reconcile_command, replay_command, status_command
+from cdc_ops import (
+    contract_command,
+    epoch_command,
+    export_command,
+    rebuild_command,
+    reconcile_command,
+    replay_command,
+    status_command,
+)
 from cdc_ops.command_line import Parser
 from cdc_ops.draft import UnfitTable
 
@@ -27,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     epoch_command.add_parser(commands)
     reconcile_command.add_parser(commands)
     rebuild_command.add_parser(commands)
+    export_command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:
         code: int = parsed.run(parsed)

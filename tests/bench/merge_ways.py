@@ -12,32 +12,25 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import load_catalog
 
 from cdc.contract import parse_contract
-from compactor.chain import Batch, new_batches, read_lines
-from compactor.collector import collector_paused
-from compactor.compactor import BYTES_MAX, RECORDS_MAX, TableCompactor
-from compactor.index import RowIndex, put_rows, with_dead
+from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
-from compactor.lake.schema import history_schema, table_schema
 from compactor.memory import keep_memory
-from compactor.plain import Line, PlainReader, settle
+from compactor.state import export
 from tests.bench.measure import stay_on_one_core
 from tests.bench.row_lake import CONTRACT, KEY
 from tests.raw_zone import MemoryObjects
-
-_POSITION = ["cdc_epoch", "cdc_lsn", "cdc_ordinal", "cdc_committed_at"]
 
 
 class Files(MemoryObjects):
@@ -54,39 +47,10 @@ class Files(MemoryObjects):
 
 
 def ours(raw: Path, out: Path) -> None:
-    """The parts of the compactor that make the table, round by round."""
+    """What `cdc export` does."""
     contract = parse_contract(CONTRACT.read_text(encoding="utf-8"))
-    schema = table_schema(contract).as_arrow()
-    reader = PlainReader(contract, history_schema(contract).as_arrow(), KEY)
-    index = RowIndex([schema.field(name).type for name in contract.key])
-    rounds: dict[str, pa.Table] = {}
-    dead: dict[str, Any] = {}
-    for number, batches in enumerate(_rounds(Files(raw))):
-        with collector_paused():
-            lines = [
-                Line(batch.shard.id, batch.name, line)
-                for batch in batches
-                for line in read_lines(Files(raw), batch, contract.name)
-            ]
-            plain, others, _ = reader.read(lines)
-        if others:
-            raise SystemExit("merge: some changes are not plain")
-        del lines
-        merged = settle(plain, index.prints_of([plain.rows[name] for name in contract.key]), index)
-        dead |= with_dead(index, [merged.gone])
-        for path, places in dead.items():
-            index.set_dead(path, places)
-        index.remove(merged.deleted)
-        path = str(number)
-        put_rows(index, merged.rows, ((path, len(merged.rows)),), contract.key)
-        rounds[path] = merged.rows
-    live = []
-    while rounds:
-        path, rows = rounds.popitem()
-        live.append(rows.take(pa.array(np.delete(np.arange(len(rows)), dead.get(path, [])))))
-    table = pa.concat_tables(live).select(schema.names).sort_by([(name, "ascending") for name in contract.key])
-    del live
-    pq.write_table(table, out, compression="zstd", compression_level=1)
+    keep_memory()
+    export(contract, Files(raw), KEY, out)
 
 
 def compactor(raw: Path, out: Path) -> float:
@@ -184,16 +148,6 @@ def _converted(lsn: int, row: dict[str, Any], at_us: int) -> dict[str, Any]:
 
 def _token(value: str) -> str:
     return hmac.new(KEY, value.encode(), "sha256").hexdigest()
-
-
-def _rounds(store: Files) -> Iterator[list[Batch]]:
-    offsets: dict[str, int] = {}
-    while True:
-        batches, _ = new_batches(store, offsets, RECORDS_MAX, BYTES_MAX)
-        if not batches:
-            return
-        yield batches
-        offsets |= {batch.shard.id: batch.upto for batch in batches}
 
 
 def _blob(octets: bytes) -> str:

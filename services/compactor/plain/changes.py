@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -49,6 +49,18 @@ class Changes:
     def __len__(self) -> int:
         return len(self.places)
 
+    def take(self, which: npt.NDArray[np.intp]) -> Changes:
+        """Those at some places among these."""
+        before, after, some = self.before, self.after, which.tolist()
+        return Changes(
+            self.places[which],
+            self.ops[which],
+            self.lsns[which],
+            self.times[which],
+            [before[place] for place in some],
+            [after[place] for place in some],
+        )
+
     def where(self, mask: npt.NDArray[np.bool_]) -> Changes:
         """Those where a mask is true."""
         if mask.all():
@@ -81,11 +93,15 @@ class Sights:
         return cls(np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros(count, np.int64))
 
 
+CommitTime = Annotated[int, msgspec.Meta(ge=_COMMITTED_MIN, le=_COMMITTED_MAX)]
+Lsn = Annotated[int, msgspec.Meta(ge=0, le=LSN_MAX)]
+
+
 class _Source(msgspec.Struct, gc=False):
     schema: str
     table: str
-    ts_us: Annotated[int, msgspec.Meta(ge=_COMMITTED_MIN, le=_COMMITTED_MAX)]
-    lsn: Annotated[int, msgspec.Meta(ge=0, le=LSN_MAX)] | None = None
+    ts_us: CommitTime
+    lsn: Lsn | None = None
     version: str = ""
     snapshot: str | bool | None = None
 
@@ -117,25 +133,35 @@ def changes_of(lines: Sequence[Line], first: int, sights: Sights) -> tuple[Chang
         is_read = np.array([envelope is not None for envelope in envelopes])
         others += places[~is_read].tolist()
         places = places[is_read]
-    sources = [envelope.source for envelope in read]
-    versions = [source.version for source in sources]
+    versions = [envelope.source.version for envelope in read]
     ours = {version for version in set(versions) if version.endswith(PUBLISHER_VERSION)}
     is_ours = np.array([version in ours for version in versions], np.bool_)
-    ops = np.array([envelope.op for envelope in read], np.str_)
+    changes, is_sound = changes_in(read, places)
+    sights.is_ours[places] = is_ours
+    if not is_ours.all():
+        is_streamed = np.array([envelope.source.snapshot in STREAMED for envelope in read], np.bool_)
+        sights.is_streamed[places] = is_streamed & (changes.ops != _READ) & ~is_ours
+        sights.at_us[places] = changes.times
+    others += places[~is_sound].tolist()
+    return changes.where(is_sound), is_ours[is_sound], others
+
+
+def changes_in(envelopes: Sequence[Any], places: npt.NDArray[np.intp]) -> tuple[Changes, npt.NDArray[np.bool_]]:
+    """The changes that the envelopes at some places state, and which of them have what a change of their op must have.
+
+    An envelope is any struct with the members of `_Envelope`, whose schema, table and version are not looked at.
+    """
+    sources = [envelope.source for envelope in envelopes]
+    # Four bytes a letter, as numpy holds texts.
+    ops = np.frombuffer("".join([envelope.op for envelope in envelopes]).encode("utf-32-le"), "<U1")
     lsns = np.array([source.lsn or LSN_OF_BACKFILL for source in sources], np.int64)
     lsns[ops == _READ] = LSN_OF_BACKFILL
     times = np.array([source.ts_us for source in sources], np.int64)
-    sights.is_ours[places] = is_ours
-    if not is_ours.all():
-        is_streamed = np.array([source.snapshot in STREAMED for source in sources], np.bool_)
-        sights.is_streamed[places] = is_streamed & (ops != _READ) & ~is_ours
-        sights.at_us[places] = times
-    before, after = [envelope.before for envelope in read], [envelope.after for envelope in read]
+    before, after = [envelope.before for envelope in envelopes], [envelope.after for envelope in envelopes]
     is_sound = (lsns != LSN_OF_BACKFILL) | (ops == _READ)
     for row in np.flatnonzero(ops == DELETE).tolist():
         is_sound[row] &= bytes(after[row]) in NO_IMAGE
-    others += places[~is_sound].tolist()
-    return Changes(places, ops, lsns, times, before, after).where(is_sound), is_ours[is_sound], others
+    return Changes(places, ops, lsns, times, before, after), is_sound
 
 
 def _envelopes(events: Sequence[msgspec.Raw]) -> list[_Envelope | None]:

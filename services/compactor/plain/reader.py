@@ -5,7 +5,7 @@ Columns that are known to be held are passed over, and told: one that nobody nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -119,17 +119,44 @@ class PlainReader:
         `held` are columns that the lake does not show, by source name: they are passed over. Any other makes a change
         one that is not plain.
         """
+        sights = Sights.of_nothing(len(lines))
+        bounds = list(blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES))
+        some = (changes_of(lines[start:end], start, sights) for start, end in bounds)
+        rows, others = self._read(some, len(bounds), np.array([line.epoch for line in lines], np.int32), held)
+        return PlainRead(rows, others, sights)
+
+    def read_changes(
+        self,
+        changes: Changes,
+        is_ours: npt.NDArray[np.bool_],
+        epochs: npt.NDArray[np.int32],
+        held: frozenset[str] = frozenset(),
+    ) -> tuple[PlainRows, list[int]]:
+        """The plain ones of changes whose lines were looked at already, and the places of the others.
+
+        `is_ours` says which our own publisher wrote, `epochs` are those of the lines at all places.
+        """
+        bounds = list(blocks(list(map(len, changes.after)), self._block_rows, BLOCK_BYTES))
+        nothing: list[int] = []
+        some = ((changes.take(np.arange(start, end)), is_ours[start:end], nothing) for start, end in bounds)
+        return self._read(some, len(bounds), epochs, held)
+
+    def _read(
+        self,
+        blocks_of_changes: Iterable[tuple[Changes, npt.NDArray[np.bool_], list[int]]],
+        count: int,
+        epochs: npt.NDArray[np.int32],
+        held: frozenset[str],
+    ) -> tuple[PlainRows, list[int]]:
         if held != self._held:
             self._make_dialects(held)
-        self._epochs = np.array([line.epoch for line in lines], np.int32)
-        gathered, sights = _Gathered(), Sights.of_nothing(len(lines))
-        bounds = list(blocks([len(line.raw.event) for line in lines], self._block_rows, BLOCK_BYTES))
+        self._epochs = epochs
+        gathered = _Gathered()
         # While Arrow parses the rows of one block, which does not hold the interpreter, the next one is taken apart.
         with ThreadPoolExecutor(1, thread_name_prefix="parse") as pool:
-            begin = pool.submit if len(bounds) > 1 else _at_once
+            begin = pool.submit if count > 1 else _at_once
             waiting: list[_Parsing] = []
-            for start, end in bounds:
-                changes, is_ours, others = changes_of(lines[start:end], start, sights)
+            for changes, is_ours, others in blocks_of_changes:
                 gathered.others += others
                 begun = [self._begin(begin, part) for part in self._parts(changes, is_ours)]
                 self._finish(waiting, gathered)
@@ -138,12 +165,12 @@ class PlainReader:
         sets = self._held_sets.sets
         if not gathered.parts:
             nothing = PlainRows(self._schema.empty_table(), np.empty(0, np.intp), np.empty(0, np.intp), sets)
-            return PlainRead(nothing, sorted(gathered.others), sights)
+            return nothing, sorted(gathered.others)
         rows_of_all = self._masked(pa.concat_tables([part.rows for part in gathered.parts]))
         places, carried_by = (
             np.concatenate([getattr(part, name) for part in gathered.parts]) for name in ("places", "held")
         )
-        return PlainRead(PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others), sights)
+        return PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others)
 
     def _parts(self, changes: Changes, is_ours: npt.NDArray[np.bool_]) -> Iterator[_Part]:
         is_delete = changes.ops == DELETE

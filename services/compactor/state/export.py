@@ -1,0 +1,33 @@
+"""Export: the present rows of a table out of raw alone, written to one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cdc.contract import TableContract
+from cdc.objects import ObjectStore
+from compactor.progress import Progress
+from compactor.state.current import Current, Tell, current_state
+from compactor.state.parquet import write
+from compactor.state.zone import FROM_THE_START
+
+
+def export(
+    contract: TableContract,
+    store: ObjectStore,
+    pii_key: bytes,
+    path: Path,
+    tell: Tell = lambda _: None,
+    begins: Progress = FROM_THE_START,
+) -> Current:
+    """Write the present rows of a table to a new Parquet file; returns them. `begins` is as `open_zone` has it.
+
+    Raises:
+        RawFault: when raw lacks something or holds what is not what its batch record says.
+        FatalFault: when raw alone does not tell the rows.
+        OSError: when the file cannot be written, or is there already.
+    """
+    current = current_state(contract, store, pii_key, tell, begins)
+    tell(f"writing {len(current.order):,} rows")
+    write(current, path)
+    return current

@@ -1,0 +1,217 @@
+"""Heads: of raw lines no more than which key they change, how and at which position; their rows are not read.
+
+What is told here is what `compactor.change` would say of the same line, if it can be merged at all. That is not checked
+here, so nothing may be taken from a line because of its head alone. A line that is not as simple (a key change in one
+event, a truncate, in Avro or with an inline schema, from DMS, unreadable, …) has no head: it is read by the law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from operator import attrgetter
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cdc.contract import TableContract
+from cdc.debezium.decode import PUBLISHER_VERSION, SPELT
+from cdc.debezium.forms import forms_of_modes
+from compactor.fold import DELETE, UPDATE
+from compactor.index import Fingerprints
+from compactor.plain import Line, Sights
+from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, CommitTime, Lsn, changes_in, changes_of
+from compactor.plain.columns import ColumnReader, column_masker, column_reader
+
+PrintsOf = Callable[[Sequence[pa.ChunkedArray | pa.Array]], Fingerprints]
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The heads of some lines of an object: the changes, which of them our own publisher wrote, and the fingerprints of
+    their keys. `others` are the places of the lines that have none, in their order.
+    """
+
+    changes: Changes
+    is_ours: Mask
+    prints: Fingerprints
+    others: list[int]
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+
+class _First(msgspec.Struct):
+    version: str
+    schema: str
+    table: str
+
+
+class _FirstEvent(msgspec.Struct):
+    source: _First
+
+
+class _FirstLine(msgspec.Struct):
+    event: _FirstEvent
+
+
+_NULL = msgspec.Raw(b"null")
+_FIRST_LINE = msgspec.json.Decoder(_FirstLine)
+
+
+class _Dialect:
+    """How the key is read out of the images of one producer; `names` are those of its columns at the source."""
+
+    def __init__(self, names: Sequence[str], readers: Sequence[ColumnReader]) -> None:
+        self.readers = readers
+        self._values = [attrgetter(f"k{place}") for place in range(len(readers))]
+        fields = [(f"k{place}", reader.json_type) for place, reader in enumerate(readers)]
+        rename = {f"k{place}": name for place, name in enumerate(names)}
+        self._decoder: Any = msgspec.json.Decoder(msgspec.defstruct("Key", fields, gc=False, rename=rename))
+
+    def read(self, changes: Changes, which: Places) -> tuple[Places, list[pa.Array]]:
+        """Of some changes those whose keys can be read, and these by column, not masked."""
+        befores, afters = changes.before, changes.after
+        if len(which) < len(changes):
+            befores, afters = ([images[row] for row in which.tolist()] for images in (befores, afters))
+        images, rest = afters.copy(), befores.copy()
+        for place in np.flatnonzero(changes.ops[which] == DELETE).tolist():
+            images[place], rest[place] = befores[place], _NULL
+        keys = self._keys(images)
+        is_read = np.ones(len(keys), np.bool_)
+        if None in keys:
+            is_read[:] = [key is not None for key in keys]
+        if b"".join(rest) != bytes(_NULL) * len(rest):  # mostly only deletes have something before
+            is_read &= self._have_no_other_key(changes.ops[which], befores, keys)
+        if not is_read.all():
+            which, keys = which[is_read], list(compress(keys, is_read.tolist()))
+        bad = np.zeros(len(which), np.bool_)
+        columns: list[pa.Array] = []
+        for reader, value in zip(self.readers, self._values, strict=True):
+            array, wrong = reader.convert(list(map(value, keys)))
+            bad |= np.bool_(False) if wrong is None else wrong
+            if array.null_count:
+                bad |= array.is_null().to_numpy(zero_copy_only=False)
+            columns.append(array)
+        if bad.any():
+            return which[~bad], [column.filter(pa.array(~bad)) for column in columns]
+        return which, columns
+
+    def _have_no_other_key(self, ops: npt.NDArray[np.str_], befores: list[msgspec.Raw], keys: list[Any]) -> Mask:
+        """Which changes have no other key before, nor an image before where their op has none."""
+        is_right = np.ones(len(keys), np.bool_)
+        places = [
+            place
+            for place, (op, before) in enumerate(zip(ops.tolist(), befores, strict=True))
+            if op != DELETE and bytes(before) not in NO_IMAGE
+        ]
+        for place, key in zip(places, self._keys([befores[place] for place in places]), strict=True):
+            is_right[place] = ops[place] == UPDATE and key is not None and key == keys[place]
+        return is_right
+
+    def _keys(self, images: Sequence[msgspec.Raw]) -> list[Any]:
+        """The key in each image; None where it cannot be read."""
+        try:
+            keys: list[Any] = self._decoder.decode_lines(b"\n".join(images))
+        except UNREADABLE:
+            keys = []
+        return keys if len(keys) == len(images) else [self._key(image) for image in images]
+
+    def _key(self, image: msgspec.Raw) -> Any:
+        try:
+            return self._decoder.decode(image)
+        except UNREADABLE:
+            return None
+
+
+class HeadReader:
+    """Reads the heads of one table's lines; `types` has the lake's types of its key, `prints_of` makes fingerprints."""
+
+    def __init__(self, contract: TableContract, types: pa.Schema, pii_key: bytes, prints_of: PrintsOf) -> None:
+        self._prints_of = prints_of
+        key = [contract.column(name) for name in contract.key]
+        names = [column.source_name for column in key]
+        forms = forms_of_modes(contract, contract.producer).by_column
+        self._ours, self._stated = (
+            _Dialect(names, [column_reader(column, types.field(column.name).type, form(column)) for column in key])
+            for form in (lambda _: None, lambda column: forms[column.source_name])
+        )
+        self._maskers = [column_masker(column, pii_key) for column in key]
+        self._key_schema = pa.schema([types.field(name) for name in contract.key])
+        # Events from before a column of the key was renamed name it otherwise, or name two columns so.
+        self._is_renamed = any(column.former_names for column in key)
+        # Of a text our publisher may say that it is not the placeholder which it equals; of a number it need not.
+        self._has_texts = any(reader.json_type != int | None for reader in self._ours.readers)
+        self._decoders: dict[tuple[str, str, str], Any] = {}
+
+    def read(self, text: bytes, count: int) -> Heads | None:
+        """The heads of all lines of an object, `count` of them; None where one of them is not our own publisher's, or
+        is not simple.
+        """
+        if self._is_renamed or (self._has_texts and SPELT in text):
+            return None
+        try:
+            first = _FIRST_LINE.decode(text[: text.index(b"\n")]).event.source
+            if not first.version.endswith(PUBLISHER_VERSION):
+                return None
+            lines = self._decoder(first).decode_lines(text)
+        except UNREADABLE:
+            return None
+        if len(lines) != count:
+            return None
+        changes, is_sound = changes_in([line.event for line in lines], np.arange(count))
+        return self._heads(changes, np.ones(count, np.bool_), is_sound, [])
+
+    def read_lines(self, lines: Sequence[Line]) -> Heads:
+        """The heads of some lines of whatever producers, looked at one by one."""
+        changes, is_ours, others = changes_of(lines, 0, Sights.of_nothing(len(lines)))
+        is_sound = np.zeros(len(changes), np.bool_)
+        if not self._is_renamed:
+            is_sound[:] = [SPELT not in bytes(lines[place].raw.event) for place in changes.places.tolist()]
+        return self._heads(changes, is_ours, is_sound, others)
+
+    def _decoder(self, first: _First) -> Any:
+        """A decoder of lines that all say the same of their source: it need not be made texts of each time."""
+        told = (first.version, first.schema, first.table)
+        if told not in self._decoders:
+            stated: list[Any] = [
+                (name, Literal[text]) for name, text in zip(("version", "schema", "table"), told, strict=True)
+            ]
+            place: list[Any] = [("ts_us", CommitTime), ("lsn", Lsn | None, None)]
+            images = [("before", msgspec.Raw, msgspec.Raw()), ("after", msgspec.Raw, msgspec.Raw())]
+            source = msgspec.defstruct("Source", [*stated, *place], gc=False)
+            op: Any = Literal["r", "c", "u", "d"]
+            event = msgspec.defstruct("Event", [("op", op), ("source", source), *images], gc=False)
+            line = msgspec.defstruct("Line", [("event", event), ("schema_id", None, None)], gc=False)
+            self._decoders[told] = msgspec.json.Decoder(line)
+        return self._decoders[told]
+
+    def _heads(self, changes: Changes, is_ours: Mask, is_good: Mask, others: list[int]) -> Heads:
+        """The heads of changes; others are those that are no good, or whose key cannot be read here."""
+        found = [
+            dialect.read(changes, np.flatnonzero(of_dialect & is_good))
+            for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours))
+            if (of_dialect & is_good).any()
+        ]
+        which = np.concatenate([np.empty(0, np.intp), *(some for some, _ in found)])
+        columns = [
+            pa.chunked_array([columns[place] for _, columns in found], field.type)
+            for place, field in enumerate(self._key_schema)
+        ]
+        if len(found) > 1:
+            order = np.argsort(which)
+            which, columns = which[order], [column.take(pa.array(order)) for column in columns]
+        masked = [column if mask is None else mask(column) for column, mask in zip(columns, self._maskers, strict=True)]
+        prints = self._prints_of(masked)
+        if len(which) == len(changes):
+            return Heads(changes, is_ours, prints, sorted(others))
+        is_left = np.ones(len(changes), np.bool_)
+        is_left[which] = False
+        others = sorted([*others, *changes.places[is_left].tolist()])
+        return Heads(changes.take(which), is_ours[which], prints, others)

@@ -1,0 +1,228 @@
+"""Law: the rows of those keys of which the newest change alone does not tell, each folded from all of its changes.
+
+A key is folded with the keys that it took values from by key changes. So many keys are folded at once that memory
+stays bounded; each time raw is read again, of which only their lines are decoded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cdc.errors import FatalFault
+from cdc.position import Position
+from compactor.change import SET_ASIDE, Change, ChangeReader, Key
+from compactor.fold import DELETE, TRUNCATE, UPDATE, State
+from compactor.holds import resolve
+from compactor.index import Fingerprints, Located, RowIndex
+from compactor.merge import Merged, merge
+from compactor.plain import Line
+from compactor.state.heads import HeadReader
+from compactor.state.zone import Piece, Zone
+
+CHANGES_MAX = 100_000
+"""About how many changes are folded at once."""
+Highs = npt.NDArray[np.uint64]
+_T = TypeVar("_T")
+_NO_MOVES = frozenset({UPDATE, DELETE})
+_NEVER = Position(0, 0)
+
+
+class EmptyLake:
+    """A lake without rows: all that is known is among the changes."""
+
+    def rows_at(self, located: Mapping[Key, Located]) -> dict[Key, dict[str, Any]]:
+        """There is none."""
+        assert not located
+        return {}
+
+    def history_of(self, column: str, values: Sequence[Any]) -> list[dict[str, Any]]:  # noqa: ARG002
+        """There is none."""
+        return []
+
+
+@dataclass(slots=True)
+class Donors:
+    """Where deletes are: a row that a key change made may have its values from a key that was deleted there."""
+
+    lsns: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    highs: list[Highs] = field(default_factory=list)
+
+    def add(self, lsns: npt.NDArray[np.int64], highs: Highs) -> None:
+        """Take note of some deletes."""
+        self.lsns.append(lsns)
+        self.highs.append(highs)
+
+    def at(self, lsns: Iterable[int]) -> Highs:
+        """The keys of all deletes at some LSNs, of whatever epoch; a key too many does no harm."""
+        wanted = np.fromiter(lsns, np.int64)
+        found = [high[np.isin(lsn, wanted)] for lsn, high in zip(self.lsns, self.highs, strict=True)]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+
+    def are_deleted(self, highs: Highs) -> list[bool]:
+        """Which of some keys were ever deleted."""
+        are: list[bool] = np.isin(highs, np.concatenate([highs[:0], *self.highs])).tolist()
+        return are
+
+
+@dataclass(slots=True)
+class Told:
+    """What the law found: rows; how many keys have a newest change that is set aside, and these faults by column and
+    reason; the records of which not even the key could be read (shard, sequence number, sub-number).
+    """
+
+    rows: list[pa.Table] = field(default_factory=list)
+    keys_aside: int = 0
+    aside: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rejected: set[tuple[str, int, int]] = field(default_factory=set)
+
+
+class Law:
+    """Folds some keys of one table; `index` makes their fingerprints and knows of no row, `schema` is the rows'."""
+
+    def __init__(
+        self, zone: Zone, schema: pa.Schema, changes: ChangeReader, heads: HeadReader, index: RowIndex
+    ) -> None:
+        self._zone = zone
+        self._schema = schema
+        self._changes = changes
+        self._heads = heads
+        self._index = index
+        self._truncates: dict[Position, Change] = {}
+        self.told = Told()
+
+    @property
+    def truncated_below(self) -> Position | None:
+        """The position of the newest truncate that was read."""
+        return max(self._truncates, default=None)
+
+    def read(self, lines: Iterable[Line]) -> list[Change]:
+        """The changes of some lines, truncates left out; what cannot be read is told."""
+        found: list[Change] = []
+        for line in lines:
+            changes, rejected = self._changes.read(line.shard, line.batch, [line.raw], line.epoch)
+            self._truncates |= {change.position: change for change in changes if change.op == TRUNCATE}
+            found += [change for change in changes if change.op != TRUNCATE]
+            self.told.rejected |= {(one.origin.shard, one.origin.sequence_number, one.origin.sub) for one in rejected}
+        return found
+
+    def prints_of(self, changes: Sequence[Change]) -> Fingerprints:
+        """The fingerprints of the changed keys."""
+        return self._index.prints_of_keys([change.key for change in changes])
+
+    def fold(self, slow: Highs, lines_count: int, donors: Donors) -> None:
+        """Find the rows of all keys with some fingerprints (high halves), which have about so many lines."""
+        parts = max(1, -(-lines_count // CHANGES_MAX))
+        for part in range(parts):
+            self._fold_part(slow[slow % np.uint64(parts) == part], donors)
+
+    def _fold_part(self, own: Highs, donors: Donors) -> None:
+        changes: list[Change] = []
+        known, wanted = own[:0], own
+        while len(wanted):
+            changes += self._changes_of(wanted, donors)
+            known = np.union1d(known, wanted)
+            moves = {change.position.lsn for change in changes if change.op not in _NO_MOVES and change.unchanged}
+            wanted = np.setdiff1d(donors.at(moves), known)
+        merged = self._merged([*self._changes.confirmed(changes), *self._truncates.values()])
+        rows = [
+            {**(state.row or {}), **stamped(state)}
+            for key, state in self._own(merged.rows, own)
+            if state.row is not None
+        ]
+        self.told.rows.append(pa.Table.from_pylist(rows, self._schema))
+        self._tell_set_aside(merged.history, own)
+
+    def _own(self, by_key: Mapping[Key, _T], own: Highs) -> list[tuple[Key, _T]]:
+        """Those of some keys."""
+        is_own = np.isin(self._index.prints_of_keys(list(by_key)).high, own).tolist()
+        return list(compress(by_key.items(), is_own))
+
+    def _merged(self, changes: list[Change]) -> Merged:
+        contract, epochs = self._zone.contract, self._zone.epochs
+        resolved = resolve(
+            changes,
+            lambda some: merge(some, self._index, EmptyLake(), contract, None, epochs.continued),
+            self._zone.progress.evidence,
+        )
+        if resolved.holds:
+            raise FatalFault(
+                f"a change waits for the row that it took values from, in {', '.join(sorted(resolved.holds))}",
+                where=contract.name,
+                hint="that row's changes are on their way through another shard: try again when these are in raw",
+            )
+        return resolved.merged
+
+    def _changes_of(self, wanted: Highs, donors: Donors) -> list[Change]:
+        """The changes of some keys, in the order in which they came, as far as they matter."""
+        found: list[Change] = []
+        enough = 2 * CHANGES_MAX
+        for piece, text in self._zone.texts(self._zone.pieces):
+            found += self._changes_in(piece, text, wanted)
+            if len(found) > enough:
+                found = self._that_matter(found, donors)
+                enough = max(enough, 2 * len(found))
+        return self._that_matter(found, donors)  # also without what came late for what was let go
+
+    def _that_matter(self, changes: Sequence[Change], donors: Donors) -> list[Change]:
+        keys = list({change.key for change in changes})
+        return that_matter(changes, set(compress(keys, donors.are_deleted(self._index.prints_of_keys(keys).high))))
+
+    def _changes_in(self, piece: Piece, text: bytes, wanted: Highs) -> list[Change]:
+        heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
+        if heads is not None and not heads.others and not np.isin(heads.prints.high, wanted).any():
+            return []
+        lines = self._zone.lines(piece, text)
+        if heads is None:
+            heads = self._heads.read_lines(lines)
+        places = heads.changes.places[np.isin(heads.prints.high, wanted)].tolist()
+        changes = self.read(lines[place] for place in sorted([*places, *heads.others]))
+        return list(compress(changes, np.isin(self.prints_of(changes).high, wanted).tolist()))
+
+    def _tell_set_aside(self, history: Iterable[Change], own: Highs) -> None:
+        """Tell of the changes that were set aside and are newer than all others of their keys."""
+        newest: dict[Key, Position] = {}
+        aside: dict[Key, list[Change]] = {}
+        for change in history:
+            if change.faults:
+                aside.setdefault(change.key, []).append(change)
+            elif change.position > newest.get(change.key, _NEVER):
+                newest[change.key] = change.position
+        for key, changes in self._own(aside, own):
+            faults = [
+                fault for change in changes if change.position > newest.get(key, _NEVER) for fault in change.faults
+            ]
+            self.told.keys_aside += bool(faults)
+            self.told.aside.update({(fault.where, fault.reason) for fault in faults})
+
+
+def that_matter(changes: Sequence[Change], deleted: Container[Key]) -> list[Change]:
+    """Some changes without those that a newer one of the same key makes void, in the same order.
+
+    Keys that are ever deleted, also by changes that are not among these, keep all: a key change may ask for the row
+    that they had.
+    """
+    whole: dict[Key, Position] = {}
+    for change in changes:
+        if change.op != SET_ASIDE and not change.unchanged and not change.assumed and change.key not in deleted:
+            whole[change.key] = max(change.position, whole.get(change.key, _NEVER))
+    return [change for change in changes if change.position >= whole.get(change.key, _NEVER)]
+
+
+def stamped(state: State) -> dict[str, Any]:
+    """What a row has beside its columns."""
+    assert state.position is not None
+    epoch, lsn, ordinal = state.position
+    return {
+        "cdc_epoch": epoch,
+        "cdc_lsn": lsn,
+        "cdc_ordinal": ordinal,
+        "cdc_committed_at": state.committed_at,
+    }

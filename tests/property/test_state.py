@@ -1,0 +1,111 @@
+"""The rows that raw alone tells are those of the source; a head says what the law says; sights are those of `watch`."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+from cdc.debezium.decode import PUBLISHER_VERSION
+from compactor.change import ChangeReader
+from compactor.index import RowIndex
+from compactor.lake.schema import table_schema
+from compactor.plain import Line
+from compactor.state import law, newest, together
+from compactor.state.heads import HeadReader
+from compactor.state.sights import Sighted, begins_anew, sighted
+from compactor.watch import Sight
+from tests.property.test_plain import CHANGES, MODES, OF_OUR_TYPES, PARSED_AT_ONCE
+from tests.property.test_plain import KEY as PII_KEY
+from tests.property.test_plain import contract as odd_contract
+from tests.state_world import Source, contract, export_of, rows_of, scatter
+
+KEYS: dict[str, list[Any]] = {
+    "bigint": [0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 7],
+    "text": ["", "a", "A", "é", "e\u0301", "a~1"],
+}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little is looked at together, so that a few changes are many."""
+    monkeypatch.setattr(together, "TOGETHER_BYTES", 2000)
+    monkeypatch.setattr(newest, "RECENT_MAX", 2)
+    monkeypatch.setattr(law, "CHANGES_MAX", 6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(sorted(KEYS)), st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 60))
+def test_raw_alone_tells_the_rows_of_the_source(seed: int, key_type: str, is_ours: float, count: int) -> None:
+    source = Source(Random(seed), is_ours)
+    for _ in range(count):
+        source.happen(KEYS[key_type])
+    chance = Random(seed + 1)
+    store = scatter(source.events, chance, shards=chance.randrange(1, 4), disorder=chance.choice([0, 3, 60]))
+    assert rows_of(export_of(store, contract(key_type))) == source.expected()
+
+
+def heads_agree(table: Any, some: list[Line]) -> int:
+    """Check that a head says what the law says of its line; how many heads there are."""
+    schema = schema_to_pyarrow(table_schema(table), include_field_ids=False)
+    index = RowIndex([schema.field(name).type for name in table.key])
+    head_reader = HeadReader(table, schema, PII_KEY, index.prints_of)
+    heads = head_reader.read_lines(some)
+    places = heads.changes.places.tolist()
+    at_once = head_reader.read(b"".join(msgspec.json.encode(line.raw) + b"\n" for line in some), len(some))
+    if at_once is not None:
+        assert (at_once.changes.places.tolist(), at_once.others) == (places, heads.others)
+        assert at_once.changes.lsns.tolist() == heads.changes.lsns.tolist()
+        assert at_once.prints.high.tolist() == heads.prints.high.tolist()
+        assert list(map(bytes, at_once.changes.after)) == list(map(bytes, heads.changes.after))
+    assert sorted([*places, *heads.others]) == list(range(len(some)))
+    reader = ChangeReader(table, PII_KEY)
+    for row, place in enumerate(places):
+        changes, _ = reader.read("s/0", "b", [some[place].raw])
+        if not changes:
+            continue  # the law knows of no change: whoever takes a row by its head asks further
+        (change,) = changes
+        assert (change.op == "d") == (heads.changes.ops[row] == "d") or change.faults
+        assert change.position == (1, heads.changes.lsns[row], 0)
+        assert index.prints_of_keys([change.key]).high[0] == heads.prints.high[row]
+    return len(places)
+
+
+@settings(max_examples=200)
+@given(CHANGES)
+def test_a_head_says_what_the_law_says(case: tuple[Any, list[Line]]) -> None:
+    modes, some = case
+    heads_agree(odd_contract(modes), some)
+
+
+@settings(max_examples=200)
+@given(OF_OUR_TYPES)
+def test_a_head_of_our_own_publisher_says_what_the_law_says(some: list[Line]) -> None:
+    table = odd_contract(MODES[0], PARSED_AT_ONCE)
+    heads_agree(table, some)
+    ours = [line for line in some if PUBLISHER_VERSION.encode() in bytes(line.raw.event)]
+    if ours:
+        heads_agree(table, ours)
+
+
+SIGHTS = st.lists(st.builds(Sight, st.booleans(), st.just(False), st.integers(0, 6)), max_size=12)
+
+
+@given(SIGHTS, st.lists(st.integers(0, 12), max_size=4))
+def test_sights_of_objects_tell_together_what_a_look_at_all_lines_tells(sights: list[Sight], cuts: list[int]) -> None:
+    streamed: int | None = None
+    begun = False
+    for sight in sights:
+        if not sight.is_read:
+            streamed = max(sight.at_us, streamed or 0)
+        elif streamed is not None and sight.at_us > streamed:
+            begun = True
+    bounds = [0, *sorted(cuts), len(sights)]
+    objects: list[Sighted] = [sighted(sights[start:end]) for start, end in pairwise(bounds)]
+    assert begins_anew(objects) == begun

@@ -1,0 +1,142 @@
+"""A source whose changes are scattered over a raw zone in any order, to ask raw alone for the rows that the source has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from cdc.contract import TableContract, parse_contract
+from compactor.state import Current, current_state
+from tests.raw_zone import PLACEHOLDER, MemoryObjects, ShardWriter
+
+KEY = b"k" * 32
+COLUMNS = ("nome", "bio", "cpf")
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: urn:test
+version: 1.0.0
+status: active
+schema:
+  - name: t
+    customProperties: [{property: sourceTable, value: public.t}]
+    properties:
+      - {name: id, physicalType: ID, primaryKey: true, classification: internal}
+      - {name: nome, physicalType: text, classification: internal}
+      - {name: bio, physicalType: text, classification: internal}
+      - name: cpf
+        physicalType: text
+        classification: restricted
+        customProperties: [{property: mask, value: last4}]
+slaProperties: [{property: latency, value: 60, unit: s}]
+"""
+
+
+def contract(key_type: str = "bigint") -> TableContract:
+    """A table with a key of that type."""
+    return parse_contract(CONTRACT.replace("ID", key_type))
+
+
+def event(op: str, lsn: int, before: Any, after: Any, version: str = "3.6.3.usuarios-cdc") -> bytes:
+    """An event of our publisher, or of another version of Debezium."""
+    source = {"version": version, "schema": "public", "table": "t", "lsn": lsn, "ts_us": 1_795_262_403_000_000 + lsn}
+    return json.dumps({"before": before, "after": after, "source": source, "op": op}).encode()
+
+
+@dataclass
+class Source:
+    """Rows by key, and the events of all that happened to them; `is_ours` says which of the events our publisher wrote."""
+
+    chance: Random
+    is_ours: float = 1.0
+    rows: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    positions: dict[Any, int] = field(default_factory=dict)
+    events: list[bytes] = field(default_factory=list)
+    lsn: int = 100
+
+    def happen(self, keys: Sequence[Any]) -> None:
+        """One thing happens to one of some keys."""
+        key = self.chance.choice(keys)
+        self.lsn += self.chance.randrange(1, 9)
+        what = self.chance.choice(["u", "u", "toast", "toast", "full", "move", "d", "t"] if key in self.rows else ["c"])
+        if what == "t" and self.chance.random() < 0.8:
+            what = "u"
+        if what == "c":
+            self._write("c", key, None, self._row(key))
+        elif what == "d":
+            self._tell("d", {"id": key}, None)
+            del self.rows[key]
+        elif what == "t":
+            self._tell("t", None, None)
+            self.rows.clear()
+        elif what == "move":
+            self._move(key, self.chance.choice(keys))
+        else:
+            row = self._row(key)
+            told = dict(row)
+            if what == "toast":
+                row["bio"], told["bio"] = self.rows[key]["bio"], PLACEHOLDER
+            self._write("u", key, self.rows[key] if what == "full" else None, row, told)
+
+    def _move(self, key: Any, other: Any) -> None:
+        """The key changes, and the long value comes unchanged; a key that is taken is not moved to."""
+        if other in self.rows:
+            return
+        row = {**self._row(other), "bio": self.rows.pop(key)["bio"]}
+        self._tell("d", {"id": key}, None)
+        self._write("c", other, None, row, {**row, "bio": PLACEHOLDER})
+
+    def _row(self, key: Any) -> dict[str, Any]:
+        return {"id": key, "nome": f"n{self.lsn}", "bio": f"b{self.lsn}", "cpf": f"12345{self.lsn}"}
+
+    def _write(self, op: str, key: Any, before: Any, row: dict[str, Any], told: dict[str, Any] | None = None) -> None:
+        self._tell(op, before, row if told is None else told)
+        self.rows[key], self.positions[key] = row, self.lsn
+
+    def _tell(self, op: str, before: Any, after: Any) -> None:
+        version = "3.6.3.usuarios-cdc" if self.chance.random() < self.is_ours else "3.6.3.Final"
+        self.events.append(event(op, self.lsn, before, after, version))
+
+    def expected(self) -> dict[Any, tuple[Any, ...]]:
+        """The rows as an export shows them: nome, bio, the CPF's last digits, the LSN."""
+        return {
+            key: (row["nome"], row["bio"], "*" * (len(row["cpf"]) - 4) + row["cpf"][-4:], self.positions[key])
+            for key, row in self.rows.items()
+        }
+
+
+def scatter(events: Iterable[bytes], chance: Random, shards: int = 2, *, disorder: int = 3) -> MemoryObjects:
+    """A raw zone of these events, near their order: some come twice, some late, in any shard and cut into batches anywhere."""
+    places = list(enumerate(events))
+    places += [(place + chance.randrange(6), one) for place, one in places if chance.random() < 0.2]
+    places.sort(key=lambda entry: entry[0] + chance.randrange(disorder + 1))
+    store = MemoryObjects()
+    writers = [ShardWriter(store, f"shardId-{number:012}") for number in range(shards)]
+    waiting: list[list[bytes]] = [[] for _ in writers]
+    for _, one in places:
+        number = chance.randrange(shards)
+        waiting[number].append(one)
+        if chance.random() < 0.3:
+            writers[number].batch(waiting[number], table="t")
+            waiting[number] = []
+    for writer, some in zip(writers, waiting, strict=True):
+        if some:
+            writer.batch(some, table="t")
+    return store
+
+
+def export_of(store: MemoryObjects, table: TableContract) -> Current:
+    """What raw tells of a table."""
+    return current_state(table, store, KEY)
+
+
+def rows_of(current: Current) -> dict[Any, tuple[Any, ...]]:
+    """The rows by key, as `Source.expected` has them, after they were found to be in order."""
+    rows = current.rows.take(current.order).to_pylist()
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    found = {row["id"]: (row["nome"], row["bio"], row["cpf"], row["cdc_lsn"]) for row in rows}
+    assert len(found) == len(rows)
+    return found
