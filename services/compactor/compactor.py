@@ -29,6 +29,7 @@ from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
 from compactor.maintenance import Limits
+from compactor.memory import release_memory
 from compactor.merge import Merged, fold_anew
 from compactor.plain import PlainMerge, PlainReader
 from compactor.progress import Progress, advanced, restarted, with_known
@@ -37,7 +38,7 @@ from compactor.refill import Refill, ready_and_waiting, rest_seconds
 from compactor.round import RoundReader
 from compactor.snapshot_end import SnapshotEnd
 from compactor.statement import Statement, last_proof, statement
-from compactor.table_plan import follow, plan
+from compactor.table_plan import index_committed, plan
 from compactor.vanished import VANISHED_ROWS_MAX, deletes, settled
 from compactor.watch import watch
 
@@ -84,7 +85,7 @@ class TableCompactor:
         self._looks_again = 0.0
         self._epochs = EpochKeeper(contract, raw)
         self._snapshot_end = SnapshotEnd(contract.name, raw, self._epochs, pair)
-        self._is_loaded = False
+        self._is_loaded = self._was_behind = False
         self._keeper = Keeper(contract, pair, limits or Limits())
         self._ages = Ages(contract.name, contract.latency_seconds_max, lambda: datetime.now(UTC))
 
@@ -122,6 +123,7 @@ class TableCompactor:
                     return Step(has_moved, is_behind=True)  # a column is another one now
                 if has_moved and self._has_new_columns() and self._is_time_to_look():
                     self._show_new_columns()
+                self._release(is_behind=is_behind)
                 has_deleted = self._delete_vanished(known)
                 return Step(has_moved or has_deleted, is_behind or has_deleted)
         except CommitConflict as conflict:
@@ -183,6 +185,7 @@ class TableCompactor:
         self._progress = self._pair.table_progress()
         self._index = self._pair.build_index()
         self._show_new_columns()
+        release_memory()
         self._is_loaded = True
         self._show_state()
         _LOG.info("loaded", table=self._contract.name, rows=len(self._index))
@@ -332,17 +335,20 @@ class TableCompactor:
     def _commit_table(self, merged: Merged, plain: PlainMerge | None, index: RowIndex, progress: Progress) -> None:
         planned = plan(merged, plain, index, self._pair)
         written = self._pair.write_table(planned.rows, planned.dead, planned.dropped)
-        follow(planned, self._pair.commit_table(written, progress).added, index, self._contract.key)
+        index_committed(planned, self._pair.commit_table(written, progress).added, index, self._contract.key)
 
     def _commit_both(self, merged: Merged, plain: PlainMerge, progress: Progress) -> None:
-        """Commit history, then the table; when there is much to write, the table's files are written meanwhile."""
+        """Commit history, then the table; when there is much to write, the table's files are written meanwhile.
+
+        Nothing names these before the table is committed: where it is not, the search for orphans removes them.
+        """
         planned = plan(merged, plain, self._index, self._pair)
         with ThreadPoolExecutor(1, thread_name_prefix="table") as pool:
             write = partial(self._pair.write_table, planned.rows, planned.dead, planned.dropped)
             writing = pool.submit(write) if len(planned.rows) >= WRITTEN_AT_ONCE_ROWS_MIN else None
             self._pair.commit_history(merged.history, plain.history, progress)
             written = writing.result() if writing is not None else write()
-        follow(planned, self._pair.commit_table(written, progress).added, self._index, self._contract.key)
+        index_committed(planned, self._pair.commit_table(written, progress).added, self._index, self._contract.key)
 
     def _report(self, changes: int, duplicates: int, healed: int, holds: Mapping[str, int]) -> None:
         name = self._contract.name
@@ -363,6 +369,12 @@ class TableCompactor:
             held_shards=sorted(holds),
             valid_through=valid_through.isoformat() if valid_through else None,
         )
+
+    def _release(self, *, is_behind: bool) -> None:
+        """Give memory back once all is caught up with: rounds are small from then on."""
+        if self._was_behind and not is_behind:
+            release_memory()
+        self._was_behind = is_behind
 
     def _show_state(self) -> None:
         """Show what holds of the table now."""

@@ -14,14 +14,19 @@ _NEVER = (1 << 31) - 1
 
 
 def keep_memory() -> None:
-    """Let the whole process, Arrow included, allocate from one heap that keeps its size; for the start of a program.
+    """Let Arrow's tables and all else come from one heap that keeps what it was given; for the start of a program.
 
-    Rounds are all of about one size, so that the heap stays as large as the largest was. Each page that is given back
-    is cleared by the kernel before it comes again, which costs a tenth of a merge. Where the C library is not glibc,
-    only Arrow's part is done.
+    Rounds are all of about one size. Each page that is given back is cleared by the kernel before it comes again, which
+    costs a tenth of a merge. After what is larger than a round, `release_memory` gives back. Where the C library is not
+    glibc, only Arrow's part is done.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for parameter, value in ((_MMAP_THRESHOLD, _MMAP_BYTES_MAX), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1)):
             mallopt(parameter, value)
+
+
+def release_memory() -> None:
+    """Give back what is kept and not in use: after a table was loaded, or much was caught up with."""
+    pa.default_memory_pool().release_unused()

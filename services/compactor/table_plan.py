@@ -52,7 +52,7 @@ def plan(merged: Merged, plain: PlainMerge | None, index: RowIndex, pair: Rows) 
     return TablePlan(rows, dead, dropped, floor, touched, merged, plain)
 
 
-def follow(planned: TablePlan, added: Sequence[tuple[str, int]], index: RowIndex, key: Sequence[str]) -> None:
+def index_committed(planned: TablePlan, added: Sequence[tuple[str, int]], index: RowIndex, key: Sequence[str]) -> None:
     """Bring the index to what was committed; `added` are the new data files (path, rows), in the order of the rows."""
     merged, plain = planned.merged, planned.plain
     for path, places in planned.dead.items():

@@ -131,7 +131,7 @@ def watch(
             continue
         before = streamed.get(line.shard)
         if not seen.is_read:
-            streamed[line.shard] = max(before or seen.at_us, seen.at_us)
+            streamed[line.shard] = seen.at_us if before is None else max(before, seen.at_us)
         elif is_resent(line.shard, int(line.raw.seq)):
             continue
         elif before is not None and seen.at_us > before:

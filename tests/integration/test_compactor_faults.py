@@ -11,9 +11,10 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from cdc.contract import parse_contract
-from cdc.errors import FatalFault, TransientFault
+from cdc.errors import CdcError, FatalFault, TransientFault
 from compactor.lake.landing import CommitConflict
 from compactor.lake.pair import TablePair
+from compactor.lake.table import LakeTable
 from compactor.progress import Progress
 from tests.compactor_world import CONTRACT, NAMES, World, change, crash, proven, put, raising
 from tests.integration.test_maintenance import EAGER
@@ -96,6 +97,86 @@ def test_a_conflict_leaves_nothing_behind_and_is_planned_anew(world: World) -> N
     with pytest.raises(CommitConflict):
         stale.commit_table(stale.write_table(stale.sorted_rows([], None), {}, frozenset()), stale.table_progress())
     assert sorted(world.rows()) == [1, 2]
+
+
+def test_what_was_written_for_a_table_that_has_moved_since_is_a_conflict_though_it_was_loaded_anew(
+    world: World,
+) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+    world.merge()
+    pair = world.pair()
+    written = pair.write_table(pair.sorted_rows([], None), {}, frozenset())
+    put(shard, world.contract, change("c", 6, 2, "b", "y"))
+    world.merge()
+    pair.refresh()
+    with pytest.raises(CommitConflict):
+        pair.commit_table(written, pair.table_progress())
+    assert sorted(world.rows()) == [1, 2]
+
+
+def test_a_commit_leaves_the_table_as_it_would_be_loaded(world: World) -> None:
+    shard = world.shard()
+    for lsn in range(5, 8):
+        put(shard, world.contract, change("c", lsn, lsn, "a", "x"))
+        world.merge()
+        kept, loaded = world.compactor._pair, world.pair()
+        for ours, theirs in ((kept.table, loaded.table), (kept.history, loaded.history)):
+            assert ours.table.metadata == theirs.table.metadata
+            assert ours.table.metadata_location == theirs.table.metadata_location
+
+
+def test_the_table_is_not_loaded_again_after_a_commit_that_was_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+    world.merge()
+    loaded: list[str] = []
+    real = LakeTable.refresh
+
+    def refresh(lake: LakeTable) -> None:
+        loaded.append(lake.name)
+        real(lake)
+
+    monkeypatch.setattr(LakeTable, "refresh", refresh)
+    put(shard, world.contract, change("c", 6, 2, "b", "y"))
+    world.merge()
+    assert loaded == []
+    # A REST catalog gives the keys to the files with the table alone, and for an hour.
+    monkeypatch.setattr("compactor.lake.table.RestCatalog", type(world.catalog))
+    put(shard, world.contract, change("c", 7, 3, "c", "z"))
+    world.merge()
+    assert sorted(loaded) == sorted([world.pair().table.name, world.pair().history.name])
+
+
+def test_when_history_cannot_be_committed_that_is_told_and_not_what_became_of_the_table_s_files(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compactor.compactor.WRITTEN_AT_ONCE_ROWS_MIN", 0)
+    shard = world.shard()
+    put(shard, world.contract, change("c", 5, 1, "a", "x"))
+
+    def conflict(*_: object) -> None:
+        raise CommitConflict("another writer committed first", where="history")
+
+    def broken(*_: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(TablePair, "commit_history", conflict)
+        patches.setattr(TablePair, "write_table", broken)
+        world.compactor.step()
+    world.merge()
+    assert world.rows() == {1: ("a", "x", 5)}
+    with monkeypatch.context() as patches:
+        patches.setattr(TablePair, "write_table", broken)
+        put(shard, world.contract, change("u", 6, 1, "b", "y"))
+        with pytest.raises(CdcError):
+            world.compactor.step()
+    world.merge()
+    assert world.rows() == {1: ("b", "y", 6)}
+    assert [entry[0] for entry in world.history()] == [5, 6]
 
 
 def test_a_record_that_breaks_the_reader_is_set_aside(world: World) -> None:

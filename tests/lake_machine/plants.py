@@ -97,7 +97,7 @@ def no_answer_is_a_success(patches: pytest.MonkeyPatch) -> None:
     class UnansweredError(BaseException):
         """Passes by what catches the faults of a commit."""
 
-    def until_answered(lake: Any, attempt: Callable[[], Any], *others: Any) -> None:
+    def until_answered(lake: Any, base: Any, attempt: Callable[[], Any], *others: Any) -> None:
         def once() -> Any:
             try:
                 return attempt()
@@ -105,7 +105,7 @@ def no_answer_is_a_success(patches: pytest.MonkeyPatch) -> None:
                 raise UnansweredError from None
 
         try:
-            real(lake, once, *others)
+            real(lake, base, once, *others)
         except UnansweredError:
             lake.refresh()
 

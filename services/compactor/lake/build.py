@@ -45,15 +45,14 @@ ENTRIES_MAX: Final = 1000
 """How many files a data manifest names at most where several are written as few."""
 ROW_GROUP_ROWS: Final = 100_000
 """How many rows a row group has unless the table says otherwise: a row that is read back costs its whole row group."""
-DICTIONARY_BYTES: Final = 128 * 1024
-"""How large a column's dictionary grows before its values are written as they are, unless the table says otherwise.
+NEW_DICTIONARY_BYTES: Final = 128 * 1024
+"""How large a column's dictionary grows in new rows before its values are written as they are.
 
-Tokens, identities and free text differ in every row: to count out more of them takes longer and saves nothing.
+Tokens, identities and free text differ in every row: to count out more of them takes a fifth longer and saves nothing.
+Columns of some thousand values take more room so, until maintenance writes the rows anew, which goes by the table.
 """
-_STATED: Final = {
-    "write.parquet.row-group-limit": str(ROW_GROUP_ROWS),
-    "write.parquet.dict-size-bytes": str(DICTIONARY_BYTES),
-}
+_ROW_GROUP_LIMIT: Final = "write.parquet.row-group-limit"
+_DICTIONARY_LIMIT: Final = "write.parquet.dict-size-bytes"
 _POS_ID = 2147483545
 """The field id that the Iceberg spec reserves for the position in position delete files."""
 _DELETE_SCHEMA = pa.schema(
@@ -129,8 +128,8 @@ class Build:
         self._files = 0
         self._summary = SnapshotSummaryCollector()
 
-    def add_rows(self, rows: pa.Table | None) -> list[DataFile]:
-        """Write the new rows, a file for each partition, and count them in."""
+    def add_rows(self, rows: pa.Table | None, *, is_rewrite: bool = False) -> list[DataFile]:
+        """Write rows, a file for each partition, and count them in; `is_rewrite`: the table has them already."""
         if rows is None or rows.num_rows == 0:
             return []
         spec, schema = self._metadata.spec(), self._metadata.schema()
@@ -138,7 +137,10 @@ class Build:
             WriteTask(self._uuid, number, schema, part.combine_chunks().to_batches(), partition_key=key)
             for number, (key, part) in enumerate(_partitions(rows, self._lake))
         ]
-        metadata = self._metadata.model_copy(update={"properties": _STATED | self._metadata.properties})
+        stated = {_ROW_GROUP_LIMIT: str(ROW_GROUP_ROWS)}
+        if not is_rewrite:
+            stated[_DICTIONARY_LIMIT] = str(NEW_DICTIONARY_BYTES)
+        metadata = self._metadata.model_copy(update={"properties": stated | self._metadata.properties})
         files = list(write_file(self._io, metadata, iter(tasks)))
         for file in files:
             file.spec_id = spec.spec_id  # write_file drops it

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """What a commit made: its snapshot, and the added files as (path, rows), in the order of the rows given."""
@@ -66,14 +70,17 @@ def write(lake: LakeTable, changes: Changes) -> Written:
     table = lake.table
     metadata, schema_updates = with_schema(table.metadata, changes.schema, is_hidden=changes.is_hidden)
     build = Build(lake, metadata, table.metadata.new_snapshot_id())
-    added = build.add_rows(changes.rows)
+    added = build.add_rows(changes.rows, is_rewrite=changes.is_rewrite)
     return Written(table, metadata, changes, build, added, build.manifests(added, changes), schema_updates)
 
 
 def land(
-    lake: LakeTable, written: Written, properties: Mapping[str, str], sleep: Callable[[float], None] = time.sleep
+    lake: LakeTable,
+    written: Written,
+    properties: Mapping[str, str] = NOTHING_MORE,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Committed:
-    """Commit what was written, with properties; afterwards `lake` is at the new snapshot.
+    """Commit what was written, with more properties; afterwards `lake` is at the new snapshot.
 
     Raises:
         CommitConflict: another writer moved the head; nothing of ours is in the table.
@@ -95,12 +102,13 @@ def land(
             max_snapshot_age_ms=None,
             min_snapshots_to_keep=None,
         ),
-        SetPropertiesUpdate(updates=dict(properties)),
+        SetPropertiesUpdate(updates={**changes.properties, **properties}),
     )
     if changes.expired:
         updates += (RemoveSnapshotsUpdate(snapshot_ids=[snapshot.snapshot_id for snapshot in changes.expired]),)
     until_landed(
         lake,
+        base,
         lambda: lake.catalog.commit_table(written.base, requirements(base), updates),
         lambda: any(snapshot.snapshot_id == snapshot_id for snapshot in lake.table.metadata.snapshots),
         snapshot_id,
@@ -111,7 +119,7 @@ def land(
 
 def commit(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = time.sleep) -> Committed:
     """Write and land at once. Raises as `land` does."""
-    return land(lake, write(lake, changes), changes.properties, sleep)
+    return land(lake, write(lake, changes), sleep=sleep)
 
 
 def commit_schema(lake: LakeTable, changes: Changes, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -128,6 +136,7 @@ def commit_schema(lake: LakeTable, changes: Changes, sleep: Callable[[float], No
     schema = metadata.schema()
     until_landed(
         lake,
+        table.metadata,
         lambda: lake.catalog.commit_table(table, requirements(table.metadata), updates),
         lambda: schema in (lake.table.metadata.schemas if changes.is_hidden else [lake.table.schema()]),
         None,
@@ -143,6 +152,7 @@ def commit_properties(
     updates = (SetPropertiesUpdate(updates=dict(properties)),)
     until_landed(
         lake,
+        table.metadata,
         lambda: lake.catalog.commit_table(table, requirements(table.metadata), updates),
         lambda: properties.items() <= lake.properties.items(),
         lake.snapshot_id,
@@ -156,6 +166,7 @@ def expire(lake: LakeTable, snapshot_ids: Collection[int], sleep: Callable[[floa
     updates = (RemoveSnapshotsUpdate(snapshot_ids=list(snapshot_ids)),)
     until_landed(
         lake,
+        table.metadata,
         lambda: lake.catalog.commit_table(table, requirements(table.metadata), updates),
         lambda: not any(snapshot.snapshot_id in snapshot_ids for snapshot in lake.table.metadata.snapshots),
         lake.snapshot_id,

@@ -58,12 +58,14 @@ def requirements(base: TableMetadata) -> tuple[TableRequirement, ...]:
 
 def until_landed(
     lake: LakeTable,
+    base: TableMetadata,
     attempt: Callable[[], CommitTableResponse],
     has_landed: Callable[[], bool],
     head: int | None,
     sleep: Callable[[float], None],
 ) -> None:
-    """Try a commit until it is in the table, whatever the answers say; `head` is the snapshot then.
+    """Try a commit that was made for `base` until it is in the table, whatever the answers say; `head` is the snapshot
+    then.
 
     An answer that it landed has the new metadata. Without one, only the table as it is loaded anew can tell.
 
@@ -71,8 +73,7 @@ def until_landed(
         CommitConflict: the head is another writer's.
         TransientFault: the outcome is unknown, or nothing landed in several tries.
     """
-    base, columns = lake.snapshot_id, lake.table.metadata.last_column_id
-    schema_id = lake.table.metadata.current_schema_id
+    was = (base.current_snapshot_id, base.last_column_id, base.current_schema_id)
     failure: Exception | None = None
     for number in range(_TRIES_MAX):
         try:
@@ -80,7 +81,7 @@ def until_landed(
         except Exception as error:  # noqa: BLE001 - whatever went wrong, only the table can say whether it landed
             answer, failure = None, error
         try:
-            if answer is None or not lake.follow(answer):
+            if answer is None or not lake.take_answer(answer):
                 lake.refresh()
         except Exception as error:
             raise TransientFault(
@@ -93,7 +94,7 @@ def until_landed(
                 raise CommitConflict("our commit landed, and another writer's behind it", where=lake.name)
             return
         moved = (lake.snapshot_id, lake.table.metadata.last_column_id, lake.table.metadata.current_schema_id)
-        if moved != (base, columns, schema_id):
+        if moved != was:
             raise CommitConflict("another writer committed first", where=lake.name)
         sleep(0.1 * 2**number)
     if failure is not None:

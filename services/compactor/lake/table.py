@@ -47,7 +47,7 @@ class LiveFile:
 
 
 class LakeTable:
-    """One Iceberg table, at the snapshot that was current when it was last loaded."""
+    """One Iceberg table, at the snapshot that was current when it was last loaded, or that our last commit made."""
 
     def __init__(self, catalog: Catalog, identifier: tuple[str, str], table: Table) -> None:
         self.catalog = catalog
@@ -60,7 +60,7 @@ class LakeTable:
         """Load the current metadata."""
         self.table = self.catalog.load_table(self.identifier)
 
-    def follow(self, answer: CommitTableResponse) -> bool:
+    def take_answer(self, answer: CommitTableResponse) -> bool:
         """Take the metadata that a commit of ours has made, which saves loading it.
 
         False where the table must be loaded all the same: a REST catalog gives the keys to the files only then, and
