@@ -3,9 +3,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compactor.mask import masker
+from compactor.tokens import tokens
 
 KEY = b"k" * 32
 
@@ -16,6 +20,22 @@ def test_a_token_is_the_keyed_hmac_and_keeps_equal_values_equal(key: bytes) -> N
     assert token is not None
     assert token("123.456.789-09") == hmac.new(key, b"123.456.789-09", hashlib.sha256).hexdigest()
     assert token("José") == token("José") != token("Jose")
+
+
+@given(
+    st.lists(st.lists(st.none() | st.text(max_size=80), max_size=5), max_size=3),
+    st.sampled_from([KEY, b"k" * 64, "çã🔑".encode() * 30]),
+    st.sampled_from([pa.string(), pa.large_string()]),
+)
+def test_the_tokens_of_a_column_are_those_of_its_values(
+    parts: list[list[str | None]], key: bytes, type_: pa.DataType
+) -> None:
+    token = masker("token", key)
+    assert token is not None
+    values = [value for part in parts for value in part]
+    made = tokens(pa.chunked_array(parts, type_), key)
+    assert made.type == type_
+    assert made.to_pylist() == [None if value is None else token(value) for value in values]
 
 
 @pytest.mark.parametrize(

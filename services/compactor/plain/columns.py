@@ -22,6 +22,7 @@ from cdc.postgres_type import PostgresType
 from cdc.producer import PUBLISHER
 from compactor.convert import INTEGER_BITS, converter
 from compactor.mask import LAST_SHOWN, masker
+from compactor.tokens import tokens
 
 Mask = npt.NDArray[np.bool_]
 _DAYS = (-719_162, 2_932_896)
@@ -227,14 +228,7 @@ def column_masker(column: Column, pii_key: bytes) -> Callable[[pa.ChunkedArray],
         return lambda values: pa.nulls(len(values), values.type)
     if column.mask == "last4":
         return lambda values: _last4(values.combine_chunks())
-
-    def masked(values: pa.ChunkedArray) -> pa.Array:
-        # A key that changes often has the same CPF each time: every value is masked once.
-        coded = values.combine_chunks().dictionary_encode()
-        shown = pa.array([mask(value) for value in coded.dictionary.to_pylist()], values.type)
-        return shown.take(coded.indices)
-
-    return masked
+    return lambda values: tokens(values, pii_key)
 
 
 def _last4(texts: pa.Array) -> pa.Array:
