@@ -71,9 +71,9 @@ def _as_text(current: Current, contract: TableContract) -> str:
             f"{reason} in {column}: {count:,}" if column else f"{reason}: {count:,}"
             for (column, reason), count in sorted(current.aside.items())
         )
-        lines.append(f"{current.keys_aside:,} rows are of before a change that cannot be merged ({reasons})")
+        lines.append(f"{current.keys_aside:,} keys show what was before a change that cannot be merged ({reasons})")
     if current.rejected:
-        lines.append(f"{current.rejected:,} records could not be read at all; see the quarantine")
+        lines.append(f"at least {current.rejected:,} records could not be read at all; see the quarantine")
     return "".join(f"{line}\n" for line in lines)
 
 

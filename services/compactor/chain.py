@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -128,16 +129,16 @@ def new_batches(
 
     Bytes are counted before compression, for that is what takes memory: documents may shrink to a fortieth.
     """
-    waiting = {shard: new_links(store, shard, offsets.get(shard.id, raw.START)) for shard in shards(store)}
+    waiting = {shard: deque(new_links(store, shard, offsets.get(shard.id, raw.START))) for shard in shards(store)}
+    reached = {shard: offsets.get(shard.id, raw.START) for shard in waiting}
     taken: list[Batch] = []
     records = size = 0
     while records < records_max and size < bytes_max and any(waiting.values()):
         for shard in [shard for shard, links in waiting.items() if links]:
-            link = waiting[shard].pop(0)
-            reached = max((batch.upto for batch in taken if batch.shard == shard), default=None)
-            after = reached if reached is not None else offsets.get(shard.id, raw.START)
+            link = waiting[shard].popleft()
             record = read_record(store, link)
-            taken.append(Batch(shard, after, link.upto, record))
+            taken.append(Batch(shard, reached[shard], link.upto, record))
+            reached[shard] = link.upto
             records += sum(ref.records for ref in record.objects)
             size += sum(ref.plain_bytes or PLAIN_BYTES_ASSUMED for ref in record.objects)
     return taken, any(waiting.values())

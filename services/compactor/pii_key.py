@@ -33,6 +33,11 @@ def read_pii_key(stated: str) -> PiiKey:
         FatalFault: when it cannot be read, or could be guessed.
     """
     if not stated.startswith(SECRETS_MANAGER):
+        if stated and len(stated) < PII_KEY_LENGTH_MIN:
+            hint = "state the key that the lake's tokens were made with, or its ARN"
+            raise FatalFault(
+                f"the masking key is shorter than {PII_KEY_LENGTH_MIN} characters", where="CDC_PII_KEY", hint=hint
+            )
         return PiiKey(stated.encode(), fingerprint(stated.encode()) if stated else "")
     arn, _, version = stated.removeprefix(SECRETS_MANAGER).partition(VERSION_MARK)
     hint = "check the ARN, the version, and the role's permission secretsmanager:GetSecretValue"

@@ -269,3 +269,33 @@ def test_a_table_without_a_row_gives_a_file_without_a_row(tmp_path: Path) -> Non
 def test_how_long_it_is_valid_is_what_heartbeats_prove() -> None:
     store = zone([event("c", 5, None, row(1))], evidence=at(60))
     assert export_of(store, TABLE).progress.valid_through == at(60) - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("reads", [1, 2])
+def test_a_read_of_a_snapshot_that_cannot_be_read_is_none(reads: int) -> None:
+    broken = event("r", 1, None, row(1, "q")).replace(b'"nome": "q"', b'"nome": "q", "nome": "z"')
+    assert b'"z"' in broken
+    store = zone(
+        [event("c", 5, None, row(1)), event("c", 6, None, row(2)), event("c", 7, None, row(3))],
+        [event("r", 1, None, row(2, "read")), broken],
+    )
+    record_start(store, EpochStart("t", 2, {SHARD: "4"}, (), origin="s2"))
+    record_end(store, EpochEnd("t", 2, {SHARD: "5"}, at(0), reads, origin="s2"))
+    if reads == 2:
+        with pytest.raises(FatalFault, match="1 reads of the snapshot that began epoch 2 are missing"):
+            export_of(store, TABLE)
+    else:
+        assert [one["id"] for one in export_of(store, TABLE).rows.to_pylist()] == [2]
+
+
+def test_an_export_that_is_killed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = zone([event("c", 5, None, row(1))])
+
+    def killed(*_: object) -> None:
+        assert list(tmp_path.iterdir()) == []
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("compactor.state.parquet.os.fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(TABLE, store, KEY, tmp_path / "t.parquet")
+    assert list(tmp_path.iterdir()) == []

@@ -33,7 +33,7 @@ from compactor.progress import Progress
 from compactor.snapshot_end import closed_children
 from compactor.state.heads import HeadReader
 from compactor.state.law import Donors, Highs, Law
-from compactor.state.newest import GONE, Newest
+from compactor.state.newest import GONE, Changed, Newest
 from compactor.state.sights import Sighted, begins_anew, sighted
 from compactor.state.together import Chosen, Opened, changed, chosen, together
 from compactor.state.zone import FROM_THE_START, Piece, Zone, open_zone, unrecorded_epoch
@@ -156,7 +156,7 @@ class _Reading:
         heads = changed(objects)
         ops = np.concatenate([one.heads.changes.ops for one in objects])
         self._donors.add(heads.lsns[heads.is_delete], heads.prints.high[heads.is_delete])
-        self._note_reads(heads.prints.high, (ops == _READ) & (heads.epochs == self._zone.progress.snapshot_epoch))
+        self._note_reads_in(objects, heads, (ops == _READ) & (heads.epochs == self._zone.progress.snapshot_epoch))
         self._read_by_law([line for one in objects if one.heads.others for line in one.some(one.heads.others)])
         found = self._newest.candidates(heads)
         self._give_to_law(found.slow)
@@ -179,6 +179,18 @@ class _Reading:
     def _is_read(self, change: Change) -> bool:
         epoch, lsn, _ = change.position
         return (epoch, lsn) == (self._zone.progress.snapshot_epoch, LSN_OF_BACKFILL) and change.op != DELETE
+
+    def _note_reads_in(self, objects: Sequence[Opened], heads: Changed, is_read: npt.NDArray[np.bool_]) -> None:
+        """Take note of the newest snapshot's reads among some heads: those that can be read whole."""
+        which = np.flatnonzero(is_read)
+        if self._zone.progress.snapshot_epoch == FIRST_EPOCH or not len(which):
+            return
+        some, prints = chosen(objects, which), heads.prints.take(which)
+        plain, others = self._read_rows(some)
+        self._reads.append(np.unique(prints.high[plain.places]))
+        told = self._law.read(some.lines(others)) if others else []
+        if told:
+            self._reads.append(np.unique(self._law.prints_of(told).high))
 
     def _note_reads(self, highs: Highs, is_read: npt.NDArray[np.bool_]) -> None:
         """Take note of the keys that the newest snapshot has read, where they must be counted."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,24 +30,41 @@ def write(current: Current, path: Path) -> None:
     """
     properties = current.progress.properties()
     schema = current.rows.schema.with_metadata({name: properties[name] for name in _STATED})
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        unfinished = Path(file.name)
+    with _unfinished(path) as file:
+        with pq.ParquetWriter(
+            file, schema, compression="zstd", compression_level=_LEVEL, use_dictionary=_repetitive(current.rows)
+        ) as writer:
+            for start in range(0, len(current.order), ROW_GROUP_ROWS):
+                rows = current.rows.take(current.order[start : start + ROW_GROUP_ROWS])
+                writer.write_table(rows.replace_schema_metadata(schema.metadata))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name once it is whole; where the system can, it has none before, and goes with the process.
+
+    A link fails where there is a file of that name, also one that was made meanwhile.
+    """
+    try:
+        unnamed = os.open(path.parent, os.O_TMPFILE | os.O_RDWR, 0o600)
+    except (AttributeError, OSError):  # another system, or a file system that cannot
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                yield file.file
+                os.link(file.name, path)
+            finally:
+                Path(file.name).unlink()
+        return
+    with os.fdopen(unnamed, "wb") as nameless:
+        yield nameless
+        root = os.open("/", os.O_RDONLY)
         try:
-            with pq.ParquetWriter(
-                file,
-                schema,
-                compression="zstd",
-                compression_level=_LEVEL,
-                use_dictionary=_repetitive(current.rows),
-            ) as writer:
-                for start in range(0, len(current.order), ROW_GROUP_ROWS):
-                    rows = current.rows.take(current.order[start : start + ROW_GROUP_ROWS])
-                    writer.write_table(rows.replace_schema_metadata(schema.metadata))
-            file.flush()
-            os.fsync(file.fileno())
-            os.link(unfinished, path)  # fails where there is one, also one that was made meanwhile
+            # Only with a folder given does Python let the system follow the link in /proc (open(2), O_TMPFILE).
+            os.link(f"/proc/self/fd/{unnamed}", path, src_dir_fd=root, follow_symlinks=True)
         finally:
-            unfinished.unlink()
+            os.close(root)
 
 
 def _repetitive(rows: pa.Table) -> list[str]:
