@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from cdc.errors import RecordFault
 from cdc.event import Op
@@ -139,3 +140,16 @@ def _is_of_lost_epoch(state: State, change: Change, continued: Collection[int]) 
     if state.position is None:
         return False
     return any(epoch not in continued for epoch in range(state.position.epoch + 1, change.position.epoch + 1))
+
+
+def stamped(position: Position, committed_at: object) -> dict[str, Any]:
+    """What every row of the lake has beside its columns: where its change stands, and when it was committed."""
+    epoch, lsn, ordinal = position
+    return {"cdc_epoch": epoch, "cdc_lsn": lsn, "cdc_ordinal": ordinal, "cdc_committed_at": committed_at}
+
+
+def table_row(state: State) -> dict[str, Any]:
+    """The table's row of a key that lives."""
+    assert state.row is not None
+    assert state.position is not None
+    return {**state.row, **stamped(state.position, state.committed_at)}

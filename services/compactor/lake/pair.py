@@ -16,7 +16,7 @@ from cdc.position import LSN_OF_BACKFILL, Position
 from compactor.added import with_added
 from compactor.change import SET_ASIDE, Change, Key
 from compactor.columns_seen import ColumnsSeen, parse_columns, taken_out
-from compactor.fold import DELETE, State
+from compactor.fold import DELETE, State, stamped, table_row
 from compactor.index import Entries, Fingerprints, Located, Mark, Positions, RowIndex, entries_of
 from compactor.lake.catalog import evolutions, open_tables, shown_of
 from compactor.lake.commit import Changes, Committed, Written, commit, commit_properties, commit_schema, land, write
@@ -209,7 +209,7 @@ class TablePair:
     def sorted_rows(self, states: Iterable[State], plain: pa.Table | None) -> pa.Table:
         """Rows for the table, in the order of their keys; `plain` has those merged by column."""
         schema = self.table.arrow_schema
-        rows = pa.Table.from_pylist([_table_row(state) for state in states], schema)
+        rows = pa.Table.from_pylist([table_row(state) for state in states], schema)
         if plain is not None and len(plain):
             rows = pa.concat_tables([rows, plain.select(schema.names).cast(schema)])
         return rows.sort_by([(name, "ascending") for name in self._contract.key]).combine_chunks()
@@ -248,17 +248,7 @@ def _marked(rows: pa.Table) -> Entries:
     )
 
 
-def _stamped(position: Position, committed_at: object) -> dict[str, Any]:
-    return dict(zip((*_POSITION, "cdc_committed_at"), (*position, committed_at), strict=True))
-
-
-def _table_row(state: State) -> dict[str, Any]:
-    assert state.row is not None
-    assert state.position is not None
-    return {**state.row, **_stamped(state.position, state.committed_at)}
-
-
 def _history_row(change: Change, contract: TableContract) -> dict[str, Any]:
     key = dict(zip(contract.key, change.key, strict=True)) if change.key else {}
-    stamp = _stamped(change.position, change.committed_at)
+    stamp = stamped(change.position, change.committed_at)
     return {**key, **change.values, **stamp, "cdc_op": change.op, "cdc_unchanged": sorted(change.unchanged) or None}

@@ -19,8 +19,9 @@ from compactor.fold import DELETE
 
 NO_IMAGE = (b"", b"null")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-STREAMED = frozenset({"false", "none", "", False, None})
-"""How producers say of a change that it is no part of a snapshot (Debezium's `source.snapshot`)."""
+STREAMED = frozenset({"false", "none", ""})
+"""How producers say of a change that it is no part of a snapshot (Debezium's `source.snapshot`, in small letters)."""
+_STREAMED_AS_SENT = frozenset({b'"false"', b"false", b"null", b'"none"', b'""', b""})
 _READ = "r"
 _COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
 """The years 1 to 9999 in microseconds from 1970."""
@@ -103,7 +104,7 @@ class _Source(msgspec.Struct, gc=False):
     ts_us: CommitTime
     lsn: Lsn | None = None
     version: str = ""
-    snapshot: str | bool | None = None
+    snapshot: msgspec.Raw = msgspec.Raw()  # of whatever type: it is no reason to read the line one by one
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -139,7 +140,8 @@ def changes_of(lines: Sequence[Line], first: int, sights: Sights) -> tuple[Chang
     changes, is_sound = changes_in(read, places)
     sights.is_ours[places] = is_ours
     if not is_ours.all():
-        is_streamed = np.array([envelope.source.snapshot in STREAMED for envelope in read], np.bool_)
+        markers = [bytes(envelope.source.snapshot) for envelope in read]
+        is_streamed = np.array([marker in _STREAMED_AS_SENT for marker in markers], np.bool_)
         sights.is_streamed[places] = is_streamed & (changes.ops != _READ) & ~is_ours
         sights.at_us[places] = changes.times
     others += places[~is_sound].tolist()

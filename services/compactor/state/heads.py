@@ -173,7 +173,9 @@ class HeadReader:
         changes, is_ours, others = changes_of(lines, 0, Sights.of_nothing(len(lines)))
         is_sound = np.zeros(len(changes), np.bool_)
         if not self._is_renamed:
-            is_sound[:] = [SPELT not in bytes(lines[place].raw.event) for place in changes.places.tolist()]
+            is_sound[:] = [
+                not self._has_texts or SPELT not in bytes(lines[place].raw.event) for place in changes.places.tolist()
+            ]
         return self._heads(changes, is_ours, is_sound, others)
 
     def _decoder(self, first: _First) -> Any:

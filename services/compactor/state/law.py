@@ -19,7 +19,7 @@ import pyarrow as pa
 from cdc.errors import FatalFault
 from cdc.position import Position
 from compactor.change import SET_ASIDE, Change, ChangeReader, Key
-from compactor.fold import DELETE, TRUNCATE, UPDATE, State
+from compactor.fold import DELETE, TRUNCATE, UPDATE, table_row
 from compactor.holds import resolve
 from compactor.index import Fingerprints, Located, RowIndex
 from compactor.merge import Merged, merge
@@ -132,11 +132,7 @@ class Law:
             moves = {change.position.lsn for change in changes if change.op not in _NO_MOVES and change.unchanged}
             wanted = np.setdiff1d(donors.at(moves), known)
         merged = self._merged([*self._changes.confirmed(changes), *self._truncates.values()])
-        rows = [
-            {**(state.row or {}), **stamped(state)}
-            for key, state in self._own(merged.rows, own)
-            if state.row is not None
-        ]
+        rows = [table_row(state) for _, state in self._own(merged.rows, own)]
         self.told.rows.append(pa.Table.from_pylist(rows, self._schema))
         self._tell_set_aside(merged.history, own)
 
@@ -214,15 +210,3 @@ def that_matter(changes: Sequence[Change], deleted: Container[Key]) -> list[Chan
         if change.op != SET_ASIDE and not change.unchanged and not change.assumed and change.key not in deleted:
             whole[change.key] = max(change.position, whole.get(change.key, _NEVER))
     return [change for change in changes if change.position >= whole.get(change.key, _NEVER)]
-
-
-def stamped(state: State) -> dict[str, Any]:
-    """What a row has beside its columns."""
-    assert state.position is not None
-    epoch, lsn, ordinal = state.position
-    return {
-        "cdc_epoch": epoch,
-        "cdc_lsn": lsn,
-        "cdc_ordinal": ordinal,
-        "cdc_committed_at": state.committed_at,
-    }
