@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -33,11 +34,29 @@ schema:
         customProperties: [{property: mask, value: last4}]
 slaProperties: [{property: latency, value: 60, unit: s}]
 """
+SHARD = "usuarios-20261121T000000Z/shardId-000000000000"
 
 
 def contract(key_type: str = "bigint") -> TableContract:
     """A table with a key of that type."""
     return parse_contract(CONTRACT.replace("ID", key_type))
+
+
+TABLE = contract()
+
+
+def row(key: Any, nome: str = "n", bio: str = "b") -> dict[str, Any]:
+    """A row of the source."""
+    return {"id": key, "nome": nome, "bio": bio, "cpf": "12345678901"}
+
+
+def zone(*batches: list[bytes], evidence: datetime | None = None) -> MemoryObjects:
+    """A raw zone of one shard with some batches of events, and evidence from the source in each."""
+    store = MemoryObjects()
+    shard = ShardWriter(store)
+    for events in batches:
+        shard.batch(events, table="t", evidence=evidence)
+    return store
 
 
 def event(op: str, lsn: int, before: Any, after: Any, version: str = "3.6.3.usuarios-cdc") -> bytes:
@@ -140,3 +159,8 @@ def rows_of(current: Current) -> dict[Any, tuple[Any, ...]]:
     found = {row["id"]: (row["nome"], row["bio"], row["cpf"], row["cdc_lsn"]) for row in rows}
     assert len(found) == len(rows)
     return found
+
+
+def names(store: MemoryObjects, table: TableContract = TABLE) -> dict[Any, str]:
+    """What raw tells of the column `nome`, by key."""
+    return {key: values[0] for key, values in rows_of(export_of(store, table)).items()}

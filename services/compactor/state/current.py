@@ -121,7 +121,7 @@ class _Reading:
         slow = np.unique(np.concatenate([np.empty(0, np.uint64), *self._slow]))
         if len(slow):
             self._tell(f"{len(slow):,} keys are folded change by change")
-            self._law.fold(slow, self._lines_of(len(slow), lines), self._donors)
+            self._law.fold(slow, self._lines_of(len(slow), lines), self._donors, floor)
         told = self._law.told
         self._check_columns(told.aside)
         rows = self._rows(slow, floor)

@@ -117,13 +117,16 @@ class Law:
         """The fingerprints of the changed keys."""
         return self._index.prints_of_keys([change.key for change in changes])
 
-    def fold(self, slow: Highs, lines_count: int, donors: Donors) -> None:
-        """Find the rows of all keys with some fingerprints (high halves), which have about so many lines."""
+    def fold(self, slow: Highs, lines_count: int, donors: Donors, floor: Position | None) -> None:
+        """Find the rows of all keys with some fingerprints (high halves), which have about so many lines.
+
+        Below the floor no row lives, so that what was set aside there is of no account.
+        """
         parts = max(1, -(-lines_count // CHANGES_MAX))
         for part in range(parts):
-            self._fold_part(slow[slow % np.uint64(parts) == part], donors)
+            self._fold_part(slow[slow % np.uint64(parts) == part], donors, floor)
 
-    def _fold_part(self, own: Highs, donors: Donors) -> None:
+    def _fold_part(self, own: Highs, donors: Donors, floor: Position | None) -> None:
         changes: list[Change] = []
         known, wanted = own[:0], own
         while len(wanted):
@@ -134,7 +137,7 @@ class Law:
         merged = self._merged([*self._changes.confirmed(changes), *self._truncates.values()])
         rows = [table_row(state) for _, state in self._own(merged.rows, own)]
         self.told.rows.append(pa.Table.from_pylist(rows, self._schema))
-        self._tell_set_aside(merged.history, own)
+        self._tell_set_aside(merged.history, own, floor or _NEVER)
 
     def _own(self, by_key: Mapping[Key, _T], own: Highs) -> list[tuple[Key, _T]]:
         """Those of some keys."""
@@ -182,15 +185,15 @@ class Law:
         changes = self.read(lines[place] for place in sorted([*places, *heads.others]))
         return list(compress(changes, np.isin(self.prints_of(changes).high, wanted).tolist()))
 
-    def _tell_set_aside(self, history: Iterable[Change], own: Highs) -> None:
-        """Tell of the changes that were set aside and are newer than all others of their keys."""
+    def _tell_set_aside(self, history: Iterable[Change], own: Highs, floor: Position) -> None:
+        """Tell of the changes that were set aside, are newer than all others of their keys and not below the floor."""
         newest: dict[Key, Position] = {}
         aside: dict[Key, list[Change]] = {}
         for change in history:
-            if change.faults:
+            if not change.faults:
+                newest[change.key] = max(change.position, newest.get(change.key, _NEVER))
+            elif change.position >= floor:
                 aside.setdefault(change.key, []).append(change)
-            elif change.position > newest.get(change.key, _NEVER):
-                newest[change.key] = change.position
         for key, changes in self._own(aside, own):
             faults = [
                 fault for change in changes if change.position > newest.get(key, _NEVER) for fault in change.faults
