@@ -9,8 +9,15 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
+import msgspec
+
 from cdc.contract import TableContract, parse_contract
+from cdc.raw import RawLine
+from compactor.index import RowIndex
+from compactor.lake.schema import table_schema
+from compactor.plain import Line
 from compactor.state import Current, current_state
+from compactor.state.heads import HeadReader
 from tests.raw_zone import PLACEHOLDER, MemoryObjects, ShardWriter
 
 KEY = b"k" * 32
@@ -145,6 +152,26 @@ def scatter(events: Iterable[bytes], chance: Random, shards: int = 2, *, disorde
         if some:
             writer.batch(some, table="t")
     return store
+
+
+def head_reader(table: TableContract) -> tuple[HeadReader, RowIndex]:
+    """The reader of a table's heads, and the index that makes its fingerprints."""
+    schema = table_schema(table).as_arrow()
+    index = RowIndex([schema.field(name).type for name in table.key])
+    return HeadReader(table, schema, KEY, index.prints_of), index
+
+
+def as_lines(events: Iterable[bytes], epoch: int = 1) -> list[Line]:
+    """Some events as the lines of a raw object."""
+    return [
+        Line("s/0", "b", RawLine("0", str(number), 0, "2026-11-21T12:00:00Z", msgspec.Raw(one)), epoch)
+        for number, one in enumerate(events)
+    ]
+
+
+def as_text(lines: Iterable[Line]) -> bytes:
+    """Some lines as a raw object has them."""
+    return b"".join(msgspec.json.encode(line.raw) + b"\n" for line in lines)
 
 
 def export_of(store: MemoryObjects, table: TableContract) -> Current:
