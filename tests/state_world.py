@@ -49,6 +49,13 @@ def contract(key_type: str = "bigint") -> TableContract:
     return parse_contract(CONTRACT.replace("ID", key_type))
 
 
+def contract_of_tokens() -> TableContract:
+    """A table whose key is a text, of which the lake has a token."""
+    key = "physicalType: ID, primaryKey: true, classification: "
+    mask = "restricted, customProperties: [{property: mask, value: token}]"
+    return parse_contract(CONTRACT.replace(f"{key}internal", f"{key}{mask}").replace("ID", "text"))
+
+
 TABLE = contract()
 
 

@@ -12,13 +12,25 @@ from hypothesis import strategies as st
 
 from cdc.debezium.decode import PUBLISHER_VERSION
 from compactor.change import ChangeReader
+from compactor.mask import masker
 from compactor.plain import Line
 from compactor.state import law, newest, together
 from compactor.state.sights import Sighted, begins_anew, sighted
 from compactor.watch import Sight
 from tests.property.test_plain import CHANGES, MODES, OF_OUR_TYPES, PARSED_AT_ONCE
 from tests.property.test_plain import contract as odd_contract
-from tests.state_world import KEY, Source, as_lines, as_text, contract, export_of, head_reader, rows_of, scatter
+from tests.state_world import (
+    KEY,
+    Source,
+    as_lines,
+    as_text,
+    contract,
+    contract_of_tokens,
+    export_of,
+    head_reader,
+    rows_of,
+    scatter,
+)
 
 KEYS: dict[str, list[Any]] = {
     "bigint": [0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 7],
@@ -43,6 +55,19 @@ def test_raw_alone_tells_the_rows_of_the_source(seed: int, key_type: str, is_our
     chance = Random(seed + 1)
     store = scatter(source.events, chance, shards=chance.randrange(1, 4), disorder=chance.choice([0, 3, 60]))
     assert rows_of(export_of(store, contract(key_type))) == source.expected()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 40))
+def test_raw_alone_tells_the_rows_also_where_their_keys_are_tokens(seed: int, is_ours: float, count: int) -> None:
+    source, chance = Source(Random(seed), is_ours), Random(seed + 1)
+    for _ in range(count):
+        source.happen(KEYS["text"])
+    store = scatter(source.events, chance, shards=chance.randrange(1, 4), disorder=chance.choice([0, 3, 60]))
+    token = masker("token", KEY)
+    assert rows_of(export_of(store, contract_of_tokens())) == {
+        token(key): values for key, values in source.expected().items()
+    }
 
 
 def heads_agree(table: Any, some: list[Line]) -> bool:
