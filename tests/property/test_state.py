@@ -65,6 +65,7 @@ def test_raw_alone_tells_the_rows_also_where_their_keys_are_tokens(seed: int, is
         source.happen(KEYS["text"])
     store = scatter(source.events, chance, shards=chance.randrange(1, 4), disorder=chance.choice([0, 3, 60]))
     token = masker("token", KEY)
+    assert token is not None
     assert rows_of(export_of(store, contract_of_tokens())) == {
         token(key): values for key, values in source.expected().items()
     }
