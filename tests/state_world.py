@@ -79,12 +79,25 @@ def event(op: str, lsn: int, before: Any, after: Any, version: str = "3.6.3.usua
     return json.dumps({"before": before, "after": after, "source": source, "op": op}).encode()
 
 
+def with_schema(told: bytes) -> bytes:
+    """The same event with its schema inline, as Kafka Connect has it."""
+    payload = json.loads(told)
+    is_text = isinstance((payload["after"] or payload["before"] or {}).get("id"), str)
+    columns = [{"field": "id", "type": "string" if is_text else "int64"}]
+    columns += [{"field": name, "type": "string"} for name in COLUMNS]
+    images = [{"field": image, "type": "struct", "fields": columns} for image in ("before", "after")]
+    return json.dumps({"schema": {"type": "struct", "fields": images}, "payload": payload}).encode()
+
+
 @dataclass
 class Source:
-    """Rows by key, and the events of all that happened to them; `is_ours` says which of the events our publisher wrote."""
+    """Rows by key, and the events of all that happened to them; `is_ours` says how many of the events our publisher
+    wrote, `with_schema` how many have their schema inline, so that only the law reads them.
+    """
 
     chance: Random
     is_ours: float = 1.0
+    with_schema: float = 0.0
     rows: dict[Any, dict[str, Any]] = field(default_factory=dict)
     positions: dict[Any, int] = field(default_factory=dict)
     events: list[bytes] = field(default_factory=list)
@@ -131,7 +144,8 @@ class Source:
 
     def _tell(self, op: str, before: Any, after: Any) -> None:
         version = "3.6.3.usuarios-cdc" if self.chance.random() < self.is_ours else "3.6.3.Final"
-        self.events.append(event(op, self.lsn, before, after, version))
+        told = event(op, self.lsn, before, after, version)
+        self.events.append(with_schema(told) if self.chance.random() < self.with_schema else told)
 
     def expected(self) -> dict[Any, tuple[Any, ...]]:
         """The rows as an export shows them: nome, bio, the CPF's last digits, the LSN."""

@@ -47,9 +47,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from(sorted(KEYS)), st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 60))
-def test_raw_alone_tells_the_rows_of_the_source(seed: int, key_type: str, is_ours: float, count: int) -> None:
-    source = Source(Random(seed), is_ours)
+@given(
+    st.integers(0, 2**32), st.sampled_from(sorted(KEYS)), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.2, 1.0]),
+    st.integers(1, 60),
+)  # fmt: skip
+def test_raw_alone_tells_the_rows_of_the_source(
+    seed: int, key_type: str, is_ours: float, with_schema: float, count: int
+) -> None:
+    source = Source(Random(seed), is_ours, with_schema)
     for _ in range(count):
         source.happen(KEYS[key_type])
     chance = Random(seed + 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import msgspec
@@ -10,12 +13,13 @@ import pytest
 
 from cdc import raw
 from cdc.errors import FatalFault, RawFault
-from compactor.change import Change
+from cdc.raw import RawLine
+from compactor.change import Change, ChangeReader
 from compactor.merge import Merged, merge
-from compactor.state import law, together
+from compactor.state import current, law, together
 from compactor.state.noted import Noted
 from tests.raw_zone import PLACEHOLDER, START, MemoryObjects, ShardWriter, at
-from tests.state_world import SHARD, TABLE, event, export_of, names, row, rows_of, zone
+from tests.state_world import SHARD, TABLE, Source, event, export_of, names, row, rows_of, with_schema, zone
 
 
 def test_an_older_change_in_a_newer_object_loses() -> None:
@@ -61,6 +65,49 @@ def test_a_key_with_very_many_changes_takes_little_memory(monkeypatch: pytest.Mo
     store = zone(*batches, [event("u", 999, None, row(1, "last", PLACEHOLDER))])
     assert rows_of(export_of(store, TABLE)) == {1: ("last", "b", "*******8901", 999)}
     assert max(sizes) < 5
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_line_that_the_law_alone_can_read_is_read_again_only_where_its_key_is_folded(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(law, "CHANGES_MAX", 20)
+    source = Source(Random(3), with_schema=share)
+    for key in range(300):
+        source.happen([key])
+    read: Counter[bytes] = Counter()
+
+    class Counted(ChangeReader):
+        def read(self, shard: str, batch: str, lines: Iterable[RawLine], epoch: int = 1) -> Any:
+            some = list(lines)
+            read.update(bytes(line.event) for line in some)
+            return super().read(shard, batch, some, epoch)
+
+    monkeypatch.setattr(current, "ChangeReader", Counted)
+    found = export_of(zone(*([one] for one in source.events)), TABLE)
+    assert rows_of(found) == source.expected()
+    odd = [one for one in source.events if b'"schema": {' in one]
+    assert (found.folded, len(odd)) == (len(odd), len(odd))
+    assert read == Counter(dict.fromkeys(odd, 2))
+
+
+def test_an_object_of_lines_that_the_law_alone_can_read_is_fetched_again_only_where_one_of_its_keys_is_folded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(law, "CHANGES_MAX", 1)
+    keys = range(6)
+    store = zone(*([with_schema(event("c", 5 + key, None, row(key)))] for key in keys))
+    got: Counter[str] = Counter()
+
+    class Counted(MemoryObjects):
+        def get(self, path: str) -> bytes:
+            got[path] += path.startswith("postgres/")
+            return super().get(path)
+
+    counted = Counted()
+    counted.objects = store.objects
+    assert export_of(counted, TABLE).folded == len(keys)
+    assert sorted((+got).values()) == [2] * len(keys)
 
 
 def test_a_key_change_whose_old_row_is_still_on_its_way_is_refused() -> None:

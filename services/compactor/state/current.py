@@ -135,12 +135,13 @@ class _Reading:
         """Read the heads of an object."""
         heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
         if heads is not None and piece.epoch is not None:
-            return Opened(heads, np.full(len(heads), piece.epoch, np.int32), lambda: self._zone.lines(piece, text))
+            epochs = np.full(len(heads), piece.epoch, np.int32)
+            return Opened(piece.ref.path, heads, epochs, lambda: self._zone.lines(piece, text))
         lines = self._zone.lines(piece, text)
         self._look(piece, lines)
         heads = self._heads.read_lines(lines)
         epochs = np.array([line.epoch for line in lines], np.int32)[heads.changes.places]
-        return Opened(heads, epochs, lambda: lines)
+        return Opened(piece.ref.path, heads, epochs, lambda: lines)
 
     def _look(self, piece: Piece, lines: Sequence[Line]) -> None:
         """Take note of what tells of a snapshot begun anew; our own publisher says so itself."""
@@ -157,20 +158,19 @@ class _Reading:
         ops = np.concatenate([one.heads.changes.ops for one in objects])
         self._donors.add(heads.lsns[heads.is_delete], heads.prints.high[heads.is_delete])
         self._note_reads_in(objects, heads, (ops == _READ) & (heads.epochs == self._zone.progress.snapshot_epoch))
-        self._read_by_law([line for one in objects if one.heads.others for line in one.some(one.heads.others)])
+        self._read_by_law([one for one in objects if one.heads.others])
         found = self._newest.candidates(heads)
         self._give_to_law(found.slow)
         if len(found.which):
             order = np.argsort(found.which)
             self._take(chosen(objects, found.which[order]), found.prints.take(order))
 
-    def _read_by_law(self, lines: Sequence[Line]) -> None:
-        """Read lines without a head: of their keys the law decides."""
-        self._odd_lines += len(lines)
-        changes = self._law.read(lines)
+    def _read_by_law(self, objects: Sequence[Opened]) -> None:
+        """Read the lines without a head in some objects: of their keys the law decides."""
+        self._odd_lines += sum(len(one.heads.others) for one in objects)
+        changes, prints = self._law.read_others(objects)
         if not changes:
             return
-        prints = self._law.prints_of(changes)
         self._give_to_law(prints)
         deletes = [place for place, change in enumerate(changes) if change.op == DELETE]
         self._donors.add(np.array([changes[place].position.lsn for place in deletes], np.int64), prints.high[deletes])

@@ -22,8 +22,11 @@ TOGETHER_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An object whose heads were read, with the epoch of each; `lines` decodes its lines, which is seldom needed."""
+    """The object at a path, whose heads were read, with the epoch of each; `lines` decodes its lines, which is seldom
+    needed.
+    """
 
+    path: str
     heads: Heads
     epochs: npt.NDArray[np.int32]
     lines: Callable[[], list[Line]]
