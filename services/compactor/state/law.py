@@ -154,7 +154,7 @@ class Law:
         prints = self.prints_of(found)
         parts = np.split(prints.high, np.cumsum([len(its) for its in places])[:-1]) if objects else []
         for one, its, highs in zip(objects, places, parts, strict=True):
-            self._others[one.path] = Others(np.array(its, np.int32), highs.copy(), not len(one.heads))
+            self._others[one.ref.path] = Others(np.array(its, np.int32), highs.copy(), not len(one.heads))
         return found, prints
 
     def prints_of(self, changes: Sequence[Change]) -> Fingerprints:
