@@ -17,7 +17,6 @@ from cdc.raw import RawLine
 from compactor.change import Change, ChangeReader
 from compactor.merge import Merged, merge
 from compactor.state import current, law, together
-from compactor.state.noted import Noted
 from tests.raw_zone import PLACEHOLDER, START, MemoryObjects, ShardWriter, at
 from tests.state_world import SHARD, TABLE, Source, event, export_of, names, row, rows_of, with_schema, zone
 
@@ -136,20 +135,6 @@ def test_a_gap_a_missing_end_and_a_changed_object_are_refused() -> None:
     with pytest.raises(RawFault, match="is not the one that its batch record names") as caught:
         export_of(store, TABLE)
     assert "12345678901" not in str(caught.value)
-
-
-def test_what_would_be_recorded_is_remembered_and_nothing_is_written() -> None:
-    store = MemoryObjects()
-    store.put("a/1", b"1")
-    noted = Noted(store)
-    assert noted.put_if_absent("a/2", b"2")
-    assert not noted.put_if_absent("a/2", b"3")
-    assert not noted.put_if_absent("a/1", b"3")
-    assert (list(noted.list_after("a/")), list(noted.list_after("a/", "a/1"))) == (["a/1", "a/2"], ["a/2"])
-    assert (noted.get("a/1"), noted.get("a/2"), list(noted.list_folders(""))) == (b"1", b"2", ["a"])
-    with pytest.raises(FatalFault, match="only read"):
-        noted.put("a/3", b"3")
-    assert list(store.objects) == ["a/1"]
 
 
 def test_how_long_it_is_valid_is_what_heartbeats_prove() -> None:

@@ -7,7 +7,7 @@ fault, …) is folded change by change, by the law that the compactor has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -36,14 +36,13 @@ from compactor.state.law import Donors, Highs, Law
 from compactor.state.newest import GONE, Changed, Newest
 from compactor.state.sights import Sighted, begins_anew, sighted
 from compactor.state.together import Chosen, Opened, changed, chosen, together
-from compactor.state.zone import FROM_THE_START, Piece, Zone, open_zone, unrecorded_epoch
+from compactor.state.zone import FROM_THE_START, Piece, Tell, Zone, open_zone, unrecorded_epoch
 from compactor.vanished import is_merged
 from compactor.watch import sight
 
 _READ: Final = Op.READ.value
 _TRIED_MAX: Final = 64
 """How many lines are read one by one to learn which columns beside the contract's they carry."""
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def current_state(
         FatalFault: when raw alone does not tell the state; the compactor would wait here, or knows more.
     """
     with collector_paused():
-        return _Reading(open_zone(contract, store, begins), pii_key, tell).run()
+        return _Reading(open_zone(contract, store, begins, tell), pii_key, tell).run()
 
 
 class _Reading:

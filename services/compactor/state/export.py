@@ -9,9 +9,9 @@ from cdc.objects import ObjectStore
 from compactor.lake.evolve import identity
 from compactor.pii_key import PiiKey
 from compactor.progress import Progress
-from compactor.state.current import Current, Tell, current_state
+from compactor.state.current import Current, current_state
 from compactor.state.parquet import write
-from compactor.state.zone import FROM_THE_START
+from compactor.state.zone import FROM_THE_START, Tell
 
 
 def export(
