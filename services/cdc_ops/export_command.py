@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _problems_of_target(path: Path) -> list[str]:
-    """Why a file cannot be made there, found by making a nameless one: else all that was read would be lost at the end."""
+    """Why a file cannot be made there, found by making a nameless one: at the end, all reading would be in vain."""
     folder = path.absolute().parent
     try:
         if not folder.is_dir():
