@@ -12,6 +12,10 @@ from cdc.raw import ObjectRef, sha256, unpack
 TEXT = b'{"seq":"1"}\n' * 1000
 
 
+def packed(text: bytes) -> bytes:
+    return gzip.compress(text, mtime=0)
+
+
 def reference(body: bytes, plain_bytes: int) -> ObjectRef:
     return ObjectRef("raw/some.json.gz", "usuarios", 1000, len(body), sha256(body), plain_bytes)
 
@@ -20,11 +24,12 @@ def reference(body: bytes, plain_bytes: int) -> ObjectRef:
 @pytest.mark.parametrize(
     "body",
     [
-        gzip.compress(TEXT),
-        gzip.compress(TEXT, mtime=0) + b"\0" * 8,
-        gzip.compress(TEXT[:600]) + gzip.compress(TEXT[600:]),
-        gzip.compress(TEXT) + gzip.compress(b""),
+        packed(TEXT),
+        packed(TEXT) + b"\0" * 8,
+        packed(TEXT[:600]) + packed(TEXT[600:]),
+        packed(TEXT) + packed(b""),
     ],
+    ids=["one member", "padded", "two members", "an empty member"],
 )
 def test_all_of_an_object_is_unpacked(body: bytes, plain_bytes: int) -> None:
     assert unpack(body, reference(body, plain_bytes)) == TEXT
@@ -33,7 +38,8 @@ def test_all_of_an_object_is_unpacked(body: bytes, plain_bytes: int) -> None:
 @pytest.mark.parametrize("plain_bytes", [0, len(TEXT)])
 @pytest.mark.parametrize(
     "body",
-    [b"junk", gzip.compress(TEXT)[:-1], gzip.compress(TEXT)[:-8] + b"\0" * 8, gzip.compress(TEXT)[:40]],
+    [b"junk", packed(TEXT)[:-1], packed(TEXT)[:-8] + b"\0" * 8, packed(TEXT)[:40]],
+    ids=["no gzip", "a byte short", "another checksum", "its beginning"],
 )
 def test_what_is_no_whole_gzip_is_a_fault(body: bytes, plain_bytes: int) -> None:
     with pytest.raises(RawFault, match="cannot be read"):
@@ -41,6 +47,6 @@ def test_what_is_no_whole_gzip_is_a_fault(body: bytes, plain_bytes: int) -> None
 
 
 def test_another_object_than_the_recorded_one_is_a_fault() -> None:
-    body, other = gzip.compress(TEXT), gzip.compress(TEXT[:-1] + b" ")
+    body, other = packed(TEXT), packed(TEXT[:-1] + b" ")
     with pytest.raises(RawFault, match="not the one that its batch record names"):
         unpack(other, reference(body, len(TEXT)))
