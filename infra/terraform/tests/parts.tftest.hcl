@@ -179,7 +179,7 @@ run "raw_tables" {
     lake_arn             = "arn:aws:s3:::l"
     kept_days            = { raw = 90, quarantine = 30 }
     key_arn              = "arn:aws:kms:us-east-1:123456789012:key/k"
-    roles                = { compactor = "arn:aws:iam::123456789012:role/c", operator = "arn:aws:iam::123456789012:role/o", lake_access = "arn:aws:iam::123456789012:role/l", readers = { analyst = "arn:aws:iam::123456789012:role/a", cleared-analyst = "arn:aws:iam::123456789012:role/b" } }
+    roles                = { compactor = "arn:aws:iam::123456789012:role/c", lake_access = "arn:aws:iam::123456789012:role/l", tasks = { tool = "arn:aws:iam::123456789012:role/t", reconcile = "arn:aws:iam::123456789012:role/p", rebuild = "arn:aws:iam::123456789012:role/n" }, readers = { analyst = "arn:aws:iam::123456789012:role/a", cleared-analyst = "arn:aws:iam::123456789012:role/b", operator = "arn:aws:iam::123456789012:role/o" } }
     other_readers        = { redshift = "arn:aws:iam::123456789012:role/r" }
     readers              = { analyst = { is_cleared = false, query_bytes_max = 10737418240 }, cleared-analyst = { is_cleared = true, query_bytes_max = 10737418240 } }
     are_lake_tables_made = true
@@ -209,6 +209,18 @@ run "raw_tables" {
     error_message = "Redshift sees what analysts see"
   }
   assert {
+    condition     = aws_lakeformation_permissions.operator_tables.permissions == toset(["DESCRIBE"])
+    error_message = "operators see how far a table is, and of its rows no more than analysts"
+  }
+  assert {
+    condition     = length(aws_lakeformation_permissions.raw_tables) == 0 && !contains(keys(aws_athena_workgroup.reader), "investigator")
+    error_message = "without an investigator nobody reads raw"
+  }
+  assert {
+    condition     = [for task, its in aws_lakeformation_permissions.task_tables : task if contains(its.permissions, "DROP")] == ["rebuild"]
+    error_message = "only a rebuild takes a table's name away"
+  }
+  assert {
     condition     = aws_lakeformation_permissions.reader_columns["cleared-analyst/usuarios"].table_with_columns[0].wildcard == true
     error_message = "cleared analysts see all columns"
   }
@@ -231,7 +243,7 @@ run "no_grants_before_the_tables" {
     lake_arn             = "arn:aws:s3:::l"
     kept_days            = { raw = 90, quarantine = 30 }
     key_arn              = "arn:aws:kms:us-east-1:123456789012:key/k"
-    roles                = { compactor = "arn:aws:iam::123456789012:role/c", operator = "arn:aws:iam::123456789012:role/o", lake_access = "arn:aws:iam::123456789012:role/l", readers = { analyst = "arn:aws:iam::123456789012:role/a" } }
+    roles                = { compactor = "arn:aws:iam::123456789012:role/c", lake_access = "arn:aws:iam::123456789012:role/l", tasks = { tool = "arn:aws:iam::123456789012:role/t", reconcile = "arn:aws:iam::123456789012:role/p", rebuild = "arn:aws:iam::123456789012:role/n" }, readers = { analyst = "arn:aws:iam::123456789012:role/a", operator = "arn:aws:iam::123456789012:role/o" } }
     readers              = { analyst = { is_cleared = false, query_bytes_max = 10737418240 } }
     are_lake_tables_made = false
   }
@@ -565,14 +577,139 @@ run "alarms_wait_for_a_slow_compactor" {
   command = plan
   variables {
     compact_interval_seconds = 300
-    is_reconcile_scheduled   = true
   }
   assert {
     condition     = module.watch.thresholds["not-merging/usuarios"] == 900 && module.watch.thresholds["epoch-waits/usuarios"] == 0
     error_message = "three intervals without a merge are told, not one"
   }
+}
+
+run "without_a_schedule_nobody_waits_for_a_proof" {
+  command = plan
+  variables {
+    reconcile_schedule = null
+  }
   assert {
-    condition     = contains(output.alarms, "proof-old/usuarios")
-    error_message = "an old proof is told where proofs are made"
+    condition     = length(module.proof) == 0 && length([for alarm in output.alarms : alarm if startswith(alarm, "proof-old/")]) == 0
+    error_message = "the alarm follows the schedule"
+  }
+}
+
+run "dms_cannot_be_compared_with" {
+  command = plan
+  variables {
+    source_kind     = "dms"
+    source_database = { name = "app" }
+  }
+  assert {
+    condition     = length(module.proof) == 0 && length([for alarm in output.alarms : alarm if startswith(alarm, "proof-old/")]) == 0
+    error_message = "what sends no heartbeats cannot be proven, and nobody is told so every week"
+  }
+}
+
+run "a_replica_has_a_secret_of_its_own" {
+  command = plan
+  override_resource {
+    target          = aws_secretsmanager_secret.comparison
+    values          = { arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:replica" }
+    override_during = plan
+  }
+  variables {
+    reconcile = { has_own_secret = true }
+  }
+  assert {
+    condition     = contains(keys(output.secrets), "comparison") && local.tasks.reconcile.secrets.CDC_DATABASE == "arn:aws:secretsmanager:us-east-1:123456789012:secret:replica"
+    error_message = "the task is handed the replica's DSN"
+  }
+}
+
+run "the_publishers_dsn_will_do" {
+  command = plan
+  override_resource {
+    target          = aws_secretsmanager_secret.this
+    values          = { arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:d" }
+    override_during = plan
+  }
+  assert {
+    condition     = !contains(keys(output.secrets), "comparison") && local.tasks.reconcile.secrets.CDC_DATABASE == "arn:aws:secretsmanager:us-east-1:123456789012:secret:d"
+    error_message = "a second secret costs, and is made where it is asked for"
+  }
+}
+
+run "debeziums_secret_is_no_dsn" {
+  command = plan
+  variables {
+    source_kind     = "debezium"
+    source_database = { name = "app" }
+  }
+  assert {
+    condition     = contains(keys(output.secrets), "comparison") && length(module.proof) == 1
+    error_message = "the comparison has a DSN of its own"
+  }
+}
+
+run "proof" {
+  command = plan
+  module {
+    source = "./modules/proof"
+  }
+  variables {
+    name            = "usuarios-cdc-x"
+    cron            = "cron(30 3 * * ? *)"
+    time_zone       = "America/Sao_Paulo"
+    cluster_arn     = "arn:aws:ecs:us-east-1:123456789012:cluster/c"
+    definition_arn  = "arn:aws:ecs:us-east-1:123456789012:task-definition/usuarios-cdc-x-reconcile:1"
+    role_arn        = "arn:aws:iam::123456789012:role/s"
+    network         = { subnet_ids = ["subnet-1"], security_group_id = "sg-1" }
+    alarm_topic_arn = "arn:aws:sns:us-east-1:123456789012:t"
+  }
+  assert {
+    condition     = aws_scheduler_schedule.proof.schedule_expression_timezone == "America/Sao_Paulo" && aws_scheduler_schedule.proof.target[0].ecs_parameters[0].task_definition_arn == var.definition_arn
+    error_message = "the proof runs at the hour of those who work there"
+  }
+  assert {
+    condition     = jsondecode(aws_cloudwatch_event_rule.not_run.event_pattern).detail["$or"][0].containers.exitCode[0]["anything-but"] == [0, 1]
+    error_message = "a run that never was is told; what a run found it tells itself"
+  }
+}
+
+run "a_reader_is_not_called_operator" {
+  command = plan
+  variables {
+    readers = { operator = {} }
+  }
+  expect_failures = [var.readers]
+}
+
+run "investigators_are_asked_for_a_second_factor" {
+  command = plan
+  module {
+    source = "./modules/roles"
+  }
+  variables {
+    name          = "usuarios-cdc-x"
+    account       = { partition = "aws", region = "us-east-1", id = "123456789012" }
+    buckets       = { raw = "arn:aws:s3:::r", quarantine = "arn:aws:s3:::q", lake = "arn:aws:s3:::l", results = "arn:aws:s3:::s" }
+    stream_arn    = "arn:aws:kinesis:us-east-1:123456789012:stream/s"
+    leases_arn    = "arn:aws:dynamodb:us-east-1:123456789012:table/l"
+    key_arn       = "arn:aws:kms:us-east-1:123456789012:key/k"
+    databases     = { lake = "lake", raw = "lake_raw" }
+    secrets       = { pii_key = "arn:aws:secretsmanager:us-east-1:123456789012:secret:p", database = "arn:aws:secretsmanager:us-east-1:123456789012:secret:d", comparison = "arn:aws:secretsmanager:us-east-1:123456789012:secret:d" }
+    images_arn    = []
+    readers       = {}
+    operators     = []
+    investigators = ["arn:aws:iam::123456789012:user/privacy"]
+  }
+  assert {
+    condition     = length(aws_iam_role.investigator) == 1 && aws_iam_role.investigator[0].max_session_duration == 3600
+    error_message = "the role is made where somebody is named, for an hour at a time"
+  }
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.investigator_trust.statement : [
+        for condition in statement.condition : "${condition.variable}=${join("", condition.values)}"
+      ]
+    ] == [["aws:MultiFactorAuthPresent=true"]]
+    error_message = "nobody takes it without a second factor"
   }
 }

@@ -15,7 +15,7 @@ resource "aws_glue_catalog_database" "lake" {
 
 resource "aws_glue_catalog_database" "raw" {
   name        = var.databases.raw
-  description = "Raw records and quarantine of usuarios-cdc: personal data in clear, for operators alone"
+  description = "Raw records and quarantine of usuarios-cdc: personal data in clear, for investigators alone"
 
   create_table_default_permission {
     permissions = []
@@ -125,7 +125,7 @@ resource "aws_glue_catalog_table" "quarantine" {
 
 # A workgroup a reader: its own results, its own limit of bytes, its own line on the bill.
 resource "aws_athena_workgroup" "reader" {
-  for_each      = var.readers
+  for_each      = merge(var.readers, { for role in compact([var.roles.investigator]) : "investigator" => { query_bytes_max = var.investigated_bytes_max } })
   name          = "${var.name}-${each.key}"
   force_destroy = true
 

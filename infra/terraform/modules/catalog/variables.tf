@@ -34,8 +34,14 @@ variable "key_arn" {
 }
 
 variable "roles" {
-  description = "Role ARNs: the compactor's, the operator's, Lake Formation's, and those of readers by name."
-  type        = object({ compactor = string, operator = string, lake_access = string, readers = map(string) })
+  description = "Role ARNs: the compactor's, Lake Formation's, those of tasks (tool, reconcile, rebuild), those of readers by name, the operator among them, and the investigator's; null: there is none."
+  type = object({
+    compactor    = string
+    lake_access  = string
+    tasks        = map(string)
+    readers      = map(string)
+    investigator = optional(string)
+  })
 }
 
 variable "readers" {
@@ -52,4 +58,10 @@ variable "other_readers" {
 variable "are_lake_tables_made" {
   description = "Whether the compactor has made the lake's tables already; grants to readers need them."
   type        = bool
+}
+
+variable "investigated_bytes_max" {
+  description = "How many bytes a query of the investigator may scan."
+  type        = number
+  default     = 10737418240
 }
