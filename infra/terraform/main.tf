@@ -246,11 +246,10 @@ module "catalog" {
   kept_days = { raw = var.kept_days.raw, quarantine = var.kept_days.quarantine }
   key_arn   = module.key.arn
   roles = {
-    compactor    = module.roles.programs["compactor"]
-    lake_access  = module.roles.lake_access
-    tasks        = { for task in keys(local.tasks) : task => module.roles.programs[task] }
-    readers      = merge(module.roles.readers, { operator = module.roles.operator })
-    investigator = module.roles.investigator
+    compactor   = module.roles.programs["compactor"]
+    lake_access = module.roles.lake_access
+    tasks       = { for task in keys(local.tasks) : task => module.roles.programs[task] }
+    readers     = merge(module.roles.readers, { operator = module.roles.operator })
   }
   # Who operates sees of the lake what readers without clearance do.
   readers = {
@@ -258,6 +257,7 @@ module "catalog" {
       is_cleared = reader.is_cleared, query_bytes_max = reader.query_gb_max * 1073741824
     }
   }
+  investigator         = length(var.investigators) > 0 ? { role_arn = module.roles.investigator, query_bytes_max = 10737418240 } : null
   other_readers        = var.redshift.is_made ? { redshift = module.redshift[0].role_arn } : {}
   are_lake_tables_made = var.are_lake_tables_made
 }

@@ -77,8 +77,8 @@ resource "aws_lakeformation_permissions" "operator_tables" {
 
 # Records in clear: for the investigator alone, where there is one.
 resource "aws_lakeformation_permissions" "raw_database" {
-  for_each    = toset(compact([var.roles.investigator]))
-  principal   = each.key
+  count       = var.investigator == null ? 0 : 1
+  principal   = var.investigator.role_arn
   permissions = ["DESCRIBE"]
   database {
     name = aws_glue_catalog_database.raw.name
@@ -86,8 +86,8 @@ resource "aws_lakeformation_permissions" "raw_database" {
 }
 
 resource "aws_lakeformation_permissions" "raw_tables" {
-  for_each    = toset(compact([var.roles.investigator]))
-  principal   = each.key
+  count       = var.investigator == null ? 0 : 1
+  principal   = var.investigator.role_arn
   permissions = ["SELECT", "DESCRIBE"]
   table {
     database_name = aws_glue_catalog_database.raw.name

@@ -34,13 +34,12 @@ variable "key_arn" {
 }
 
 variable "roles" {
-  description = "Role ARNs: the compactor's, Lake Formation's, those of tasks (tool, reconcile, rebuild), those of readers by name, the operator among them, and the investigator's; null: there is none."
+  description = "Role ARNs: the compactor's, Lake Formation's, those of tasks (tool, reconcile, rebuild), and those of readers by name, the operator among them."
   type = object({
-    compactor    = string
-    lake_access  = string
-    tasks        = map(string)
-    readers      = map(string)
-    investigator = optional(string)
+    compactor   = string
+    lake_access = string
+    tasks       = map(string)
+    readers     = map(string)
   })
 }
 
@@ -60,8 +59,8 @@ variable "are_lake_tables_made" {
   type        = bool
 }
 
-variable "investigated_bytes_max" {
-  description = "How many bytes a query of the investigator may scan."
-  type        = number
-  default     = 10737418240
+variable "investigator" {
+  description = "Who reads raw and the quarantine: the role, and how many bytes a query may scan; null: nobody."
+  type        = object({ role_arn = string, query_bytes_max = number })
+  default     = null
 }
