@@ -59,6 +59,7 @@ data "aws_iam_policy_document" "reconcile" {
     actions   = ["s3:GetObject"]
     resources = ["${var.buckets.lake}/warehouse/*"]
   }
+  # Without it S3 would call a file that maintenance removed meanwhile forbidden, not gone.
   statement {
     sid       = "ListTheLake"
     actions   = ["s3:ListBucket"]
