@@ -93,7 +93,7 @@ locals {
       environment = local.catalog_settings
     }
     rebuild = {
-      command     = ["rebuild", "--help"]
+      command     = ["rebuild", "--help"] # what is made anew must be said
       secrets     = {}
       environment = merge(local.catalog_settings, { CDC_RAW = local.common.CDC_RAW })
     }

@@ -49,9 +49,10 @@ resource "aws_lakeformation_permissions" "task_tables" {
   }
 }
 
-resource "aws_lakeformation_permissions" "rebuild_database" {
-  principal   = var.roles.tasks["rebuild"]
-  permissions = ["CREATE_TABLE", "DESCRIBE"]
+resource "aws_lakeformation_permissions" "task_database" {
+  for_each    = local.granted_to_tasks
+  principal   = var.roles.tasks[each.key]
+  permissions = each.key == "rebuild" ? ["CREATE_TABLE", "DESCRIBE"] : ["DESCRIBE"]
   database {
     name = aws_glue_catalog_database.lake.name
   }

@@ -1,5 +1,5 @@
-# Tasks that run once: `cdc` with the rights that its commands need, and no person has. Operators may start them, which CloudTrail records
-# with what each was told to do.
+# Tasks that run once: `cdc` with the rights that its commands need, and no person has. Operators may start them, which CloudTrail
+# records.
 
 # --- tool: status, epoch and replay. It reads records in clear and tells none of them; it deletes nothing of raw and sees no row of the lake.
 data "aws_iam_policy_document" "tool" {

@@ -1,5 +1,5 @@
-# The programs on Fargate, and tasks that run once. Each program can be killed at any moment (docs/architecture.md), which is why spare capacity will do for those that
-# hold nothing back at the source.
+# The programs on Fargate, and tasks that run once. Each program can be killed at any moment (docs/architecture.md), which is why spare
+# capacity will do for those that hold nothing back at the source.
 locals {
   http_port = 8080
   # A task runs its command, and nobody asks whether it is well.
