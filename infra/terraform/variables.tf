@@ -169,6 +169,10 @@ variable "reconcile_schedule" {
   description = "When `cdc reconcile` compares every row of the source with the lake, as EventBridge Scheduler writes it, at least weekly; null: never, and then nobody is told that a proof is old. Not with DMS, whose records prove nothing of the source."
   type        = string
   default     = "cron(30 3 * * ? *)"
+  validation {
+    condition     = var.reconcile_schedule == null || can(regex("^(cron|rate)\\(.+\\)$", var.reconcile_schedule))
+    error_message = "reconcile_schedule is cron(minutes hours day-of-month month day-of-week year), rate(value unit), or null."
+  }
 }
 
 variable "time_zone" {

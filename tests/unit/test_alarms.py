@@ -79,6 +79,12 @@ def test_prometheuss_rules_are_made_of_the_alarms() -> None:
     assert "absent(compactor_merge_age_seconds)" in made["not-merging"]["expr"]
 
 
+def test_an_alarm_that_prometheus_cannot_tell_of_says_why() -> None:
+    without = [alarm for alarm in ALARMS if not prometheus_rules.has_rule(alarm)]
+    assert {alarm.name for alarm in without} == {"lake-differs", "comparison-failed", "cost"}
+    assert all(alarm.no_prometheus or alarm.no_drill for alarm in without)
+
+
 def test_the_dashboard_is_the_one_that_is_written_and_shows_metrics_that_are_there() -> None:
     assert grafana.FILE.read_text(encoding="utf-8") == grafana.text(), "run python -m sandbox.grafana"
     known = {getattr(collector, "_name", "") for collector in REGISTRY._collector_to_names}

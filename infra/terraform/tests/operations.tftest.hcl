@@ -29,6 +29,14 @@ run "without_a_schedule_nobody_waits_for_a_proof" {
   }
 }
 
+run "a_schedule_is_as_the_scheduler_writes_it" {
+  command = plan
+  variables {
+    reconcile_schedule = "30 3 * * *"
+  }
+  expect_failures = [var.reconcile_schedule]
+}
+
 run "dms_cannot_be_compared_with" {
   command = plan
   variables {
