@@ -30,6 +30,30 @@ def test_rows_keep_their_order_and_their_values() -> None:
     assert parsed([FULL]) == [json.loads(FULL)]
 
 
+def test_a_null_that_is_stated_is_told_from_a_member_that_is_missing() -> None:
+    quoted = ['": ', '\\": ', ':"', '":":', "\\"]
+    stated = json.dumps({"id": 1, "nome": None, "tags": quoted}).encode()
+    assert parsed([FULL, stated]) == [json.loads(FULL), json.loads(stated)]
+    assert parsed([FULL, json.dumps({"id": 1, "tags": quoted}).encode()]) is None
+    assert parsed([json.dumps({"id": 1, "nome": '":'}).encode(), FULL]) is None
+
+
+@pytest.mark.parametrize("text", [":", ":x", '":":', '\\":', ",", "["])
+def test_a_text_that_begins_with_a_colon_does_not_stand_for_a_member_that_is_missing(text: str) -> None:
+    begins = json.dumps({"id": 1, "nome": text, "tags": [text]}, separators=(",", ":")).encode()
+    for lacking in (b'{"id":1}', b'{"id":1,"nome":null}', b'{"nome":null,"tags":[null]}'):
+        assert parsed([begins, lacking]) is None
+        assert parsed([begins, begins, lacking]) is None
+
+
+@pytest.mark.parametrize("name", ["a:", "a,", "a[", "a ", "a\\", "a\t"])
+def test_names_that_end_like_the_beginning_of_a_value_are_read_one_by_one_where_there_are_nulls(name: str) -> None:
+    schema = pa.schema([("id", pa.int64()), (name, pa.string())])
+    whole, null = (msgspec.Raw(json.dumps({"id": 1, name: value}).encode()) for value in ("x", None))
+    assert parse([whole], schema) is not None
+    assert parse([whole, null], schema) is None
+
+
 def test_blocks_have_so_many_rows_or_bytes_and_one_row_at_least() -> None:
     assert list(blocks([], 3, 10)) == []
     assert list(blocks([1] * 7, 3, 10)) == [(0, 3), (3, 6), (6, 7)]

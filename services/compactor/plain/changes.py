@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -156,9 +157,10 @@ def changes_in(envelopes: Sequence[Any], places: npt.NDArray[np.intp]) -> tuple[
     sources = [envelope.source for envelope in envelopes]
     # Four bytes a letter, as numpy holds texts.
     ops = np.frombuffer("".join([envelope.op for envelope in envelopes]).encode("utf-32-le"), "<U1")
-    lsns = np.array([source.lsn or LSN_OF_BACKFILL for source in sources], np.int64)
+    # By way of an array, which takes numbers in half of numpy's time.
+    lsns = np.array(array("q", [source.lsn or LSN_OF_BACKFILL for source in sources]))
     lsns[ops == _READ] = LSN_OF_BACKFILL
-    times = np.array([source.ts_us for source in sources], np.int64)
+    times = np.array(array("q", [source.ts_us for source in sources]))
     before, after = [envelope.before for envelope in envelopes], [envelope.after for envelope in envelopes]
     is_sound = (lsns != LSN_OF_BACKFILL) | (ops == _READ)
     for row in np.flatnonzero(ops == DELETE).tolist():

@@ -29,8 +29,8 @@ _DAYS = (-719_162, 2_932_896)
 """The years 1 to 9999 as days from 1970."""
 _MICROSECONDS = (_DAYS[0] * 86_400_000_000, (_DAYS[1] + 1) * 86_400_000_000 - 1)
 _EXACT_IN_DOUBLE = float(1 << 53)
-_ZONED = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
-_YEAR_0 = r"^0000"
+_NO_YEAR_0 = r"([1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])"
+_ZONED = rf"^{_NO_YEAR_0}-\d{{2}}-\d{{2}}T\d{{2}}:\d{{2}}:\d{{2}}(\.\d{{1,6}})?Z$"
 
 
 _Read = tuple[pa.Array, Mask | None]
@@ -137,10 +137,10 @@ def _within(array: pa.Array, low: int, high: int) -> _Read:
 
 def _where(array: pa.Array, good: pa.Array) -> _Read:
     """The array with null where it is not good; nulls are good."""
+    if pc.all(good).as_py() in {True, None}:
+        return array, None
     bad = pc.invert(pc.fill_null(good, True))
     mask = bad.to_numpy(zero_copy_only=False)
-    if not mask.any():
-        return array, None
     return pc.if_else(bad, pa.scalar(None, array.type), array), mask
 
 
@@ -160,8 +160,7 @@ def _timestamps(array: pa.Array) -> _Read:
 
 
 def _zoned(texts: pa.Array) -> _Read:
-    is_plain = pc.and_(pc.match_substring_regex(texts, _ZONED), pc.invert(pc.match_substring_regex(texts, _YEAR_0)))
-    texts, bad = _where(texts, is_plain)
+    texts, bad = _where(texts, pc.match_substring_regex(texts, _ZONED))
     return texts.cast(pa.timestamp("us", "UTC")), bad
 
 

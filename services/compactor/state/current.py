@@ -112,9 +112,11 @@ class _Reading:
         pieces = self._zone.pieces
         lines = sum(piece.ref.records for piece in pieces)
         read = 0
-        for some in together(self._zone.texts(reversed(pieces))):
-            self._read([self._object(piece, text) for piece, text in reversed(some)])
-            read += sum(piece.ref.records for piece, _ in some)
+        # Each is looked at as soon as it is unpacked, while the processor has it at hand.
+        for some in together(self._object(piece, text) for piece, text in self._zone.texts(reversed(pieces))):
+            self._read(some[::-1])
+            read += sum(one.records for one in some)
+            some.clear()  # before the next are unpacked: memory that is used again costs half
             self._tell(f"{read:,} of {lines:,} lines")
         self._check_sights()
         floor = self._floor()
@@ -133,14 +135,16 @@ class _Reading:
 
     def _object(self, piece: Piece, text: bytes) -> Opened:
         """Read the heads of an object."""
-        heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
+        records, text_bytes = piece.ref.records, len(text)
+        heads = self._heads.read(text, records) if piece.epoch is not None else None
         if heads is not None and piece.epoch is not None:
-            return Opened(heads, np.full(len(heads), piece.epoch, np.int32), lambda: self._zone.lines(piece, text))
+            epochs = np.full(len(heads), piece.epoch, np.int32)
+            return Opened(records, text_bytes, heads, epochs, lambda: self._zone.lines(piece, text))
         lines = self._zone.lines(piece, text)
         self._look(piece, lines)
         heads = self._heads.read_lines(lines)
         epochs = np.array([line.epoch for line in lines], np.int32)[heads.changes.places]
-        return Opened(heads, epochs, lambda: lines)
+        return Opened(records, text_bytes, heads, epochs, lambda: lines)
 
     def _look(self, piece: Piece, lines: Sequence[Line]) -> None:
         """Take note of what tells of a snapshot begun anew; our own publisher says so itself."""

@@ -32,7 +32,12 @@ def write(current: Current, path: Path) -> None:
     schema = current.rows.schema.with_metadata({name: properties[name] for name in _STATED})
     with _unfinished(path) as file:
         with pq.ParquetWriter(
-            file, schema, compression="zstd", compression_level=_LEVEL, use_dictionary=_repetitive(current.rows)
+            file,
+            schema,
+            compression="zstd",
+            compression_level=_LEVEL,
+            use_dictionary=_repetitive(current.rows),
+            write_statistics=_ordered(schema),
         ) as writer:
             for start in range(0, len(current.order), ROW_GROUP_ROWS):
                 rows = current.rows.take(current.order[start : start + ROW_GROUP_ROWS])
@@ -65,6 +70,15 @@ def _unfinished(path: Path) -> Iterator[IO[bytes]]:
             os.link(f"/proc/self/fd/{unnamed}", path, src_dir_fd=root, follow_symlinks=True)
         finally:
             os.close(root)
+
+
+def _ordered(schema: pa.Schema) -> list[str]:
+    """The columns whose least and greatest value let a reader pass over groups: not texts in no order."""
+    return [field.name for field in schema if not field.nullable or not _is_text_or_nested(field.type)]
+
+
+def _is_text_or_nested(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(type_) or pa.types.is_large_string(type_) or pa.types.is_large_binary(type_))
 
 
 def _repetitive(rows: pa.Table) -> list[str]:

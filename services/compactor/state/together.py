@@ -14,7 +14,6 @@ from compactor.plain import Line
 from compactor.plain.changes import Changes
 from compactor.state.heads import Heads
 from compactor.state.newest import Changed
-from compactor.state.zone import Piece
 
 TOGETHER_BYTES = 32 * 1024 * 1024
 """How many bytes of lines are looked at together."""
@@ -22,8 +21,13 @@ TOGETHER_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An object whose heads were read, with the epoch of each; `lines` decodes its lines, which is seldom needed."""
+    """An object whose heads were read, with the epoch of each; `lines` decodes its lines, which is seldom needed.
 
+    `records` is how many lines it has, `text_bytes` how long they are.
+    """
+
+    records: int
+    text_bytes: int
     heads: Heads
     epochs: npt.NDArray[np.int32]
     lines: Callable[[], list[Line]]
@@ -87,15 +91,16 @@ def chosen(objects: Sequence[Opened], which: npt.NDArray[np.intp]) -> Chosen:
     )
 
 
-def together(texts: Iterable[tuple[Piece, bytes]]) -> Iterator[list[tuple[Piece, bytes]]]:
-    """Objects, as many together as there may be."""
-    some: list[tuple[Piece, bytes]] = []
-    size = 0
-    for piece, text in texts:
-        some.append((piece, text))
-        size += len(text)
-        if size >= TOGETHER_BYTES:
+def together(objects: Iterable[Opened]) -> Iterator[list[Opened]]:
+    """Objects, as many together as there may be; what was given is forgotten before the next is asked for."""
+    some: list[Opened] = []
+    size_bytes = 0
+    for one in objects:
+        some.append(one)
+        size_bytes += one.text_bytes
+        del one
+        if size_bytes >= TOGETHER_BYTES:
             yield some
-            some, size = [], 0
+            some, size_bytes = [], 0
     if some:
         yield some
