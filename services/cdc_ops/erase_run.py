@@ -12,7 +12,7 @@ from cdc.contract import TableContract
 from cdc.errors import FatalFault, SettingsFault
 from cdc_ops.erase_command import EraseSettings
 from compactor.lake.catalog import open_catalog
-from compactor.lake.erase import Known, as_stored, erase, known
+from compactor.lake.erase import as_stored, erase, known
 from compactor.lake.faults import reaching
 from compactor.lake.landing import CommitConflict
 
@@ -33,10 +33,8 @@ def run_erase(
                 key = as_stored(catalog, settings.catalog, contract.name, given)
             except ValueError as error:
                 raise SettingsFault([f"key: {error}"]) from None
-            found = known(catalog, settings.catalog, contract.name, key)
-            if arguments.yes:
-                # What went is counted anew: a merge may have come between.
-                found = Known(erase(catalog, settings.catalog, contract.name, key), found.files)
+            act = erase if arguments.yes else known
+            found = act(catalog, settings.catalog, contract.name, key)
     except CommitConflict:
         raise FatalFault(
             "another writer committed meanwhile; what was erased until then stays erased",
@@ -51,7 +49,7 @@ def run_erase(
 
 
 def _as_text(document: Mapping[str, object]) -> str:
-    counts = f"{document['table']}: {document['rows']:,} rows in {document['files']:,} files know this key"
+    table, rows, files = document["table"], f"{document['rows']:,} rows", f"{document['files']:,} files"
     if document["is_dry_run"]:
-        return f"{counts}; nothing was erased: stop the compactor, and add --yes\n"
-    return f"{document['table']}: {document['rows']:,} rows erased; start the compactor (docs/lgpd.md)\n"
+        return f"{table}: {rows} in {files} know this key; nothing was erased: stop the compactor, and add --yes\n"
+    return f"{table}: {rows} erased, {files} written anew; start the compactor (docs/lgpd.md)\n"

@@ -195,6 +195,12 @@ def test_no_statement_allows_everything(account: Account, role: str) -> None:
             assert statement["Resource"] != "*" or OF_NO_RESOURCE.issuperset(actions)
 
 
+@pytest.mark.parametrize("role", LISTED)
+def test_a_policy_is_no_longer_than_aws_takes(account: Account, role: str) -> None:
+    # IAM's quota of all inline policies of a role, blanks not counted.
+    assert len(json.dumps(role_policy(account, role), separators=(",", ":"))) <= 10_240
+
+
 def test_records_in_clear_want_a_second_factor(account: Account) -> None:
     trust = account.client("iam").get_role(RoleName=f"{NAME}-investigator")["Role"]
     (statement,) = trust["AssumeRolePolicyDocument"]["Statement"]

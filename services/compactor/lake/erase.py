@@ -58,8 +58,8 @@ def known(catalog: Catalog, namespace: str, table: str, key: Mapping[str, object
     return Known(sum(found), len(found))
 
 
-def erase(catalog: Catalog, namespace: str, table: str, key: Mapping[str, object]) -> int:
-    """Erase all states of a key, delete markers included; returns how many rows went, dead ones counted.
+def erase(catalog: Catalog, namespace: str, table: str, key: Mapping[str, object]) -> Known:
+    """Erase all states of a key, delete markers included; returns what was known of it.
 
     `key` has the key's columns as the lake shows them: a masked one as its token.
 
@@ -72,7 +72,7 @@ def erase(catalog: Catalog, namespace: str, table: str, key: Mapping[str, object
     if brought_since(history.table.metadata, int(merged) if merged else None) != frozenset():
         hint = "run `compactor run --once`, which finishes it, and then erase"
         raise FatalFault("the history is ahead of the table", where=lake.name, hint=hint)
-    gone = _without(history, key) + _without(lake, key)
+    gone = [*_without(history, key), *_without(lake, key)]
     # The table is merged up to the history as it is now; an older snapshot of it need not be remembered.
     if history.snapshot_id is not None:
         commit_properties(lake, {HISTORY_SNAPSHOT: str(history.snapshot_id)})
@@ -80,7 +80,7 @@ def erase(catalog: Catalog, namespace: str, table: str, key: Mapping[str, object
         older = [s.snapshot_id for s in one.table.metadata.snapshots if s.snapshot_id != one.snapshot_id]
         if older:
             expire(one, older)
-    return gone
+    return Known(sum(gone), len(gone))
 
 
 def _load(catalog: Catalog, identifier: tuple[str, str]) -> LakeTable:
@@ -91,17 +91,17 @@ def _load(catalog: Catalog, identifier: tuple[str, str]) -> LakeTable:
         raise FatalFault("the table is not in the catalog", where=".".join(identifier), hint=hint) from None
 
 
-def _without(lake: LakeTable, key: Mapping[str, object]) -> int:
-    """Write the files that have rows of a key, alive or dead, anew without them; each in a commit of its own."""
-    gone = 0
+def _without(lake: LakeTable, key: Mapping[str, object]) -> Iterator[int]:
+    """Write the files that have rows of a key, alive or dead, anew without them; each in a commit of its own, after
+    which it is told how many went.
+    """
     for file, rows, theirs in _knowing(lake, key):
-        gone += int(theirs.sum())
         kept = ~theirs
         kept[file.deleted] = False
         left = rows.filter(pa.array(kept)).combine_chunks() if kept.any() else None
         # For the compactor this is a move of rows: no change was made that it would have to look at.
         commit(lake, Changes(left, dropped=frozenset({file.path}), is_rewrite=True))
-    return gone
+        yield int(theirs.sum())
 
 
 def _knowing(lake: LakeTable, key: Mapping[str, object]) -> Iterator[tuple[LiveFile, pa.Table, np.ndarray]]:
