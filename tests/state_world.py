@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from typing import Any
 
+import msgspec
+
 from cdc.contract import TableContract, parse_contract
+from cdc.raw import RawLine
+from compactor.index import RowIndex
+from compactor.lake.schema import table_schema
+from compactor.plain import Line
 from compactor.state import Current, current_state
+from compactor.state.heads import HeadReader
 from tests.raw_zone import PLACEHOLDER, MemoryObjects, ShardWriter
 
 KEY = b"k" * 32
@@ -33,11 +41,36 @@ schema:
         customProperties: [{property: mask, value: last4}]
 slaProperties: [{property: latency, value: 60, unit: s}]
 """
+SHARD = "usuarios-20261121T000000Z/shardId-000000000000"
 
 
 def contract(key_type: str = "bigint") -> TableContract:
     """A table with a key of that type."""
     return parse_contract(CONTRACT.replace("ID", key_type))
+
+
+def contract_of_tokens() -> TableContract:
+    """A table whose key is a text, of which the lake has a token."""
+    key = "physicalType: ID, primaryKey: true, classification: "
+    mask = "restricted, customProperties: [{property: mask, value: token}]"
+    return parse_contract(CONTRACT.replace(f"{key}internal", f"{key}{mask}").replace("ID", "text"))
+
+
+TABLE = contract()
+
+
+def row(key: Any, nome: str = "n", bio: str = "b") -> dict[str, Any]:
+    """A row of the source."""
+    return {"id": key, "nome": nome, "bio": bio, "cpf": "12345678901"}
+
+
+def zone(*batches: list[bytes], evidence: datetime | None = None) -> MemoryObjects:
+    """A raw zone of one shard with some batches of events, and evidence from the source in each."""
+    store = MemoryObjects()
+    shard = ShardWriter(store)
+    for events in batches:
+        shard.batch(events, table="t", evidence=evidence)
+    return store
 
 
 def event(op: str, lsn: int, before: Any, after: Any, version: str = "3.6.3.usuarios-cdc") -> bytes:
@@ -46,12 +79,25 @@ def event(op: str, lsn: int, before: Any, after: Any, version: str = "3.6.3.usua
     return json.dumps({"before": before, "after": after, "source": source, "op": op}).encode()
 
 
+def with_schema(told: bytes) -> bytes:
+    """The same event with its schema inline, as Kafka Connect has it."""
+    payload = json.loads(told)
+    is_text = isinstance((payload["after"] or payload["before"] or {}).get("id"), str)
+    columns = [{"field": "id", "type": "string" if is_text else "int64"}]
+    columns += [{"field": name, "type": "string"} for name in COLUMNS]
+    images = [{"field": image, "type": "struct", "fields": columns} for image in ("before", "after")]
+    return json.dumps({"schema": {"type": "struct", "fields": images}, "payload": payload}).encode()
+
+
 @dataclass
 class Source:
-    """Rows by key, and the events of all that happened to them; `is_ours` says which of the events our publisher wrote."""
+    """Rows by key, and the events of all that happened to them; `is_ours` says how many of the events our publisher
+    wrote, `with_schema` how many have their schema inline, so that only the law reads them.
+    """
 
     chance: Random
     is_ours: float = 1.0
+    with_schema: float = 0.0
     rows: dict[Any, dict[str, Any]] = field(default_factory=dict)
     positions: dict[Any, int] = field(default_factory=dict)
     events: list[bytes] = field(default_factory=list)
@@ -98,7 +144,8 @@ class Source:
 
     def _tell(self, op: str, before: Any, after: Any) -> None:
         version = "3.6.3.usuarios-cdc" if self.chance.random() < self.is_ours else "3.6.3.Final"
-        self.events.append(event(op, self.lsn, before, after, version))
+        told = event(op, self.lsn, before, after, version)
+        self.events.append(with_schema(told) if self.chance.random() < self.with_schema else told)
 
     def expected(self) -> dict[Any, tuple[Any, ...]]:
         """The rows as an export shows them: nome, bio, the CPF's last digits, the LSN."""
@@ -128,6 +175,26 @@ def scatter(events: Iterable[bytes], chance: Random, shards: int = 2, *, disorde
     return store
 
 
+def head_reader(table: TableContract) -> tuple[HeadReader, RowIndex]:
+    """The reader of a table's heads, and the index that makes its fingerprints."""
+    schema = table_schema(table).as_arrow()
+    index = RowIndex([schema.field(name).type for name in table.key])
+    return HeadReader(table, schema, KEY, index.prints_of), index
+
+
+def as_lines(events: Iterable[bytes], epoch: int = 1) -> list[Line]:
+    """Some events as the lines of a raw object."""
+    return [
+        Line("s/0", "b", RawLine("0", str(number), 0, "2026-11-21T12:00:00Z", msgspec.Raw(one)), epoch)
+        for number, one in enumerate(events)
+    ]
+
+
+def as_text(lines: Iterable[Line]) -> bytes:
+    """Some lines as a raw object has them."""
+    return b"".join(msgspec.json.encode(line.raw) + b"\n" for line in lines)
+
+
 def export_of(store: MemoryObjects, table: TableContract) -> Current:
     """What raw tells of a table."""
     return current_state(table, store, KEY)
@@ -140,3 +207,8 @@ def rows_of(current: Current) -> dict[Any, tuple[Any, ...]]:
     found = {row["id"]: (row["nome"], row["bio"], row["cpf"], row["cdc_lsn"]) for row in rows}
     assert len(found) == len(rows)
     return found
+
+
+def names(store: MemoryObjects, table: TableContract = TABLE) -> dict[Any, str]:
+    """What raw tells of the column `nome`, by key."""
+    return {key: values[0] for key, values in rows_of(export_of(store, table)).items()}

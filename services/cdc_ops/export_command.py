@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(ExportSettings, os.environ)
     contract = next((contract for contract in settings.tables if contract.name == arguments.table), None)
     problems = [] if contract is not None else ["table: no contract has that name; give its name in the lake"]
-    if arguments.to.exists():
-        problems.append("--to: there is such a file; nothing is overwritten")
-    elif not arguments.to.absolute().parent.is_dir():
-        problems.append("--to: its folder is not there")
+    problems += _problems_of_target(arguments.to)
     if (
         contract is not None
         and not settings.pii_key.get_secret_value()
@@ -79,3 +77,23 @@ def run(arguments: argparse.Namespace) -> int:
     from cdc_ops.export_run import run_export  # noqa: PLC0415
 
     return run_export(settings, contract, arguments)
+
+
+def _problems_of_target(path: Path) -> list[str]:
+    """Why a file cannot be made there, found by making a nameless one: at the end, all reading would be in vain."""
+    folder = path.absolute().parent
+    try:
+        if not folder.is_dir():
+            return ["--to: its folder is not there"]
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return [f"--to: cannot be written: {error.strerror}"]
+    else:
+        return ["--to: there is such a file; nothing is overwritten"]
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return []
+    except OSError as error:
+        return [f"--to: no file can be made in its folder: {error.strerror}"]

@@ -31,14 +31,7 @@ def run_export(settings: ExportSettings, contract: TableContract, arguments: arg
     keep_memory()
     raw, pii_key = RawAsOf(S3Objects(aws.s3(), settings.raw)), read_pii_key(settings.pii_key.get_secret_value())
     begins = _beginning(raw, contract)
-    try:
-        current = export(contract, raw, pii_key.secret, arguments.to, _tell, begins)
-    except OSError as error:
-        raise FatalFault(
-            f"the file cannot be written: {error.strerror}",
-            where=str(arguments.to),
-            hint="give another one, or make room",
-        ) from None
+    current = export(contract, raw, pii_key, arguments.to, _tell, begins)
     sys.stdout.write(_as_json(current, contract) if arguments.json else _as_text(current, contract))
     return 0
 

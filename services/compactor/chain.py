@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import msgspec
 
@@ -129,19 +130,27 @@ def new_batches(
 
     Bytes are counted before compression, for that is what takes memory: documents may shrink to a fortieth.
     """
-    waiting = {shard: deque(new_links(store, shard, offsets.get(shard.id, raw.START))) for shard in shards(store)}
-    reached = {shard: offsets.get(shard.id, raw.START) for shard in waiting}
+    waiting = deque(links_in_turn(store, offsets))
     taken: list[Batch] = []
     records = size = 0
-    while records < records_max and size < bytes_max and any(waiting.values()):
-        for shard in [shard for shard, links in waiting.items() if links]:
-            link = waiting[shard].popleft()
+    while records < records_max and size < bytes_max and waiting:
+        for shard, after, link in waiting.popleft():
             record = read_record(store, link)
-            taken.append(Batch(shard, reached[shard], link.upto, record))
-            reached[shard] = link.upto
+            taken.append(Batch(shard, after, link.upto, record))
             records += sum(ref.records for ref in record.objects)
             size += sum(ref.plain_bytes or PLAIN_BYTES_ASSUMED for ref in record.objects)
-    return taken, any(waiting.values())
+    return taken, bool(waiting)
+
+
+def links_in_turn(store: ObjectStore, offsets: Mapping[str, int]) -> list[list[tuple[Shard, int, Link]]]:
+    """What is new past some offsets: turn by turn the next link of each shard, with where the one before it ended."""
+    by_shard: list[list[tuple[Shard, int, Link]]] = []
+    for shard in shards(store):
+        offset = offsets.get(shard.id, raw.START)
+        links = new_links(store, shard, offset)
+        afters = [offset, *(link.upto for link in links[:-1])] if links else []
+        by_shard.append([(shard, after, link) for after, link in zip(afters, links, strict=True)])
+    return [[entry for entry in turn if entry is not None] for turn in zip_longest(*by_shard)]
 
 
 def batches_between(store: ObjectStore, shard: Shard, after: int, upto: int) -> Iterator[Batch]:

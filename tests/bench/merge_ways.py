@@ -27,6 +27,7 @@ from cdc.contract import parse_contract
 from compactor.compactor import TableCompactor
 from compactor.lake.pair import TablePair
 from compactor.memory import keep_memory
+from compactor.pii_key import PiiKey
 from compactor.state import export
 from tests.bench.measure import stay_on_one_core
 from tests.bench.row_lake import CONTRACT, KEY
@@ -50,7 +51,7 @@ def ours(raw: Path, out: Path) -> None:
     """What `cdc export` does."""
     contract = parse_contract(CONTRACT.read_text(encoding="utf-8"))
     keep_memory()
-    export(contract, Files(raw), KEY, out)
+    export(contract, Files(raw), PiiKey(KEY, ""), out)
 
 
 def compactor(raw: Path, out: Path) -> float:

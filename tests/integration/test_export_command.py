@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cdc import aws as clients
+from cdc.epoch import EpochEnd, EpochStart, record_end, record_start
 from cdc.objects import S3Objects
 from cdc.settings import S3Location, load
 from compactor.lake.catalog import open_catalog
@@ -21,7 +22,7 @@ from compactor.settings import CompactorSettings
 from sandbox.aws import Aws
 from tests.compactor_world import CONTRACT, NAMES
 from tests.conftest import PII_KEY, ROOT
-from tests.raw_zone import PLACEHOLDER, ShardWriter, event
+from tests.raw_zone import PLACEHOLDER, ShardWriter, at, event
 
 pytestmark = pytest.mark.slow
 MASKED = (
@@ -88,6 +89,50 @@ def test_raw_that_does_not_reach_back_is_refused_and_no_file_is_left(name: str, 
     assert done.returncode == 1
     assert "raw reaches back neither to the beginning nor to a complete snapshot" in done.stderr
     assert not (tmp_path / "t.parquet").exists()
+
+
+def test_where_raw_begins_at_a_whole_snapshot_the_rows_are_those_that_it_found_and_what_came_since(
+    name: str, tmp_path: Path
+) -> None:
+    store = S3Objects(clients.s3(), S3Location(f"raw-{name}", "raw"))
+    older = list(store.list_after("_batches/"))
+    first, other = (ShardWriter(store, f"shardId-00000000000{place}", upto=upto) for place, upto in ((0, 5), (1, 3)))
+    rows = [{"id": key, "nome": "Joaquim", "bio": "read"} for key in (1, 3)]
+    first.batch([event("r", 0, row, table="t") for row in rows], table=name)
+    other.batch([event("u", 12, rows[1] | {"bio": PLACEHOLDER}, table="t")], table=name)
+    begins = {f"{writer.stream}/{writer.shard}": upto for writer, upto in ((first, "6"), (other, "4"))}
+    record_start(store, EpochStart(name, 2, begins, origin="s2"))
+    record_end(store, EpochEnd(name, 2, {**begins, f"{first.stream}/{first.shard}": "7"}, at(0), 2, origin="s2"))
+    for path in older:
+        store.delete(path)
+    done = cdc(name, "--to", str(tmp_path / "t.parquet"))
+    assert done.returncode == 0, done.stderr
+    assert "beginning with the snapshot of epoch 2\n" in done.stderr
+    assert done.stdout.startswith(f"{name}: 2 rows; raw lines: 3; keys folded: 1\n")
+    table = pq.read_table(tmp_path / "t.parquet")
+    assert list(zip(*(table[column].to_pylist() for column in ("id", "bio", "cdc_epoch", "cdc_lsn")), strict=True)) == [
+        (1, "read", 2, 0),
+        (3, "read", 2, 12),
+    ]
+
+
+def test_what_cannot_be_merged_is_told_without_its_values(name: str, tmp_path: Path) -> None:
+    store = S3Objects(clients.s3(), S3Location(f"raw-{name}", "raw"))
+    third = ShardWriter(store, "shardId-000000000002")
+    odd = {"id": 1, "nome": "Joaquim", "bio": 7}
+    third.batch([event("u", 40, odd, table="t"), b'{"Quincas": "Borba"}'], table=name)
+    done = cdc(name, "--to", str(tmp_path / "t.parquet"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{name}: 4 rows; raw lines: 10; keys folded: 2",
+        "valid through: nothing is proven yet",
+        "1 keys show what was before a change that cannot be merged (value-not-held in bio: 1)",
+        "at least 1 records could not be read at all; see the quarantine",
+    ]
+    told = json.loads(cdc(name, "--to", str(tmp_path / "again.parquet"), "--json").stdout)
+    assert (told["keys_set_aside"], told["rejected"]) == (1, 1)
+    assert told["set_aside"] == [{"column": "bio", "reason": "value-not-held", "keys": 1}]
+    assert not any(value in done.stdout + done.stderr for value in ("Joaquim", "Quincas", "Borba"))
 
 
 def test_an_object_that_is_missing_is_told(name: str, tmp_path: Path) -> None:

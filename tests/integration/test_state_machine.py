@@ -83,5 +83,5 @@ def test_raw_alone_tells_the_rows_of_the_lake(machine: type[Exported], tmp_path:
     prepare(machine, tmp_path)
     for run in range(RUNS):
         lively_run(machine, run)
-    # What is refused is told; here hardly anything may be.
-    assert machine.outcomes["equal"] > RUNS // 2, machine.outcomes
+    # At the end of a run nothing is on its way any more and every epoch is recorded: there is no reason to refuse.
+    assert machine.outcomes["equal"] == RUNS, machine.outcomes

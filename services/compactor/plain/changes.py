@@ -154,18 +154,42 @@ def changes_in(envelopes: Sequence[Any], places: npt.NDArray[np.intp]) -> tuple[
 
     An envelope is any struct with the members of `_Envelope`, whose schema, table and version are not looked at.
     """
-    sources = [envelope.source for envelope in envelopes]
-    # Four bytes a letter, as numpy holds texts.
-    ops = np.frombuffer("".join([envelope.op for envelope in envelopes]).encode("utf-32-le"), "<U1")
-    # By way of an array, which takes numbers in half of numpy's time.
-    lsns = np.array(array("q", [source.lsn or LSN_OF_BACKFILL for source in sources]))
-    lsns[ops == _READ] = LSN_OF_BACKFILL
-    times = np.array(array("q", [source.ts_us for source in sources]))
+    stated = Stated()
+    stated.add(envelopes)
     before, after = [envelope.before for envelope in envelopes], [envelope.after for envelope in envelopes]
-    is_sound = (lsns != LSN_OF_BACKFILL) | (ops == _READ)
-    for row in np.flatnonzero(ops == DELETE).tolist():
+    changes, is_sound = stated.changes(places, before, after)
+    for row in np.flatnonzero(changes.ops == DELETE).tolist():
         is_sound[row] &= bytes(after[row]) in NO_IMAGE
-    return Changes(places, ops, lsns, times, before, after), is_sound
+    return changes, is_sound
+
+
+class Stated:
+    """What envelopes state beside the rows, some after others: what was read of these need not stay in memory."""
+
+    def __init__(self) -> None:
+        self._ops: list[str] = []
+        self._lsns, self._times = array("q"), array("q")
+
+    def add(self, envelopes: Sequence[Any]) -> npt.NDArray[np.str_]:
+        """Take what some envelopes state; returns their ops. No other members than `op` and `source` are asked for."""
+        sources = [envelope.source for envelope in envelopes]
+        ops = "".join([envelope.op for envelope in envelopes])
+        self._ops.append(ops)
+        self._lsns.extend([source.lsn or LSN_OF_BACKFILL for source in sources])
+        self._times.extend([source.ts_us for source in sources])
+        return _letters(ops)
+
+    def changes(
+        self, places: npt.NDArray[np.intp], before: list[msgspec.Raw], after: list[msgspec.Raw]
+    ) -> tuple[Changes, npt.NDArray[np.bool_]]:
+        """All changes, with their rows' images, and which of them have an LSN or need none."""
+        ops, lsns, times = _letters("".join(self._ops)), np.array(self._lsns), np.array(self._times)
+        lsns[ops == _READ] = LSN_OF_BACKFILL
+        return Changes(places, ops, lsns, times, before, after), (lsns != LSN_OF_BACKFILL) | (ops == _READ)
+
+
+def _letters(text: str) -> npt.NDArray[np.str_]:
+    return np.frombuffer(text.encode("utf-32-le"), "<U1")  # four bytes a letter, as numpy holds texts
 
 
 def _envelopes(events: Sequence[msgspec.Raw]) -> list[_Envelope | None]:

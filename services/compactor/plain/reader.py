@@ -64,11 +64,14 @@ class PlainRead(NamedTuple):
 
 
 class _Gathered:
-    """What was read so far: tables of plain rows, and the places of lines that are not plain."""
+    """What was read so far: tables of plain rows, and the places of lines that are not plain. `is_mixed` says that a
+    block had changes of two dialects, whose rows are then in other order than their lines.
+    """
 
     def __init__(self) -> None:
         self.parts: list[PlainRows] = []
         self.others: list[int] = []
+        self.is_mixed = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,7 @@ class PlainReader:
             waiting: list[_Parsing] = []
             for changes, is_ours, others in blocks_of_changes:
                 gathered.others += others
+                gathered.is_mixed |= bool(is_ours.any()) and not is_ours.all()
                 begun = [self._begin(begin, part) for part in self._parts(changes, is_ours)]
                 self._finish(waiting, gathered)
                 waiting = begun
@@ -170,7 +174,9 @@ class PlainReader:
         places, carried_by = (
             np.concatenate([getattr(part, name) for part in gathered.parts]) for name in ("places", "held")
         )
-        return PlainRows(rows_of_all, places, carried_by, sets), sorted(gathered.others)
+        plain = PlainRows(rows_of_all, places, carried_by, sets)
+        # Of two changes of one key at one position the first that came counts, whoever wrote it.
+        return plain.take(np.argsort(places)) if gathered.is_mixed else plain, sorted(gathered.others)
 
     def _parts(self, changes: Changes, is_ours: npt.NDArray[np.bool_]) -> Iterator[_Part]:
         is_delete = changes.ops == DELETE

@@ -7,7 +7,7 @@ fault, …) is folded change by change, by the law that the compactor has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -36,14 +36,13 @@ from compactor.state.law import Donors, Highs, Law
 from compactor.state.newest import GONE, Changed, Newest
 from compactor.state.sights import Sighted, begins_anew, sighted
 from compactor.state.together import Chosen, Opened, changed, chosen, together
-from compactor.state.zone import FROM_THE_START, Piece, Zone, open_zone, unrecorded_epoch
+from compactor.state.zone import FROM_THE_START, Piece, Tell, Zone, open_zone, unrecorded_epoch
 from compactor.vanished import is_merged
 from compactor.watch import sight
 
 _READ: Final = Op.READ.value
 _TRIED_MAX: Final = 64
 """How many lines are read one by one to learn which columns beside the contract's they carry."""
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def current_state(
         FatalFault: when raw alone does not tell the state; the compactor would wait here, or knows more.
     """
     with collector_paused():
-        return _Reading(open_zone(contract, store, begins), pii_key, tell).run()
+        return _Reading(open_zone(contract, store, begins, tell), pii_key, tell).run()
 
 
 class _Reading:
@@ -115,7 +114,7 @@ class _Reading:
         # Each is looked at as soon as it is unpacked, while the processor has it at hand.
         for some in together(self._object(piece, text) for piece, text in self._zone.texts(reversed(pieces))):
             self._read(some[::-1])
-            read += sum(one.records for one in some)
+            read += sum(one.ref.records for one in some)
             some.clear()  # before the next are unpacked: memory that is used again costs half
             self._tell(f"{read:,} of {lines:,} lines")
         self._check_sights()
@@ -123,7 +122,7 @@ class _Reading:
         slow = np.unique(np.concatenate([np.empty(0, np.uint64), *self._slow]))
         if len(slow):
             self._tell(f"{len(slow):,} keys are folded change by change")
-            self._law.fold(slow, self._lines_of(len(slow), lines), self._donors)
+            self._law.fold(slow, self._lines_of(len(slow), lines), self._donors, floor)
         told = self._law.told
         self._check_columns(told.aside)
         rows = self._rows(slow, floor)
@@ -135,16 +134,16 @@ class _Reading:
 
     def _object(self, piece: Piece, text: bytes) -> Opened:
         """Read the heads of an object."""
-        records, text_bytes = piece.ref.records, len(text)
-        heads = self._heads.read(text, records) if piece.epoch is not None else None
+        text_bytes = len(text)
+        heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
         if heads is not None and piece.epoch is not None:
             epochs = np.full(len(heads), piece.epoch, np.int32)
-            return Opened(records, text_bytes, heads, epochs, lambda: self._zone.lines(piece, text))
+            return Opened(piece.ref, text_bytes, heads, epochs, lambda: self._zone.lines(piece, text))
         lines = self._zone.lines(piece, text)
         self._look(piece, lines)
         heads = self._heads.read_lines(lines)
         epochs = np.array([line.epoch for line in lines], np.int32)[heads.changes.places]
-        return Opened(records, text_bytes, heads, epochs, lambda: lines)
+        return Opened(piece.ref, text_bytes, heads, epochs, lambda: lines)
 
     def _look(self, piece: Piece, lines: Sequence[Line]) -> None:
         """Take note of what tells of a snapshot begun anew; our own publisher says so itself."""
@@ -161,20 +160,19 @@ class _Reading:
         ops = np.concatenate([one.heads.changes.ops for one in objects])
         self._donors.add(heads.lsns[heads.is_delete], heads.prints.high[heads.is_delete])
         self._note_reads_in(objects, heads, (ops == _READ) & (heads.epochs == self._zone.progress.snapshot_epoch))
-        self._read_by_law([line for one in objects if one.heads.others for line in one.some(one.heads.others)])
+        self._read_by_law([one for one in objects if one.heads.others])
         found = self._newest.candidates(heads)
         self._give_to_law(found.slow)
         if len(found.which):
             order = np.argsort(found.which)
             self._take(chosen(objects, found.which[order]), found.prints.take(order))
 
-    def _read_by_law(self, lines: Sequence[Line]) -> None:
-        """Read lines without a head: of their keys the law decides."""
-        self._odd_lines += len(lines)
-        changes = self._law.read(lines)
+    def _read_by_law(self, objects: Sequence[Opened]) -> None:
+        """Read the lines without a head in some objects: of their keys the law decides."""
+        self._odd_lines += sum(len(one.heads.others) for one in objects)
+        changes, prints = self._law.read_others(objects)
         if not changes:
             return
-        prints = self._law.prints_of(changes)
         self._give_to_law(prints)
         deletes = [place for place, change in enumerate(changes) if change.op == DELETE]
         self._donors.add(np.array([changes[place].position.lsn for place in deletes], np.int64), prints.high[deletes])

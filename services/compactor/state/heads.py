@@ -7,7 +7,7 @@ event, a truncate, in Avro or with an inline schema, from DMS, unreadable, …) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import attrgetter
@@ -24,12 +24,15 @@ from cdc.debezium.forms import forms_of_modes
 from compactor.fold import DELETE, UPDATE
 from compactor.index import Fingerprints
 from compactor.plain import Line, Sights
-from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, CommitTime, Lsn, changes_in, changes_of
+from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, CommitTime, Lsn, Stated, changes_of
 from compactor.plain.columns import ColumnReader, column_masker, column_reader
 
 PrintsOf = Callable[[Sequence[pa.ChunkedArray | pa.Array]], Fingerprints]
 Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
+Found = tuple[Places, list[pa.Array]]
+"""The places of some changes, and their keys by column, not masked."""
+_AT_HAND_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +78,28 @@ class _Dialect:
         rename = {f"k{place}": name for place, name in enumerate(names)}
         self._decoder: Any = msgspec.json.Decoder(msgspec.defstruct("Key", fields, gc=False, rename=rename))
 
-    def read(self, changes: Changes, which: Places) -> tuple[Places, list[pa.Array]]:
-        """Of some changes those whose keys can be read, and these by column, not masked."""
-        befores, afters = changes.before, changes.after
-        if len(which) < len(changes):
-            befores, afters = ([images[row] for row in which.tolist()] for images in (befores, afters))
-        images, rest = afters.copy(), befores.copy()
-        for place in np.flatnonzero(changes.ops[which] == DELETE).tolist():
-            images[place], rest[place] = befores[place], _NULL
+    def keys(
+        self, ops: npt.NDArray[np.str_], befores: Sequence[msgspec.Raw], afters: Sequence[msgspec.Raw]
+    ) -> list[Any]:
+        """The keys of some changes; None where one cannot be read, there are two, or an image that the op has not."""
+        images, rest = list(afters), list(befores)
+        for place in np.flatnonzero(ops == DELETE).tolist():
+            images[place], rest[place] = befores[place], afters[place]
         keys = self._keys(images)
-        is_read = np.ones(len(keys), np.bool_)
+        if b"".join(rest) == bytes(_NULL) * len(rest):  # mostly only deletes have something before
+            return keys
+        places = [place for place, other in enumerate(rest) if bytes(other) not in NO_IMAGE]
+        for place, key in zip(places, self._keys([rest[place] for place in places]), strict=True):
+            if ops[place] != UPDATE or key != keys[place]:
+                keys[place] = None
+        return keys
+
+    def found(self, which: Places, keys: Sequence[Any]) -> Found:
+        """Of changes at some places, with their keys, those whose keys are there and good, and these by column."""
         if None in keys:
-            is_read[:] = [key is not None for key in keys]
-        if b"".join(rest) != bytes(_NULL) * len(rest):  # mostly only deletes have something before
-            is_read &= self._have_no_other_key(changes.ops[which], befores, keys)
-        if not is_read.all():
-            which, keys = which[is_read], list(compress(keys, is_read.tolist()))
-        bad = np.zeros(len(which), np.bool_)
+            is_there = [key is not None for key in keys]
+            which, keys = which[is_there], list(compress(keys, is_there))
+        bad = np.zeros(len(keys), np.bool_)
         columns: list[pa.Array] = []
         for reader, value in zip(self.readers, self._values, strict=True):
             array, wrong = reader.convert(list(map(value, keys)))
@@ -102,18 +110,6 @@ class _Dialect:
         if bad.any():
             return which[~bad], [column.filter(pa.array(~bad)) for column in columns]
         return which, columns
-
-    def _have_no_other_key(self, ops: npt.NDArray[np.str_], befores: list[msgspec.Raw], keys: list[Any]) -> Mask:
-        """Which changes have no other key before, nor an image before where their op has none."""
-        is_right = np.ones(len(keys), np.bool_)
-        places = [
-            place
-            for place, (op, before) in enumerate(zip(ops.tolist(), befores, strict=True))
-            if op != DELETE and bytes(before) not in NO_IMAGE
-        ]
-        for place, key in zip(places, self._keys([befores[place] for place in places]), strict=True):
-            is_right[place] = ops[place] == UPDATE and key is not None and key == keys[place]
-        return is_right
 
     def _keys(self, images: Sequence[msgspec.Raw]) -> list[Any]:
         """The key in each image; None where it cannot be read."""
@@ -160,23 +156,37 @@ class HeadReader:
             first = _FIRST_LINE.decode(text[: text.index(b"\n")]).event.source
             if not first.version.endswith(PUBLISHER_VERSION):
                 return None
-            lines = self._decoder(first).decode_lines(text)
+            stated, keys = Stated(), list[Any]()
+            befores, afters = list[msgspec.Raw](), list[msgspec.Raw]()
+            for events in _events(self._decoder(first), text):
+                some_before, some_after = [event.before for event in events], [event.after for event in events]
+                keys += self._ours.keys(stated.add(events), some_before, some_after)
+                befores += some_before
+                afters += some_after
         except UNREADABLE:
             return None
-        if len(lines) != count:
+        if len(keys) != count:
             return None
-        changes, is_sound = changes_in([line.event for line in lines], np.arange(count))
-        return self._heads(changes, np.ones(count, np.bool_), is_sound, [])
+        changes, is_sound = stated.changes(np.arange(count), befores, afters)
+        which = np.flatnonzero(is_sound)
+        if len(which) < count:
+            keys = list(compress(keys, is_sound.tolist()))
+        return self._heads(changes, np.ones(count, np.bool_), [self._ours.found(which, keys)], [])
 
     def read_lines(self, lines: Sequence[Line]) -> Heads:
         """The heads of some lines of whatever producers, looked at one by one."""
         changes, is_ours, others = changes_of(lines, 0, Sights.of_nothing(len(lines)))
-        is_sound = np.zeros(len(changes), np.bool_)
+        is_good = np.zeros(len(changes), np.bool_)
         if not self._is_renamed:
-            is_sound[:] = [
+            is_good[:] = [
                 not self._has_texts or SPELT not in bytes(lines[place].raw.event) for place in changes.places.tolist()
             ]
-        return self._heads(changes, is_ours, is_sound, others)
+        found: list[Found] = []
+        for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
+            if (which := np.flatnonzero(of_dialect & is_good)).size:
+                some = changes.take(which)
+                found.append(dialect.found(which, dialect.keys(some.ops, list(some.before), list(some.after))))
+        return self._heads(changes, is_ours, found, others)
 
     def _decoder(self, first: _First) -> Any:
         """A decoder of lines that all say the same of their source: it need not be made texts of each time."""
@@ -194,13 +204,8 @@ class HeadReader:
             self._decoders[told] = msgspec.json.Decoder(line)
         return self._decoders[told]
 
-    def _heads(self, changes: Changes, is_ours: Mask, is_good: Mask, others: list[int]) -> Heads:
-        """The heads of changes; others are those that are no good, or whose key cannot be read here."""
-        found = [
-            dialect.read(changes, np.flatnonzero(of_dialect & is_good))
-            for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours))
-            if (of_dialect & is_good).any()
-        ]
+    def _heads(self, changes: Changes, is_ours: Mask, found: Sequence[Found], others: list[int]) -> Heads:
+        """The heads of changes, of which some were found to have a key; the rest joins the others."""
         which = np.concatenate([np.empty(0, np.intp), *(some for some, _ in found)])
         columns = [
             pa.chunked_array([columns[place] for _, columns in found], field.type)
@@ -209,7 +214,7 @@ class HeadReader:
         if len(found) > 1:
             order = np.argsort(which)
             which, columns = which[order], [column.take(pa.array(order)) for column in columns]
-        masked = [column if mask is None else mask(column) for column, mask in zip(columns, self._maskers, strict=True)]
+        masked = [mask(column) if mask else column for column, mask in zip(columns, self._maskers, strict=True)]
         prints = self._prints_of(masked)
         if len(which) == len(changes):
             return Heads(changes, is_ours, prints, sorted(others))
@@ -217,3 +222,14 @@ class HeadReader:
         is_left[which] = False
         others = sorted([*others, *changes.places[is_left].tolist()])
         return Heads(changes.take(which), is_ours[which], prints, others)
+
+
+def _events(decoder: Any, text: bytes) -> Iterator[list[Any]]:
+    """The events of an object's lines, some after others: what was made of some is let go while the processor has it at
+    hand, which saves a sixth of the time.
+    """
+    view, start = memoryview(text), 0
+    while start < len(text):
+        end = text.find(b"\n", start + _AT_HAND_BYTES) + 1 or len(text)
+        yield [line.event for line in decoder.decode_lines(view[start:end])]
+        start = end

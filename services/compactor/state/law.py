@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from compactor.index import Fingerprints, Located, RowIndex
 from compactor.merge import Merged, merge
 from compactor.plain import Line
 from compactor.state.heads import HeadReader
+from compactor.state.together import Opened
 from compactor.state.zone import Piece, Zone
 
 CHANGES_MAX = 100_000
@@ -84,6 +85,27 @@ class Told:
     rejected: set[tuple[str, int, int]] = field(default_factory=set)
 
 
+class Others(NamedTuple):
+    """The lines of an object that have no head: their places and, for each change that they hold, which line it is of
+    and the fingerprint (high half) of its key. `is_all` says that no other line has a head either.
+    """
+
+    places: npt.NDArray[np.int32]
+    highs: Highs
+    is_all: bool
+
+    def of(self, wanted: Highs) -> set[int]:
+        """The places of the lines that change some keys."""
+        return set(self.places[np.isin(self.highs, wanted)].tolist())
+
+    def may_be_left_out(self, wanted: Highs) -> bool:
+        """Whether the whole object has no change of some keys, as far as is known without looking into it."""
+        return self.is_all and not self.of(wanted)
+
+
+_NO_OTHERS = Others(np.empty(0, np.int32), np.empty(0, np.uint64), is_all=False)
+
+
 class Law:
     """Folds some keys of one table; `index` makes their fingerprints and knows of no row, `schema` is the rows'."""
 
@@ -96,6 +118,7 @@ class Law:
         self._heads = heads
         self._index = index
         self._truncates: dict[Position, Change] = {}
+        self._others: dict[str, Others] = {}
         self.told = Told()
 
     @property
@@ -113,17 +136,41 @@ class Law:
             self.told.rejected |= {(one.origin.shard, one.origin.sequence_number, one.origin.sub) for one in rejected}
         return found
 
+    def read_others(self, objects: Sequence[Opened]) -> tuple[list[Change], Fingerprints]:
+        """The changes of all lines without a head in some objects, and the fingerprints of their keys.
+
+        Which line changes which key is remembered: reading a line by the law takes many times as long as by column,
+        and is done again only where its key is folded.
+        """
+        found: list[Change] = []
+        places: list[list[int]] = []
+        for one in objects:
+            its: list[int] = []
+            for place, line in zip(one.heads.others, one.some(one.heads.others), strict=True):
+                changes = self.read([line])
+                its += [place] * len(changes)
+                found += changes
+            places.append(its)
+        prints = self.prints_of(found)
+        parts = np.split(prints.high, np.cumsum([len(its) for its in places])[:-1]) if objects else []
+        for one, its, highs in zip(objects, places, parts, strict=True):
+            self._others[one.ref.path] = Others(np.array(its, np.int32), highs.copy(), not len(one.heads))
+        return found, prints
+
     def prints_of(self, changes: Sequence[Change]) -> Fingerprints:
         """The fingerprints of the changed keys."""
         return self._index.prints_of_keys([change.key for change in changes])
 
-    def fold(self, slow: Highs, lines_count: int, donors: Donors) -> None:
-        """Find the rows of all keys with some fingerprints (high halves), which have about so many lines."""
+    def fold(self, slow: Highs, lines_count: int, donors: Donors, floor: Position | None) -> None:
+        """Find the rows of all keys with some fingerprints (high halves), which have about so many lines.
+
+        Below the floor no row lives, so that what was set aside there is of no account.
+        """
         parts = max(1, -(-lines_count // CHANGES_MAX))
         for part in range(parts):
-            self._fold_part(slow[slow % np.uint64(parts) == part], donors)
+            self._fold_part(slow[slow % np.uint64(parts) == part], donors, floor)
 
-    def _fold_part(self, own: Highs, donors: Donors) -> None:
+    def _fold_part(self, own: Highs, donors: Donors, floor: Position | None) -> None:
         changes: list[Change] = []
         known, wanted = own[:0], own
         while len(wanted):
@@ -134,7 +181,7 @@ class Law:
         merged = self._merged([*self._changes.confirmed(changes), *self._truncates.values()])
         rows = [table_row(state) for _, state in self._own(merged.rows, own)]
         self.told.rows.append(pa.Table.from_pylist(rows, self._schema))
-        self._tell_set_aside(merged.history, own)
+        self._tell_set_aside(merged.history, own, floor or _NEVER)
 
     def _own(self, by_key: Mapping[Key, _T], own: Highs) -> list[tuple[Key, _T]]:
         """Those of some keys."""
@@ -160,7 +207,8 @@ class Law:
         """The changes of some keys, in the order in which they came, as far as they matter."""
         found: list[Change] = []
         enough = 2 * CHANGES_MAX
-        for piece, text in self._zone.texts(self._zone.pieces):
+        pieces = (piece for piece in self._zone.pieces if not self._others_of(piece).may_be_left_out(wanted))
+        for piece, text in self._zone.texts(pieces):
             found += self._changes_in(piece, text, wanted)
             if len(found) > enough:
                 found = self._that_matter(found, donors)
@@ -171,26 +219,34 @@ class Law:
         keys = list({change.key for change in changes})
         return that_matter(changes, set(compress(keys, donors.are_deleted(self._index.prints_of_keys(keys).high))))
 
+    def _others_of(self, piece: Piece) -> Others:
+        return self._others.get(piece.ref.path, _NO_OTHERS)
+
     def _changes_in(self, piece: Piece, text: bytes, wanted: Highs) -> list[Change]:
-        heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
-        if heads is not None and not heads.others and not np.isin(heads.prints.high, wanted).any():
+        others = self._others_of(piece)
+        places = others.of(wanted)
+        lines: list[Line] = []
+        if not others.is_all:
+            heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
+            if heads is None:
+                lines = self._zone.lines(piece, text)
+                heads = self._heads.read_lines(lines)
+            places |= set(heads.changes.places[np.isin(heads.prints.high, wanted)].tolist())
+        if not places:
             return []
-        lines = self._zone.lines(piece, text)
-        if heads is None:
-            heads = self._heads.read_lines(lines)
-        places = heads.changes.places[np.isin(heads.prints.high, wanted)].tolist()
-        changes = self.read(lines[place] for place in sorted([*places, *heads.others]))
+        lines = lines or self._zone.lines(piece, text)
+        changes = self.read(lines[place] for place in sorted(places))
         return list(compress(changes, np.isin(self.prints_of(changes).high, wanted).tolist()))
 
-    def _tell_set_aside(self, history: Iterable[Change], own: Highs) -> None:
-        """Tell of the changes that were set aside and are newer than all others of their keys."""
+    def _tell_set_aside(self, history: Iterable[Change], own: Highs, floor: Position) -> None:
+        """Tell of the changes that were set aside, are newer than all others of their keys and not below the floor."""
         newest: dict[Key, Position] = {}
         aside: dict[Key, list[Change]] = {}
         for change in history:
-            if change.faults:
+            if not change.faults:
+                newest[change.key] = max(change.position, newest.get(change.key, _NEVER))
+            elif change.position >= floor:
                 aside.setdefault(change.key, []).append(change)
-            elif change.position > newest.get(change.key, _NEVER):
-                newest[change.key] = change.position
         for key, changes in self._own(aside, own):
             faults = [
                 fault for change in changes if change.position > newest.get(key, _NEVER) for fault in change.faults

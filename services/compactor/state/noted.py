@@ -7,18 +7,33 @@ from collections.abc import Iterator
 
 from cdc.errors import FatalFault
 from cdc.objects import ObjectStore
+from cdc.raw import BATCHES
 
 
 class Noted:
-    """Raw, with the epochs that the compactor would record there and has not yet."""
+    """Raw, with the epochs that the compactor would record there and has not yet.
+
+    Batch records are got once, until they are forgotten: whoever looks for epochs reads them all again.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._noted: dict[str, bytes] = {}
+        self._got: dict[str, bytes] = {}
 
     def get(self, path: str) -> bytes:
         """The content of an object."""
-        return self._noted[path] if path in self._noted else self._store.get(path)
+        for known in (self._noted, self._got):
+            if path in known:
+                return known[path]
+        body = self._store.get(path)
+        if path.startswith(f"{BATCHES}/"):
+            self._got[path] = body
+        return body
+
+    def forget(self) -> None:
+        """Give back the memory that batch records take."""
+        self._got.clear()
 
     def list_after(self, prefix: str, after: str = "") -> Iterator[str]:
         """The paths under a prefix, in order, that sort after a path."""

@@ -1,10 +1,12 @@
-"""Parquet: the present rows as one file, in the order of their keys, with how far they come in its metadata."""
+"""Parquet: the present rows as one file, in the order of their keys, with how far they come and which key masked
+them in its metadata.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -13,22 +15,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cdc.errors import FatalFault
+from compactor.lake.evolve import PII_KEY_CHECK, PII_KEY_VERSION
 from compactor.progress import EPOCH, OFFSETS, SOURCE_LSN, VALID_THROUGH
 from compactor.state.current import Current
 
 ROW_GROUP_ROWS: Final = 100_000
 _LOOKED_AT_ROWS: Final = 10_000
-_STATED: Final = (OFFSETS, VALID_THROUGH, SOURCE_LSN, EPOCH)
+_STATED: Final = (OFFSETS, VALID_THROUGH, SOURCE_LSN, EPOCH, PII_KEY_CHECK, PII_KEY_VERSION)
 _LEVEL: Final = 1
 
 
-def write(current: Current, path: Path) -> None:
+def write(current: Current, path: Path, made_by: Mapping[str, str]) -> None:
     """Write a file that is there whole or not at all; only its owner may read it.
 
     The metadata of its schema has `cdc.offsets`, `cdc.valid-through`, `cdc.source-lsn` and `cdc.epoch` as the lake's
-    table states them. Raises FileExistsError when there is a file of that name.
+    table states them, and of `made_by`, its other properties, the masking key's version.
+
+    Raises:
+        FatalFault: when it cannot be written, or there is a file of that name.
     """
-    properties = current.progress.properties()
+    try:
+        _write(current, path, {**current.progress.properties(), **made_by})
+    except OSError as error:
+        raise FatalFault(
+            f"the file cannot be written: {error.strerror or type(error).__name__}",
+            where=str(path),
+            hint="give another one, or make room",
+        ) from None
+
+
+def _write(current: Current, path: Path, properties: Mapping[str, str]) -> None:
     schema = current.rows.schema.with_metadata({name: properties[name] for name in _STATED})
     with _unfinished(path) as file:
         with pq.ParquetWriter(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cdc.raw import ObjectRef
 from compactor.fold import DELETE
 from compactor.index import Fingerprints
 from compactor.plain import Line
@@ -23,10 +24,10 @@ TOGETHER_BYTES = 32 * 1024 * 1024
 class Opened:
     """An object whose heads were read, with the epoch of each; `lines` decodes its lines, which is seldom needed.
 
-    `records` is how many lines it has, `text_bytes` how long they are.
+    `ref` is what its batch record says of it, `text_bytes` how long its lines are.
     """
 
-    records: int
+    ref: ObjectRef
     text_bytes: int
     heads: Heads
     epochs: npt.NDArray[np.int32]

@@ -5,7 +5,6 @@ Whatever makes the compactor wait makes the state unknown, and is a fault here.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from cdc.epoch import Epochs
 from cdc.errors import FatalFault, RawFault
 from cdc.objects import ObjectStore
 from cdc.raw import ObjectRef, RawLine, decode_text, unpack
-from compactor.chain import Batch, known_shards, new_batches
+from compactor.chain import Batch, known_shards, links_in_turn, read_record
 from compactor.epochs import EpochKeeper
 from compactor.plain import Line
 from compactor.progress import Progress, advanced, restarted, with_epochs, with_known
@@ -28,7 +27,12 @@ from compactor.state.noted import Noted
 
 _AHEAD = 3
 """How many objects are fetched ahead, which is waiting for the store."""
+_RECORDS_AHEAD = 16
+"""How many batch records, which are small: all of the time is waiting."""
+_TOLD_RECORDS = 1000
+"""After how many batch records it is told how far they are read."""
 FROM_THE_START: Final = Progress()
+Tell = Callable[[str], None]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -74,19 +78,22 @@ class Zone:
         return (line for line in lines if piece.batch.after < int(line.seq) <= piece.batch.upto)
 
 
-def open_zone(contract: TableContract, store: ObjectStore, begins: Progress = FROM_THE_START) -> Zone:
+def open_zone(
+    contract: TableContract, store: ObjectStore, begins: Progress = FROM_THE_START, tell: Tell = lambda _: None
+) -> Zone:
     """Learn what raw has of a table; nothing is written to it. `begins` is the progress of a table that has no rows yet
-    and wants none from before: that of the newest snapshot, where raw no longer reaches back further.
+    and wants none from before: that of the newest snapshot, where raw no longer reaches back further. `tell` is told
+    how far batch records are read.
 
     Raises:
         RawFault: when the chain of a shard has a gap.
         FatalFault: when the compactor would wait here for an operator, or for what has not come yet.
     """
-    store = Noted(store)
-    shards = known_shards(store)
-    tips = {shard: _tip(store, shard) for shard in sorted(shards)}
-    keeper = EpochKeeper(contract, store)
-    batches, _ = new_batches(store, begins.offsets, sys.maxsize, sys.maxsize)
+    noted = Noted(store)
+    shards = known_shards(noted)
+    tips = {shard: _tip(noted, shard) for shard in sorted(shards)}
+    keeper = EpochKeeper(contract, noted)
+    batches = _batches(noted, begins, tell)
     _check_reach({shard: upto for shard, upto in tips.items() if shard not in begins.evidence}, batches, begins)
     keeper.refresh()
     while True:
@@ -96,6 +103,7 @@ def open_zone(contract: TableContract, store: ObjectStore, begins: Progress = FR
         keeper.refresh()
         if keeper.epochs == epochs:
             break
+    noted.forget()
     name = contract.name
     if len(admitted) < len(batches):
         waiting = {batch.shard.id for batch in batches} - {batch.shard.id for batch in admitted}
@@ -108,7 +116,19 @@ def open_zone(contract: TableContract, store: ObjectStore, begins: Progress = FR
     if begun:
         raise unrecorded_epoch(name, begun)
     progress = advanced(progress, batches, name, {}, None, epochs)
-    return Zone(contract, store, _pieces(batches, epochs, name), epochs, progress, frozenset(shards))
+    return Zone(contract, noted, _pieces(batches, epochs, name), epochs, progress, frozenset(shards))
+
+
+def _batches(store: ObjectStore, begins: Progress, tell: Tell) -> list[Batch]:
+    """All batches in the order in which a merge takes them."""
+    links = [entry for turn in links_in_turn(store, begins.offsets) for entry in turn]
+    batches: list[Batch] = []
+    records = _ahead(lambda entry: read_record(store, entry[2]), links, _RECORDS_AHEAD)
+    for count, ((shard, after, link), record) in enumerate(records, 1):
+        batches.append(Batch(shard, after, link.upto, record))
+        if count % _TOLD_RECORDS == 0:
+            tell(f"{count:,} of {len(links):,} batch records")
+    return batches
 
 
 def _tip(store: ObjectStore, shard: str) -> int:
@@ -153,13 +173,13 @@ def _pieces(batches: Iterable[Batch], epochs: Epochs, table: str) -> list[Piece]
     return pieces
 
 
-def _ahead(work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:
+def _ahead(work: Callable[[_T], _R], items: Iterable[_T], ahead: int = _AHEAD) -> Iterator[tuple[_T, _R]]:
     """Items with what some work makes of each, in their order; a few are worked on ahead."""
-    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="raw") as pool:
+    with ThreadPoolExecutor(ahead, thread_name_prefix="raw") as pool:
         waiting: deque[tuple[_T, Future[_R]]] = deque()
         for item in items:
             waiting.append((item, pool.submit(work, item)))
-            if len(waiting) > _AHEAD:
+            if len(waiting) > ahead:
                 first, done = waiting.popleft()
                 yield first, done.result()
         while waiting:
