@@ -37,6 +37,7 @@ class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     own: Own | None = None
     prometheus: str = ""
     no_drill: str = ""
+    no_prometheus: str = ""
 
     @property
     def own_metric(self) -> str:

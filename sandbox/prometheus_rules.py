@@ -14,13 +14,13 @@ _SIGNS = {"GreaterThanThreshold": ">", "LessThanThreshold": "<"}
 
 
 def rules(alarms: tuple[Alarm, ...]) -> dict[str, Any]:
-    """The rules as Prometheus's file has them; an alarm without a metric of ours has none."""
+    """The rules as Prometheus's file has them; an alarm that Prometheus cannot tell of has none."""
     return {"groups": [{"name": "usuarios-cdc", "rules": [_rule(one) for one in alarms if has_rule(one)]}]}
 
 
 def has_rule(alarm: Alarm) -> bool:
     """Whether Prometheus can tell of it at all."""
-    return bool(alarm.own_metric or alarm.prometheus)
+    return not alarm.no_prometheus and bool(alarm.own_metric or alarm.prometheus)
 
 
 def expression(alarm: Alarm) -> str:

@@ -76,13 +76,41 @@ locals {
       CDC_COMPACT_INTERVAL_SECONDS = tostring(var.compact_interval_seconds)
     })
   }
+  # `cdc`, run once: what each command reads (docs/status.md and its siblings).
+  catalog_settings = { for name, value in local.settings.compactor : name => value if startswith(name, "PYICEBERG_") || name == "CDC_PII_KEY" }
+  tasks = {
+    tool = {
+      command = ["status"]
+      secrets = {}
+      environment = merge(local.common, {
+        for name, value in merge(local.settings.consumer, local.catalog_settings) : name => value
+        if contains(["CDC_SOURCE", "CDC_LEASES"], name) || startswith(name, "PYICEBERG_")
+      })
+    }
+    reconcile = {
+      command     = ["reconcile", "--json", "--rows-per-second", tostring(var.reconcile.rows_per_second)]
+      secrets     = { CDC_DATABASE = local.comparison_secret_arn }
+      environment = local.catalog_settings
+    }
+    rebuild = {
+      command     = ["rebuild", "--help"] # what is made anew must be said
+      secrets     = {}
+      environment = merge(local.catalog_settings, { CDC_RAW = local.common.CDC_RAW })
+    }
+  }
+  # Of DMS nothing proves how far the source was read, and without that no difference can be told from a delay.
+  is_reconcile_scheduled = var.reconcile_schedule != null && var.source_kind != "dms"
+  # Only the publisher's secret is a DSN, and its user may do more than read.
+  has_comparison_secret = var.reconcile.has_own_secret || var.source_kind != "publisher"
+  comparison_secret_arn = local.has_comparison_secret ? aws_secretsmanager_secret.comparison[0].arn : aws_secretsmanager_secret.this["database"].arn
+
   programs = [for program in ["publisher", "consumer", "compactor"] : program if program != "publisher" || var.source_kind == "publisher"]
   images   = { publisher = "cdc-publisher", consumer = "cdc-consumer", compactor = "compactor" }
 
   alarms = yamldecode(file("${path.module}/../alarms.yaml")).alarms
   # What would always fire here, and tell nothing by it.
   alarms_left_out = toset(concat(
-    var.is_reconcile_scheduled ? [] : ["proof-old"],
+    local.is_reconcile_scheduled ? [] : ["proof-old", "lake-differs", "comparison-failed"],
     # DMS sends no heartbeats: silence and an empty valid-through say nothing.
     var.source_kind == "dms" ? ["overdue", "no-evidence"] : [],
     # Whoever commits less often than contracts promise has decided it.
@@ -108,9 +136,19 @@ resource "aws_secretsmanager_secret" "this" {
   }
 }
 
+# How to compare with the source: a DSN of a user that may only read, or of a replica.
+resource "aws_secretsmanager_secret" "comparison" {
+  #checkov:skip=CKV2_AWS_57:the database's password is rotated where the database is
+  count                   = local.has_comparison_secret ? 1 : 0
+  name                    = "${local.name}/comparison"
+  description             = "How `cdc reconcile` reaches the source or its replica: a DSN"
+  kms_key_id              = module.key.arn
+  recovery_window_in_days = 30
+}
+
 resource "aws_ecr_repository" "image" {
   #checkov:skip=CKV_AWS_51:development moves its tag; production names a version, and IMMUTABLE below holds it
-  for_each             = toset(concat(values(local.images), var.source_kind == "debezium" ? ["debezium-server"] : []))
+  for_each             = toset(concat(values(local.images), ["cdc-ops"], var.source_kind == "debezium" ? ["debezium-server"] : []))
   name                 = "${local.name}/${each.key}"
   image_tag_mutability = var.environment == "development" ? "MUTABLE" : "IMMUTABLE"
   force_delete         = !var.is_protected
@@ -187,10 +225,15 @@ module "roles" {
   leases_arn = module.leases.arn
   key_arn    = module.key.arn
   databases  = local.databases
-  secrets    = { pii_key = aws_secretsmanager_secret.this["pii-key"].arn, database = aws_secretsmanager_secret.this["database"].arn }
-  images_arn = [for repository in aws_ecr_repository.image : repository.arn]
-  readers    = { for name, reader in var.readers : name => { principals = reader.principals } }
-  operators  = var.operators
+  secrets = {
+    pii_key    = aws_secretsmanager_secret.this["pii-key"].arn
+    database   = aws_secretsmanager_secret.this["database"].arn
+    comparison = local.comparison_secret_arn
+  }
+  images_arn    = [for repository in aws_ecr_repository.image : repository.arn]
+  readers       = { for name, reader in var.readers : name => { principals = reader.principals } }
+  operators     = var.operators
+  investigators = var.investigators
 }
 
 module "catalog" {
@@ -204,15 +247,17 @@ module "catalog" {
   key_arn   = module.key.arn
   roles = {
     compactor   = module.roles.programs["compactor"]
-    operator    = module.roles.operator
     lake_access = module.roles.lake_access
-    readers     = module.roles.readers
+    tasks       = { for task in keys(local.tasks) : task => module.roles.programs[task] }
+    readers     = merge(module.roles.readers, { operator = module.roles.operator })
   }
+  # Who operates sees of the lake what readers without clearance do.
   readers = {
-    for name, reader in var.readers : name => {
+    for name, reader in merge(var.readers, { operator = { is_cleared = false, query_gb_max = 10 } }) : name => {
       is_cleared = reader.is_cleared, query_bytes_max = reader.query_gb_max * 1073741824
     }
   }
+  investigator         = length(var.investigators) > 0 ? { role_arn = module.roles.investigator, query_bytes_max = 10737418240 } : null
   other_readers        = var.redshift.is_made ? { redshift = module.redshift[0].role_arn } : {}
   are_lake_tables_made = var.are_lake_tables_made
 }
@@ -237,6 +282,7 @@ module "watch" {
     ClusterName = [local.name]
     ServiceName = local.programs
   }
+  services_run_once = ["cdc-ops"]
 }
 
 module "services" {
@@ -257,6 +303,18 @@ module "services" {
       start_role_arn = module.roles.start[program]
     }
   }
+  tasks = {
+    for task, its in local.tasks : task => {
+      image          = "${aws_ecr_repository.image["cdc-ops"].repository_url}:${var.image_tag}"
+      cpu            = var.task_sizes[task].cpu
+      memory         = var.task_sizes[task].memory
+      command        = its.command
+      environment    = merge(its.environment, { CDC_CATALOG = module.catalog.lake_database })
+      secrets        = its.secrets
+      task_role_arn  = module.roles.programs[task]
+      start_role_arn = module.roles.start[task]
+    }
+  }
   network         = { subnet_ids = module.network.subnet_ids, security_group_id = module.network.security_group_id }
   key_arn         = module.key.arn
   log_kept_days   = var.log_kept_days
@@ -265,6 +323,19 @@ module "services" {
   alarm_topic_arn = module.watch.topic_arn
   other_services  = module.source.services
   depends_on      = [module.roles, module.zones] # not on grants to readers: a grant that fails must not hold up the programs
+}
+
+module "proof" {
+  source          = "./modules/proof"
+  count           = local.is_reconcile_scheduled ? 1 : 0
+  name            = local.name
+  cron            = var.reconcile_schedule
+  time_zone       = var.time_zone
+  cluster_arn     = module.services.cluster_arn
+  definition_arn  = module.services.definitions["reconcile"]
+  role_arn        = module.roles.schedule
+  network         = { subnet_ids = module.network.subnet_ids, security_group_id = module.network.security_group_id }
+  alarm_topic_arn = module.watch.topic_arn
 }
 
 module "source" {

@@ -30,13 +30,21 @@ output "operator_role" {
   value = module.roles.operator
 }
 
+output "investigator_role" {
+  description = "null: there is none."
+  value       = module.roles.investigator
+}
+
 output "cluster" {
   value = module.services.cluster
 }
 
 output "secrets" {
   description = "Secrets whose values are put in by hand."
-  value       = { for name, secret in aws_secretsmanager_secret.this : name => secret.arn }
+  value = merge(
+    { for name, secret in aws_secretsmanager_secret.this : name => secret.arn },
+    { for secret in aws_secretsmanager_secret.comparison : "comparison" => secret.arn },
+  )
 }
 
 output "repositories" {

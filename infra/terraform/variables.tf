@@ -141,7 +141,7 @@ variable "log_kept_days" {
 # --- the programs
 
 variable "image_tag" {
-  description = "Tag of the images in the repositories <name>/cdc-publisher, cdc-consumer and compactor."
+  description = "Tag of the images in the repositories <name>/cdc-publisher, cdc-consumer, compactor and cdc-ops."
   type        = string
 }
 
@@ -151,6 +151,41 @@ variable "sizes" {
     publisher = optional(object({ cpu = optional(number, 256), memory = optional(number, 512), is_spot = optional(bool, false) }), {})
     consumer  = optional(object({ cpu = optional(number, 256), memory = optional(number, 512), is_spot = optional(bool, true) }), {})
     compactor = optional(object({ cpu = optional(number, 256), memory = optional(number, 1024), is_spot = optional(bool, true) }), {})
+  })
+  default = {}
+}
+
+variable "task_sizes" {
+  description = "Size of each task that runs once: cpu in 1/1024, memory in MiB. reconcile holds 16 bytes a row, rebuild an index of 40 bytes a row; they cost while they run."
+  type = object({
+    tool      = optional(object({ cpu = optional(number, 256), memory = optional(number, 1024) }), {})
+    reconcile = optional(object({ cpu = optional(number, 256), memory = optional(number, 1024) }), {})
+    rebuild   = optional(object({ cpu = optional(number, 1024), memory = optional(number, 4096) }), {})
+  })
+  default = {}
+}
+
+variable "reconcile_schedule" {
+  description = "When `cdc reconcile` compares every row of the source with the lake, as EventBridge Scheduler writes it, at least weekly; null: never, and then nobody is told that a proof is old. Not with DMS, whose records prove nothing of the source."
+  type        = string
+  default     = "cron(30 3 * * ? *)"
+  validation {
+    condition     = var.reconcile_schedule == null || can(regex("^(cron|rate)\\(.+\\)$", var.reconcile_schedule))
+    error_message = "reconcile_schedule is cron(minutes hours day-of-month month day-of-week year), rate(value unit), or null."
+  }
+}
+
+variable "time_zone" {
+  description = "The time zone of reconcile_schedule."
+  type        = string
+  default     = "America/Sao_Paulo"
+}
+
+variable "reconcile" {
+  description = "How the source is compared with: has_own_secret where that is by another DSN than the publisher's, of a replica or of a user that may only read (the secret <name>/comparison; always with debezium); rows_per_second: at most so many are read."
+  type = object({
+    has_own_secret  = optional(bool, false)
+    rows_per_second = optional(number, 5000)
   })
   default = {}
 }
@@ -180,10 +215,20 @@ variable "readers" {
     analyst         = {}
     cleared-analyst = { is_cleared = true }
   }
+  validation {
+    condition     = length(setintersection(keys(var.readers), ["operator", "investigator"])) == 0
+    error_message = "operator and investigator are roles of their own: call a reader something else."
+  }
 }
 
 variable "operators" {
   description = "ARNs that may take the operator's role; empty: administrators of the account decide."
+  type        = list(string)
+  default     = []
+}
+
+variable "investigators" {
+  description = "ARNs that may take the role of the investigator, who reads single records of raw and the quarantine in clear, with a second factor and through Athena alone; empty: there is no such role."
   type        = list(string)
   default     = []
 }
@@ -226,12 +271,6 @@ variable "runbook_url" {
   description = "Where docs/runbook.md can be read."
   type        = string
   default     = "docs/runbook.md"
-}
-
-variable "is_reconcile_scheduled" {
-  description = "Whether something runs `cdc reconcile` at least weekly; Terraform does not schedule it. Without it nobody is told that a proof is old: none is made."
-  type        = bool
-  default     = false
 }
 
 variable "budget_dollars_max" {

@@ -12,6 +12,7 @@ from cdc.program import EXIT_FATAL, EXIT_USAGE
 from cdc_ops import (
     contract_command,
     epoch_command,
+    erase_command,
     export_command,
     rebuild_command,
     reconcile_command,
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reconcile_command.add_parser(commands)
     rebuild_command.add_parser(commands)
     export_command.add_parser(commands)
+    erase_command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:
         code: int = parsed.run(parsed)

@@ -13,8 +13,10 @@ from typing import BinaryIO
 
 import msgspec
 
+from cdc.contract import TableContract
 from cdc.errors import FatalFault, SettingsFault
 from cdc.program import EXIT_FATAL
+from cdc_ops import metrics
 from cdc_ops.connection import open_connection
 from cdc_ops.reconcile import Tell, reconcile
 from cdc_ops.reconcile_command import KEYS_TO_EXISTS, ReconcileSettings
@@ -35,14 +37,39 @@ def run_reconcile(settings: ReconcileSettings, dsn: str, arguments: argparse.Nam
     Raises:
         CdcError: when something cannot be read.
     """
+    asked = [contract for contract in settings.tables if not arguments.table or contract.name in arguments.table]
+    outcomes: list[Outcome] = []
+    with metrics.telling(settings):
+        try:
+            for outcome in compare(settings, dsn, arguments, asked):
+                metrics.count(outcome)
+                outcomes.append(outcome)
+                if not arguments.json:
+                    sys.stdout.write(as_text(outcome))
+        except Exception:
+            # The tables behind the one at fault are not compared either.
+            for contract in asked[len(outcomes) :]:
+                metrics.FAILED.labels(contract.name).inc()
+            raise
+        if arguments.json:
+            sys.stdout.write(as_json(outcomes))
+    return 0 if all(outcome.is_equal for outcome in outcomes) else EXIT_FATAL
+
+
+def compare(
+    settings: ReconcileSettings, dsn: str, arguments: argparse.Namespace, asked: Sequence[TableContract]
+) -> Iterator[Outcome]:
+    """Compare one table after the other, and state on each what came of it.
+
+    Raises:
+        CdcError: when something cannot be read.
+    """
     pii_key = read_pii_key(settings.pii_key.get_secret_value())
     catalog = open_catalog(settings.catalog, is_to_be_made=False)
     pace = Pace(arguments.rows_per_second, arguments.statement_seconds)
-    asked = [contract for contract in settings.tables if not arguments.table or contract.name in arguments.table]
     with ExitStack() as opened:
         # Before anything is read: what takes hours must not end at a file that cannot be written.
         keys_to = opened.enter_context(new_keys_file(arguments.keys_to)) if arguments.keys_to is not None else None
-        outcomes = []
         for contract in asked:
             table = ComparedTable(catalog, settings.catalog, contract, pii_key)
             with open_connection(dsn, session(pace), autocommit=True) as connection:
@@ -52,12 +79,7 @@ def run_reconcile(settings: ReconcileSettings, dsn: str, arguments: argparse.Nam
             if keys_to is not None:
                 write_keys(keys_to, outcome, found, table.shown.key)
             table.state(properties(outcome))
-            outcomes.append(outcome)
-            if not arguments.json:
-                sys.stdout.write(as_text(outcome))
-    if arguments.json:
-        sys.stdout.write(as_json(outcomes))
-    return 0 if all(outcome.is_equal for outcome in outcomes) else EXIT_FATAL
+            yield outcome
 
 
 def properties(outcome: Outcome) -> dict[str, str]:

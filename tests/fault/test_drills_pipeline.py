@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ import pytest
 
 from sandbox import usuarios
 from sandbox.pipeline import PROGRAMS, ROOT, STREAM, Pace, Pipeline
-from sandbox.process import wait_until
+from sandbox.process import free_port, wait_until
 from tests.drill import PATIENCE_SECONDS, Monitor, settings
 from tests.faulty_aws import FaultyAws, Request, faulty_aws
 
@@ -159,6 +161,45 @@ def test_the_catalog_does_not_answer(drill: Drill) -> None:
     with drill.proxies["compactor"].refusing("glue", lambda request: "AWSGlue" in request.target):
         drill.sees.wait("not-merging", scale=SCALE)
     drill.sees.wait_until_over("not-merging", scale=SCALE)
+
+
+def reconcile(drill: Drill, **extra: str) -> int:
+    """Run `cdc reconcile` as the nightly task does; its exit code."""
+    told = {"CDC_TABLES": drill.pipeline.told["compactor"]["CDC_TABLES"], "CDC_METRICS": "emf", **extra}
+    program = "import sys; from cdc_ops.cli import main; sys.exit(main(['reconcile', '--json']))"
+    log = drill.pipeline.directory / "cdc-ops.log"
+    drill.sees.port("cdc-ops", log)  # it answers on none: a run is over before anybody asks
+    with log.open("ab") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**drill.pipeline.environment(), **told},
+            stdout=out,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+    return done.returncode
+
+
+def test_the_lake_differs_from_its_source(drill: Drill) -> None:
+    pipeline = drill.pipeline
+    # What the lake cannot hold differs; the row is merged again once the source has a number.
+    drill.execute('UPDATE "Usuários" SET saldo = \'NaN\' WHERE id = (SELECT min(id) FROM "Usuários")')
+    pipeline.wait_until_complete(pipeline.source_clock(), PATIENCE_SECONDS)
+    assert reconcile(drill) == 1
+    drill.sees.wait("lake-differs")
+    drill.execute('UPDATE "Usuários" SET saldo = 1 WHERE id = (SELECT min(id) FROM "Usuários")')
+    pipeline.wait_until_complete(pipeline.source_clock(), PATIENCE_SECONDS)
+    drill.sees.forget()
+    assert reconcile(drill) == 0
+    drill.sees.wait_until_over("lake-differs")
+
+
+def test_the_source_cannot_be_compared_with(drill: Drill) -> None:
+    assert reconcile(drill, CDC_DATABASE=f"postgresql://reader@127.0.0.1:{free_port()}/app") == 1
+    drill.sees.wait("comparison-failed")
+    drill.sees.forget()
+    assert reconcile(drill) == 0
+    drill.sees.wait_until_over("comparison-failed")
 
 
 def test_the_stream_refuses_until_the_slot_is_lost(drill: Drill) -> None:

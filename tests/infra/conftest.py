@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.infra.terraform_tools import Account, apply, moto
+from tests.infra.terraform_tools import ACCOUNT, Account, apply, moto
 
 
 @pytest.fixture(scope="session")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """An account with the system of production in it."""
     with moto(tmp_path_factory.mktemp("moto")) as account:
-        yield apply(account, {"alarm_emails": '["oncall@example.com"]'})
+        investigators = f'["arn:aws:iam::{ACCOUNT}:user/privacy"]'
+        yield apply(account, {"alarm_emails": '["oncall@example.com"]', "investigators": investigators})

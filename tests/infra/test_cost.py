@@ -86,6 +86,8 @@ def test_the_text_says_the_same_as_the_table() -> None:
     spare = known["hours"] * (known["spare_vcpu"] * 0.03238 + known["spare_gb"] * 0.00356)
     assert f"| spare | {spare * 0.7:.2f} |" in TEXT
     assert f"= {known['hours'] * 0.045 - addresses:.2f} |" in TEXT
+    proof = known["proof_vcpu"] * 0.03238 + known["proof_gb"] * 0.00356 + 0.005
+    assert f"= {known['proofs'] * 2.25 * proof:.2f} |" in TEXT
 
 
 def default(variable: str) -> str:
@@ -114,6 +116,11 @@ def test_quantities_are_those_of_terraform() -> None:
     assert known["spare_vcpu"] == (int(cpu["consumer"]) + int(cpu["compactor"])) / 1024
     assert known["spare_gb"] == (int(memory["consumer"]) + int(memory["compactor"])) / 1024
     assert known["tasks"] == len(sizes)
+    (proof,) = re.findall(r"\n    reconcile += (optional\(object.*)", default("task_sizes"))
+    assert known["proof_vcpu"] == int(re.search(r"cpu = optional\(number, (\d+)\)", proof)[1]) / 1024  # type: ignore[index]
+    assert known["proof_gb"] == int(re.search(r"memory = optional\(number, (\d+)\)", proof)[1]) / 1024  # type: ignore[index]
+    assert 'default     = "cron(30 3 * * ? *)"' in default("reconcile_schedule"), "each night is counted"
+    assert known["proofs"] == pytest.approx(known["hours"] / 24, rel=0.005)
     production = (TERRAFORM / "environments" / "production.tfvars").read_text(encoding="utf-8")
     stated = {line.split("=")[0].strip() for line in production.splitlines() if "=" in line}
     assert stated == {"environment", "region", "lake_database", "image_tag"}, (

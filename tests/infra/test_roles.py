@@ -63,6 +63,11 @@ def names(account: Account) -> dict[str, str]:
         "glue": f"arn:aws:glue:{here}",
         "athena": f"arn:aws:athena:{here}",
         "logs": f"arn:aws:logs:{here}",
+        "cloudwatch": f"arn:aws:cloudwatch:{here}",
+        "scheduler": f"arn:aws:scheduler:{here}",
+        "ecs": f"arn:aws:ecs:{here}",
+        "cluster": f"arn:aws:ecs:{here}:cluster/{NAME}",
+        "iam": f"arn:aws:iam::{ACCOUNT}",
         "region": REGION,
     }
 
@@ -172,13 +177,36 @@ def test_every_role_is_listed(account: Account) -> None:
     assert {f"{NAME}-{role}" for role in LISTED} == {role for role in roles if role.startswith(NAME)}
 
 
-@pytest.mark.parametrize("role", ["publisher", "consumer", "compactor", "analyst", "operator"])
+# Of these AWS knows no resource, or on Fargate none but the cluster of a condition.
+OF_NO_RESOURCE = {
+    "lakeformation:GetDataAccess", "logs:DescribeLogGroups", "logs:StopQuery", "cloudwatch:GetMetricData",
+    "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics", "cloudwatch:ListDashboards", "ecs:DescribeTaskDefinition",
+    "ecs:ListServices", "ecs:ListTasks", "scheduler:ListSchedules", "cloudtrail:LookupEvents", "ce:GetCostAndUsage", "ce:GetTags",
+    "ecr:GetAuthorizationToken",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("role", LISTED)
 def test_no_statement_allows_everything(account: Account, role: str) -> None:
     for statement in role_policy(account, role)["Statement"]:
         if statement["Effect"] == "Allow":
             actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
             assert not [action for action in actions if "*" in action]
-            assert statement["Resource"] != "*" or actions == ["lakeformation:GetDataAccess"]
+            assert statement["Resource"] != "*" or OF_NO_RESOURCE.issuperset(actions)
+
+
+@pytest.mark.parametrize("role", LISTED)
+def test_a_policy_is_no_longer_than_aws_takes(account: Account, role: str) -> None:
+    # IAM's quota of all inline policies of a role, blanks not counted.
+    assert len(json.dumps(role_policy(account, role), separators=(",", ":"))) <= 10_240
+
+
+def test_records_in_clear_want_a_second_factor(account: Account) -> None:
+    trust = account.client("iam").get_role(RoleName=f"{NAME}-investigator")["Role"]
+    (statement,) = trust["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:user/privacy"}
+    assert statement["Condition"] == {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    assert trust["MaxSessionDuration"] == 3600
 
 
 def test_the_table_in_the_docs_has_every_role() -> None:

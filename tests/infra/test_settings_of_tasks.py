@@ -7,12 +7,18 @@ import pytest
 from cdc.contract import load_folder
 from cdc.settings import load
 from cdc_consumer.settings import ConsumerSettings
+from cdc_ops.cli import main
+from cdc_ops.epoch_command import EpochSettings
+from cdc_ops.rebuild_command import RebuildSettings
+from cdc_ops.reconcile_command import ReconcileSettings
+from cdc_ops.replay_command import QuarantineSettings, RawSettings
+from cdc_ops.status_command import StatusSettings
 from cdc_publisher.settings import PublisherSettings
 from compactor.lake.schema import history_schema, table_schema
 from compactor.settings import CompactorSettings
 from tests.infra.checkers import ROOT
 from tests.infra.terraform_tools import Account
-from tests.infra.test_terraform_applied import environment
+from tests.infra.test_terraform_applied import environment, settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -23,6 +29,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
         ("publisher", PublisherSettings, {"CDC_DATABASE": "postgresql://cdc:x@db:5432/app"}),
         ("consumer", ConsumerSettings, {}),
         ("compactor", CompactorSettings, {}),
+        ("tool", StatusSettings, {}),
+        ("tool", EpochSettings, {}),
+        ("tool", QuarantineSettings, {}),
+        ("tool", RawSettings, {}),
+        ("reconcile", ReconcileSettings, {"CDC_DATABASE": "postgresql://reader:x@replica:5432/app"}),
+        ("rebuild", RebuildSettings, {}),
     ],
 )
 def test_a_program_starts_with_what_its_task_has(
@@ -32,12 +44,22 @@ def test_a_program_starts_with_what_its_task_has(
     load(model, {**environment(account, program), **secrets, "CDC_TABLES": str(ROOT / "tables")})
 
 
-def test_pyiceberg_finds_the_catalog_that_the_compactor_is_told(
-    account: Account, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("task", ["tool", "reconcile", "rebuild"])
+def test_a_task_has_a_command_that_there_is(account: Account, task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = settings(account, task)["command"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert f"cdc {command[0]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", ["compactor", "tool", "reconcile", "rebuild"])
+def test_pyiceberg_finds_the_catalog_that_a_program_is_told(
+    account: Account, program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pyiceberg.utils.config import Config  # noqa: PLC0415  # its environment is read when it is asked
 
-    told = environment(account, "compactor")
+    told = environment(account, program)
     for name, value in told.items():
         if name.startswith("PYICEBERG_"):
             monkeypatch.setenv(name, value)

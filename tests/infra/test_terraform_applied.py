@@ -16,6 +16,8 @@ from tests.infra.terraform_tools import ACCOUNT, REGION, Account, tools
 
 NAME = "usuarios-cdc-production"
 ZONES = ("raw", "quarantine", "lake", "results")
+SERVICES = ("publisher", "consumer", "compactor")
+TASKS = ("tool", "reconcile", "rebuild")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -150,29 +152,38 @@ def test_the_lake_is_a_database_that_grants_nothing_by_itself(account: Account) 
 
 def test_each_reader_has_a_workgroup_that_it_cannot_widen(account: Account) -> None:
     athena = account.client("athena")
-    for reader in ("analyst", "cleared-analyst"):
+    for reader in ("analyst", "cleared-analyst", "operator", "investigator"):
         group = athena.get_work_group(WorkGroup=f"{NAME}-{reader}")["WorkGroup"]["Configuration"]
         assert group["EnforceWorkGroupConfiguration"] is True
         assert group["BytesScannedCutoffPerQuery"] == 10 * 1024**3
         assert group["ResultConfiguration"]["OutputLocation"] == f"s3://{bucket('results')}/{reader}/"
+        encrypted = group["ResultConfiguration"]["EncryptionConfiguration"]
+        assert encrypted == {"EncryptionOption": "SSE_KMS", "KmsKey": key_arn(account)}
 
 
-@pytest.mark.parametrize("program", ["publisher", "consumer", "compactor"])
+@pytest.mark.parametrize("program", [*SERVICES, *TASKS])
 def test_containers_cannot_write_their_root_and_are_nobody(account: Account, program: str) -> None:
     container = settings(account, program)
     assert container["readonlyRootFilesystem"] is True
     assert container["user"] == "10001:10001"
     assert container["linuxParameters"]["capabilities"]["drop"] == ["ALL"]
-    assert container["healthCheck"]["command"] == ["CMD", "python3", "/opt/cdc/healthy.py"]
     assert container["image"].endswith(":0.1.0")
 
 
-@pytest.mark.parametrize("program", ["publisher", "consumer", "compactor"])
+def test_services_are_asked_whether_they_are_well_and_tasks_are_not(account: Account) -> None:
+    for program in SERVICES:
+        assert settings(account, program)["healthCheck"]["command"] == ["CMD", "python3", "/opt/cdc/healthy.py"]
+    for task in TASKS:
+        assert "healthCheck" not in settings(account, task)
+        assert "CDC_HTTP_PORT" not in environment(account, task)
+
+
+@pytest.mark.parametrize("program", [*SERVICES, *TASKS])
 def test_no_secret_stands_in_a_task(account: Account, program: str) -> None:
     container = settings(account, program)
     assert "CDC_DATABASE" not in environment(account, program)
     secrets = {secret["name"] for secret in container.get("secrets", ())}
-    assert secrets == ({"CDC_DATABASE"} if program == "publisher" else set())
+    assert secrets == ({"CDC_DATABASE"} if program in {"publisher", "reconcile"} else set())
     assert environment(account, program).get("CDC_PII_KEY", "secretsmanager:").startswith("secretsmanager:")
 
 
@@ -195,11 +206,6 @@ def test_every_alarm_of_the_list_is_there_and_tells_somebody(account: Account) -
     for stated in listed:
         if stated.get("namespace") == "AWS/Billing":
             continue  # a budget tells it in any region
-        if stated["name"] == "proof-old":
-            assert not [name for name in made if "/proof-old" in name], (
-                "nothing here makes proofs (is_reconcile_scheduled)"
-            )
-            continue
         ours = [alarm for name, alarm in made.items() if name.split("/")[:2] == [NAME, stated["name"]]]
         assert ours, stated["name"]
         for alarm in ours:
@@ -228,9 +234,31 @@ def test_what_cannot_be_had_again_is_not_destroyed(account: Account, held: str) 
 
 
 def test_metrics_are_sent_where_the_alarms_look(account: Account) -> None:
-    for program in ("publisher", "consumer", "compactor"):
+    for program in (*SERVICES, "reconcile"):
         assert environment(account, program)["CDC_METRICS"] == "emf"
         assert environment(account, program)["CDC_METRICS_NAMESPACE"] == NAME
+
+
+def test_the_proof_runs_every_night_where_those_who_work_here_sleep(account: Account) -> None:
+    schedule = account.client("scheduler").get_schedule(Name=f"{NAME}-reconcile")
+    assert schedule["State"] == "ENABLED"
+    assert schedule["ScheduleExpression"] == "cron(30 3 * * ? *)"
+    assert schedule["ScheduleExpressionTimezone"] == "America/Sao_Paulo"
+    target = schedule["Target"]
+    assert target["Arn"].endswith(f":cluster/{NAME}")
+    assert target["RoleArn"].endswith(f":role/{NAME}-schedule")
+    run = target["EcsParameters"]
+    assert run["TaskDefinitionArn"].rsplit("/", 1)[1].startswith(f"{NAME}-reconcile:")
+    assert (run["LaunchType"], run["TaskCount"]) == ("FARGATE", 1)
+    assert settings(account, "reconcile")["command"] == ["reconcile", "--json", "--rows-per-second", "5000"]
+
+
+def test_a_proof_that_could_not_run_is_told(account: Account) -> None:
+    events = account.client("events")
+    pattern = json.loads(events.describe_rule(Name=f"{NAME}-reconcile-not-run")["EventPattern"])
+    assert pattern["detail"]["group"] == [f"family:{NAME}-reconcile"]
+    (target,) = events.list_targets_by_rule(Rule=f"{NAME}-reconcile-not-run")["Targets"]
+    assert target["Arn"].endswith(f":{NAME}-alarms")
 
 
 def test_the_tasks_take_no_connection(account: Account) -> None:

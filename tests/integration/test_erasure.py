@@ -9,33 +9,42 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import fastavro
 import pyarrow.parquet as pq
 import pytest
 
+from cdc_ops.cli import main
+from compactor.lake.landing import CommitConflict
 from sandbox.aws import LAKE_BUCKET, Aws
-from tests.compactor_world import World, change, put
+from tests.compactor_world import CONTRACT, World, change, put
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
-CODE = re.compile(r"^   ```python\n(.*?)^   ```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^   ```sh\n(.*?)^   ```", re.MULTILINE | re.DOTALL)
 SECRET = "Leonor que pediu para sair"
 
 
-def steps(world: World) -> list[str]:
-    """The code of the document, for this table."""
-    name = world.contract.name
-    texts = CODE.findall((ROOT / "docs" / "lgpd.md").read_text(encoding="utf-8"))
-    found = [re.sub(r"^   ", "", text, flags=re.MULTILINE).replace('"usuarios', f'"{name}') for text in texts]
-    assert len(found) == 1
-    return found
+def steps(world: World) -> list[list[str]]:
+    """The commands of the document, for this table."""
+    (text,) = CODE.findall((ROOT / "docs" / "lgpd.md").read_text(encoding="utf-8"))
+    lines = (line.partition("#")[0].split() for line in text.splitlines())
+    return [[world.contract.name if word == "usuarios" else word for word in line] for line in lines]
 
 
-def run(world: World, code: str) -> str:
-    """Run code as an operator would, in a process with the compactor's settings."""
-    environment = {**os.environ, **world.environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'services'}"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+def run(world: World, folder: Path, command: list[str]) -> str:
+    """Run a command as an operator would, in a process with the compactor's settings."""
+    assert command[0] == "cdc"
+    (folder / f"{world.contract.name}.odcs.yaml").write_text(CONTRACT.format(name=world.contract.name), "utf-8")
+    told = {"PYTHONPATH": f"{ROOT}:{ROOT / 'services'}", "CDC_TABLES": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-m", "cdc_ops.cli", *command[1:]],
+        env={**os.environ, **world.environment, **told},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -56,7 +65,7 @@ def told(aws: Aws, world: World) -> Iterator[str]:
                     yield body.decode()
 
 
-def test_the_documented_steps_leave_no_trace_in_the_lake(aws: Aws, world: World) -> None:
+def test_the_documented_steps_leave_no_trace_in_the_lake(aws: Aws, world: World, tmp_path: Path) -> None:
     shard = world.shard()
     put(
         shard, world.contract, change("c", 5, 42, SECRET, "x"), change("c", 6, 1, "a", "y"), change("c", 7, 2, "b", "z")
@@ -69,8 +78,13 @@ def test_the_documented_steps_leave_no_trace_in_the_lake(aws: Aws, world: World)
     assert 42 not in world.rows()
     assert any(SECRET in text for text in told(aws, world))
 
-    (erase,) = steps(world)
-    assert run(world, erase) == "5 rows erased\n"
+    look, erase = steps(world)
+    before = sorted(told(aws, world))
+    found = run(world, tmp_path, look)
+    assert re.search(r": 5 rows in \d files know this key; nothing was erased", found)
+    assert sorted(told(aws, world)) == before, "a look changes nothing"
+    assert f"{world.contract.name}: 5 rows erased" in run(world, tmp_path, erase)
+    assert '"rows":0,"files":0' in run(world, tmp_path, [*look, "--json"])
     world.restart()
     world.merge()
     put(shard, world.contract, change("u", 12, 2, "b2", "z"))
@@ -80,3 +94,46 @@ def test_the_documented_steps_leave_no_trace_in_the_lake(aws: Aws, world: World)
     assert world.rows() == {1: ("a2", "y", 9), 2: ("b2", "z", 12)}
     assert [row[:3] for row in world.history()] == [(6, "c", 1), (7, "c", 2), (9, "u", 1), (12, "u", 2)]
     assert not [text for text in told(aws, world) if SECRET in text or "Leonor" in text]
+
+
+def refused(table: str, folder: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> int:
+    """The exit code of `cdc erase --yes` of a key, in this process."""
+    (folder / f"{table}.odcs.yaml").write_text(CONTRACT.format(name=table), "utf-8")
+    monkeypatch.setenv("CDC_TABLES", str(folder))
+    return main(["erase", table, "--key", f"id={key}", "--yes"])
+
+
+def test_what_is_no_value_of_the_key_is_refused_and_not_repeated(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(world.shard(), world.contract, change("c", 5, 42, "a", "x"))
+    world.merge()
+    assert refused(world.contract.name, tmp_path, monkeypatch, "forty-two") == 2
+    told = capsys.readouterr().err
+    assert "key: id: is no value of the column's type" in told
+    assert "forty-two" not in told
+    assert world.rows() == {42: ("a", "x", 5)}
+
+
+def test_a_compactor_that_was_not_stopped_is_told(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(world.shard(), world.contract, change("c", 5, 42, "a", "x"))
+    world.merge()
+
+    def conflict(*_: object) -> int:
+        raise CommitConflict("somebody committed")
+
+    monkeypatch.setattr("cdc_ops.erase_run.erase", conflict)
+    assert refused(world.contract.name, tmp_path, monkeypatch, "42") == 1
+    assert "stop the compactor" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("aws_environment")
+def test_a_table_that_is_not_made_yet_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert refused("nowhere", tmp_path, monkeypatch, "42") == 1
+    assert "the table is not in the catalog" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 import cdc_consumer.metrics
+import cdc_ops.metrics
 import cdc_publisher.metrics
 import compactor.metrics
 from cdc import vitals
@@ -20,13 +21,19 @@ from tests.conftest import ROOT
 ALARMS = load_alarms()
 SENT = {
     one.metric: one
-    for series in (vitals.SERIES, cdc_publisher.metrics.SERIES, cdc_consumer.metrics.SERIES, compactor.metrics.SERIES)
+    for series in (
+        vitals.SERIES,
+        cdc_publisher.metrics.SERIES,
+        cdc_consumer.metrics.SERIES,
+        compactor.metrics.SERIES,
+        cdc_ops.metrics.SERIES,
+    )
     for one in series
 }
 PERIODS = {60, 300, 900, 3600, 21600}
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 ENTRY = re.compile(r"^### ([a-z-]+)\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
-METRIC = re.compile(r"`((?:cdc_publisher|cdc_consumer|compactor|program)_[a-z_]+)")
+METRIC = re.compile(r"`((?:cdc_publisher|cdc_consumer|cdc_ops|compactor|program)_[a-z_]+)")
 
 
 def kind(metric: str) -> str:
@@ -72,10 +79,18 @@ def test_prometheuss_rules_are_made_of_the_alarms() -> None:
     assert "absent(compactor_merge_age_seconds)" in made["not-merging"]["expr"]
 
 
+def test_an_alarm_that_prometheus_cannot_tell_of_says_why() -> None:
+    without = [alarm for alarm in ALARMS if not prometheus_rules.has_rule(alarm)]
+    assert {alarm.name for alarm in without} == {"lake-differs", "comparison-failed", "cost"}
+    assert all(alarm.no_prometheus or alarm.no_drill for alarm in without)
+
+
 def test_the_dashboard_is_the_one_that_is_written_and_shows_metrics_that_are_there() -> None:
     assert grafana.FILE.read_text(encoding="utf-8") == grafana.text(), "run python -m sandbox.grafana"
     known = {getattr(collector, "_name", "") for collector in REGISTRY._collector_to_names}
-    shown = set(re.findall(r"(?:cdc_publisher|cdc_consumer|compactor|program)_[a-z_]+", " ".join(queries_shown())))
+    shown = set(
+        re.findall(r"(?:cdc_publisher|cdc_consumer|cdc_ops|compactor|program)_[a-z_]+", " ".join(queries_shown()))
+    )
     assert {re.sub(r"_(total|bucket)$", "", name) for name in shown} <= known
     assert len({panel["id"] for panel in grafana.dashboard()["panels"]}) == len(grafana.dashboard()["panels"])
 

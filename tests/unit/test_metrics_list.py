@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 import cdc_consumer.metrics
+import cdc_ops.metrics
 import cdc_publisher.metrics
 import compactor.metrics
 from cdc import vitals
@@ -21,6 +22,7 @@ PROGRAMS = {
     "cdc_publisher": cdc_publisher.metrics.SERIES,
     "cdc_consumer": cdc_consumer.metrics.SERIES,
     "compactor": compactor.metrics.SERIES,
+    "cdc_ops": cdc_ops.metrics.SERIES,
 }
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| (\w+) \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 UNITS = {"Count": "count", "Seconds": "s", "Milliseconds": "ms", "Bytes": "bytes", "None": "ratio"}

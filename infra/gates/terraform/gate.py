@@ -125,7 +125,8 @@ def test(folder: Path, environment: Mapping[str, str]) -> int:
         return 1
     command = [terraform(), "test", "-no-color"]
     everywhere = ["-filter=tests/design.tftest.hcl"]
-    failed = run([*command, "-filter=tests/parts.tftest.hcl"], folder, environment)
+    once = ["-filter=tests/parts.tftest.hcl", "-filter=tests/operations.tftest.hcl"]
+    failed = run([*command, *once], folder, environment)
     for name in ENVIRONMENTS:
         failed |= run([*command, *everywhere, f"-var-file=environments/{name}.tfvars"], folder, environment)
     return int(failed != 0)

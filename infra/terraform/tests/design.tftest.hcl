@@ -23,8 +23,8 @@ run "environment" {
     error_message = "raw has a database of its own, which analysts do not see"
   }
   assert {
-    condition     = toset(keys(output.workgroups)) == toset(["analyst", "cleared-analyst"])
-    error_message = "each reader has a workgroup"
+    condition     = toset(keys(output.workgroups)) == toset(["analyst", "cleared-analyst", "operator"])
+    error_message = "each reader has a workgroup, and the operator; nobody else"
   }
   assert {
     condition     = contains(output.alarms, "not-merging/usuarios") && contains(output.alarms, "slot-growing") && contains(output.alarms, "shard-lag/usuarios-cdc-${var.environment}")
@@ -35,8 +35,18 @@ run "environment" {
     error_message = "freshness is watched where commits can keep the promise"
   }
   assert {
-    condition     = !contains(output.alarms, "proof-old/usuarios")
-    error_message = "nobody is told that no proof was made where none is scheduled"
+    condition = [
+      for alarm in ["proof-old", "lake-differs", "comparison-failed"] : contains(output.alarms, "${alarm}/usuarios")
+    ] == [for _ in range(3) : var.reconcile_schedule != null]
+    error_message = "the alarms of the proof follow its schedule"
+  }
+  assert {
+    condition     = length(module.proof) == (var.reconcile_schedule != null ? 1 : 0)
+    error_message = "a schedule that is null makes nothing"
+  }
+  assert {
+    condition     = output.investigator_role == null
+    error_message = "nobody looks at single records unless named"
   }
   assert {
     condition     = length(setintersection(local.tables["usuarios"].open_columns, ["nome", "data_nascimento", "endereco", "saldo", "bio"])) == 0
@@ -55,7 +65,7 @@ run "environment" {
     error_message = "erased rows are gone from noncurrent versions within a week"
   }
   assert {
-    condition     = var.environment != "production" || (var.is_protected && var.kept_days.raw == 90)
-    error_message = "production is protected, and keeps raw for 90 days"
+    condition     = var.environment != "production" || (var.is_protected && var.kept_days.raw == 90 && var.reconcile_schedule != null)
+    error_message = "production is protected, keeps raw for 90 days, and is proven every night"
   }
 }

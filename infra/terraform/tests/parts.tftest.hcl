@@ -179,7 +179,7 @@ run "raw_tables" {
     lake_arn             = "arn:aws:s3:::l"
     kept_days            = { raw = 90, quarantine = 30 }
     key_arn              = "arn:aws:kms:us-east-1:123456789012:key/k"
-    roles                = { compactor = "arn:aws:iam::123456789012:role/c", operator = "arn:aws:iam::123456789012:role/o", lake_access = "arn:aws:iam::123456789012:role/l", readers = { analyst = "arn:aws:iam::123456789012:role/a", cleared-analyst = "arn:aws:iam::123456789012:role/b" } }
+    roles                = { compactor = "arn:aws:iam::123456789012:role/c", lake_access = "arn:aws:iam::123456789012:role/l", tasks = { tool = "arn:aws:iam::123456789012:role/t", reconcile = "arn:aws:iam::123456789012:role/p", rebuild = "arn:aws:iam::123456789012:role/n" }, readers = { analyst = "arn:aws:iam::123456789012:role/a", cleared-analyst = "arn:aws:iam::123456789012:role/b", operator = "arn:aws:iam::123456789012:role/o" } }
     other_readers        = { redshift = "arn:aws:iam::123456789012:role/r" }
     readers              = { analyst = { is_cleared = false, query_bytes_max = 10737418240 }, cleared-analyst = { is_cleared = true, query_bytes_max = 10737418240 } }
     are_lake_tables_made = true
@@ -209,6 +209,18 @@ run "raw_tables" {
     error_message = "Redshift sees what analysts see"
   }
   assert {
+    condition     = aws_lakeformation_permissions.operator_tables.permissions == toset(["DESCRIBE"])
+    error_message = "operators see how far a table is, and of its rows no more than analysts"
+  }
+  assert {
+    condition     = length(aws_lakeformation_permissions.raw_tables) == 0 && !contains(keys(aws_athena_workgroup.reader), "investigator")
+    error_message = "without an investigator nobody reads raw"
+  }
+  assert {
+    condition     = [for task, its in aws_lakeformation_permissions.task_tables : task if contains(its.permissions, "DROP")] == ["rebuild"]
+    error_message = "only a rebuild takes a table's name away"
+  }
+  assert {
     condition     = aws_lakeformation_permissions.reader_columns["cleared-analyst/usuarios"].table_with_columns[0].wildcard == true
     error_message = "cleared analysts see all columns"
   }
@@ -231,7 +243,7 @@ run "no_grants_before_the_tables" {
     lake_arn             = "arn:aws:s3:::l"
     kept_days            = { raw = 90, quarantine = 30 }
     key_arn              = "arn:aws:kms:us-east-1:123456789012:key/k"
-    roles                = { compactor = "arn:aws:iam::123456789012:role/c", operator = "arn:aws:iam::123456789012:role/o", lake_access = "arn:aws:iam::123456789012:role/l", readers = { analyst = "arn:aws:iam::123456789012:role/a" } }
+    roles                = { compactor = "arn:aws:iam::123456789012:role/c", lake_access = "arn:aws:iam::123456789012:role/l", tasks = { tool = "arn:aws:iam::123456789012:role/t", reconcile = "arn:aws:iam::123456789012:role/p", rebuild = "arn:aws:iam::123456789012:role/n" }, readers = { analyst = "arn:aws:iam::123456789012:role/a", operator = "arn:aws:iam::123456789012:role/o" } }
     readers              = { analyst = { is_cleared = false, query_bytes_max = 10737418240 } }
     are_lake_tables_made = false
   }
@@ -565,14 +577,9 @@ run "alarms_wait_for_a_slow_compactor" {
   command = plan
   variables {
     compact_interval_seconds = 300
-    is_reconcile_scheduled   = true
   }
   assert {
     condition     = module.watch.thresholds["not-merging/usuarios"] == 900 && module.watch.thresholds["epoch-waits/usuarios"] == 0
     error_message = "three intervals without a merge are told, not one"
-  }
-  assert {
-    condition     = contains(output.alarms, "proof-old/usuarios")
-    error_message = "an old proof is told where proofs are made"
   }
 }

@@ -30,11 +30,68 @@ resource "aws_lakeformation_permissions" "compactor_tables" {
   }
 }
 
-resource "aws_lakeformation_permissions" "operator_tables" {
-  principal   = var.roles.operator
-  permissions = ["SELECT", "DESCRIBE"]
+# What tasks that run once need of the lake's tables: to find them, to compare them and state it, to put others in their place.
+locals {
+  granted_to_tasks = {
+    tool      = ["DESCRIBE"]
+    reconcile = ["SELECT", "DESCRIBE", "ALTER"]
+    rebuild   = ["SELECT", "INSERT", "DELETE", "DESCRIBE", "ALTER", "DROP"]
+  }
+}
+
+resource "aws_lakeformation_permissions" "task_tables" {
+  for_each    = local.granted_to_tasks
+  principal   = var.roles.tasks[each.key]
+  permissions = each.value
   table {
     database_name = aws_glue_catalog_database.lake.name
+    wildcard      = true
+  }
+}
+
+resource "aws_lakeformation_permissions" "task_database" {
+  for_each    = local.granted_to_tasks
+  principal   = var.roles.tasks[each.key]
+  permissions = each.key == "rebuild" ? ["CREATE_TABLE", "DESCRIBE"] : ["DESCRIBE"]
+  database {
+    name = aws_glue_catalog_database.lake.name
+  }
+}
+
+resource "aws_lakeformation_permissions" "rebuild_location" {
+  principal   = var.roles.tasks["rebuild"]
+  permissions = ["DATA_LOCATION_ACCESS"]
+  data_location {
+    arn = aws_lakeformation_resource.lake.arn
+  }
+}
+
+# To see how far tables are merged, not what is in them; of that the operator sees what readers without clearance do, below.
+resource "aws_lakeformation_permissions" "operator_tables" {
+  principal   = var.roles.readers["operator"]
+  permissions = ["DESCRIBE"]
+  table {
+    database_name = aws_glue_catalog_database.lake.name
+    wildcard      = true
+  }
+}
+
+# Records in clear: for the investigator alone, where there is one.
+resource "aws_lakeformation_permissions" "raw_database" {
+  count       = var.investigator == null ? 0 : 1
+  principal   = var.investigator.role_arn
+  permissions = ["DESCRIBE"]
+  database {
+    name = aws_glue_catalog_database.raw.name
+  }
+}
+
+resource "aws_lakeformation_permissions" "raw_tables" {
+  count       = var.investigator == null ? 0 : 1
+  principal   = var.investigator.role_arn
+  permissions = ["SELECT", "DESCRIBE"]
+  table {
+    database_name = aws_glue_catalog_database.raw.name
     wildcard      = true
   }
 }

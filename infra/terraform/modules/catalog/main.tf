@@ -15,7 +15,7 @@ resource "aws_glue_catalog_database" "lake" {
 
 resource "aws_glue_catalog_database" "raw" {
   name        = var.databases.raw
-  description = "Raw records and quarantine of usuarios-cdc: personal data in clear, for operators alone"
+  description = "Raw records and quarantine of usuarios-cdc: personal data in clear, for investigators alone"
 
   create_table_default_permission {
     permissions = []
@@ -123,16 +123,23 @@ resource "aws_glue_catalog_table" "quarantine" {
   }
 }
 
+locals {
+  querying = merge(
+    { for reader, its in var.readers : reader => its.query_bytes_max },
+    { for investigator in var.investigator[*] : "investigator" => investigator.query_bytes_max },
+  )
+}
+
 # A workgroup a reader: its own results, its own limit of bytes, its own line on the bill.
 resource "aws_athena_workgroup" "reader" {
-  for_each      = var.readers
+  for_each      = local.querying
   name          = "${var.name}-${each.key}"
   force_destroy = true
 
   configuration {
     enforce_workgroup_configuration    = true
     publish_cloudwatch_metrics_enabled = true
-    bytes_scanned_cutoff_per_query     = each.value.query_bytes_max
+    bytes_scanned_cutoff_per_query     = each.value
     engine_version {
       selected_engine_version = "Athena engine version 3"
     }

@@ -34,8 +34,13 @@ variable "key_arn" {
 }
 
 variable "roles" {
-  description = "Role ARNs: the compactor's, the operator's, Lake Formation's, and those of readers by name."
-  type        = object({ compactor = string, operator = string, lake_access = string, readers = map(string) })
+  description = "Role ARNs: the compactor's, Lake Formation's, those of tasks (tool, reconcile, rebuild), and those of readers by name, the operator among them."
+  type = object({
+    compactor   = string
+    lake_access = string
+    tasks       = map(string)
+    readers     = map(string)
+  })
 }
 
 variable "readers" {
@@ -52,4 +57,10 @@ variable "other_readers" {
 variable "are_lake_tables_made" {
   description = "Whether the compactor has made the lake's tables already; grants to readers need them."
   type        = bool
+}
+
+variable "investigator" {
+  description = "Who reads raw and the quarantine: the role, and how many bytes a query may scan; null: nobody."
+  type        = object({ role_arn = string, query_bytes_max = number })
+  default     = null
 }

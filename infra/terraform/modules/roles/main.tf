@@ -4,11 +4,17 @@ locals {
   account  = var.account
   arn      = "arn:${local.account.partition}"
   services = ["publisher", "consumer", "compactor"]
+  tasks    = ["tool", "reconcile", "rebuild"] # `cdc`, run once and over: tasks.tf
   programs = {
     publisher = data.aws_iam_policy_document.publisher.json
     consumer  = data.aws_iam_policy_document.consumer.json
     compactor = data.aws_iam_policy_document.compactor.json
+    tool      = data.aws_iam_policy_document.tool.json
+    reconcile = data.aws_iam_policy_document.reconcile.json
+    rebuild   = data.aws_iam_policy_document.rebuild.json
   }
+  # Those whose starter hands them how the database is reached.
+  handed    = { publisher = var.secrets.database, reconcile = var.secrets.comparison }
   glue      = "${local.arn}:glue:${local.account.region}:${local.account.id}"
   lake_glue = ["${local.glue}:catalog", "${local.glue}:database/${var.databases.lake}", "${local.glue}:table/${var.databases.lake}/*"]
   via = {
@@ -165,10 +171,10 @@ resource "aws_iam_role_policy" "program" {
   policy   = each.value
 }
 
-# --- starting a task: its image, its log, and of the publisher the database's secret, which no other starter can read
+# --- starting a task: its image, its log, and for those who reach the database its secret, which no other starter can read
 
 data "aws_iam_policy_document" "start" {
-  for_each = toset(local.services)
+  for_each = toset(concat(local.services, local.tasks))
   statement {
     sid       = "SignInToTheRegistry"
     actions   = ["ecr:GetAuthorizationToken"]
@@ -185,7 +191,7 @@ data "aws_iam_policy_document" "start" {
     resources = ["${local.arn}:logs:${local.account.region}:${local.account.id}:log-group:/${var.name}/${each.key}:*"]
   }
   dynamic "statement" {
-    for_each = each.key == "publisher" ? [var.secrets.database] : []
+    for_each = [for program, arn in local.handed : arn if program == each.key]
     content {
       sid       = "DatabaseSecret"
       actions   = ["secretsmanager:GetSecretValue"]
@@ -193,7 +199,7 @@ data "aws_iam_policy_document" "start" {
     }
   }
   dynamic "statement" {
-    for_each = each.key == "publisher" ? [var.key_arn] : []
+    for_each = [for program, arn in local.handed : var.key_arn if program == each.key]
     content {
       sid       = "DatabaseSecretKey"
       actions   = ["kms:Decrypt"]
@@ -208,13 +214,13 @@ data "aws_iam_policy_document" "start" {
 }
 
 resource "aws_iam_role" "start" {
-  for_each           = toset(local.services)
+  for_each           = toset(concat(local.services, local.tasks))
   name               = "${var.name}-${each.key}-start"
   assume_role_policy = data.aws_iam_policy_document.tasks_trust.json
 }
 
 resource "aws_iam_role_policy" "start" {
-  for_each = toset(local.services)
+  for_each = toset(concat(local.services, local.tasks))
   name     = "start"
   role     = aws_iam_role.start[each.key].id
   policy   = data.aws_iam_policy_document.start[each.key].json

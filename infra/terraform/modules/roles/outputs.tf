@@ -1,5 +1,5 @@
 output "programs" {
-  description = "Role ARNs of the programs, by name."
+  description = "Role ARNs of programs and tasks, by name."
   value       = { for name, role in aws_iam_role.program : name => role.arn }
 }
 
@@ -15,6 +15,16 @@ output "readers" {
 
 output "operator" {
   value = aws_iam_role.operator.arn
+}
+
+output "investigator" {
+  description = "Role ARN of the investigator; null: there is none."
+  value       = one(aws_iam_role.investigator[*].arn)
+}
+
+output "schedule" {
+  description = "Role ARN of the nightly proof's schedule."
+  value       = aws_iam_role.schedule.arn
 }
 
 output "lake_access" {

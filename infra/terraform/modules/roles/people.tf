@@ -1,4 +1,4 @@
-# Those who query, and those who operate.
+# Those who query. Who operates is in operator.tf, who may look at single records in investigator.tf.
 
 data "aws_iam_policy_document" "people_trust" {
   for_each = merge({ operator = var.operators }, { for name, reader in var.readers : name => reader.principals })
@@ -11,10 +11,10 @@ data "aws_iam_policy_document" "people_trust" {
   }
 }
 
-# Readers have no right to a file of the lake: Lake Formation hands out what its grants allow, column by column. Raw is denied outright, so
-# that no further policy, attached in haste, opens it.
-data "aws_iam_policy_document" "reader" {
-  for_each = var.readers
+# What whoever queries needs, in a workgroup of their own. None has a right to a file of the lake: Lake Formation hands out what its grants
+# allow, column by column.
+data "aws_iam_policy_document" "query" {
+  for_each = toset(concat(["operator", "investigator"], keys(var.readers)))
   statement {
     sid = "Query"
     actions = [
@@ -72,6 +72,12 @@ data "aws_iam_policy_document" "reader" {
       values   = [var.buckets.results]
     }
   }
+}
+
+# Raw is denied outright, so that no further policy, attached in haste, opens it.
+data "aws_iam_policy_document" "reader" {
+  for_each                = var.readers
+  source_policy_documents = [data.aws_iam_policy_document.query[each.key].json]
   statement {
     sid     = "NeverRaw"
     effect  = "Deny"
@@ -90,7 +96,7 @@ data "aws_iam_policy_document" "reader" {
     sid       = "NeverTheStreamOrSecrets"
     effect    = "Deny"
     actions   = ["kinesis:*", "secretsmanager:*"]
-    resources = [var.stream_arn, var.secrets.pii_key, var.secrets.database]
+    resources = distinct(concat([var.stream_arn], values(var.secrets)))
   }
 }
 
@@ -105,65 +111,4 @@ resource "aws_iam_role_policy" "reader" {
   name     = "reader"
   role     = aws_iam_role.reader[each.key].id
   policy   = data.aws_iam_policy_document.reader[each.key].json
-}
-
-# The operator's tool `cdc`: looks at everything, puts records back, records epochs, moves what was put back aside in the
-# quarantine. It deletes nothing of raw and writes nothing to the lake: the compactor is its only writer.
-data "aws_iam_policy_document" "operator" {
-  statement {
-    sid       = "Read"
-    actions   = ["s3:GetObject"]
-    resources = ["${var.buckets.raw}/raw/*", "${var.buckets.quarantine}/quarantine/*", "${var.buckets.lake}/warehouse/*"]
-  }
-  statement {
-    sid       = "List"
-    actions   = ["s3:ListBucket"]
-    resources = [var.buckets.raw, var.buckets.quarantine, var.buckets.lake]
-  }
-  statement {
-    sid       = "RecordEpochs"
-    actions   = ["s3:PutObject"]
-    resources = ["${var.buckets.raw}/raw/_epochs/*"]
-  }
-  statement {
-    sid       = "MoveWhatWasPutBack"
-    actions   = ["s3:PutObject", "s3:DeleteObject"]
-    resources = ["${var.buckets.quarantine}/quarantine/*"]
-  }
-  statement {
-    sid       = "PutBack"
-    actions   = ["kinesis:PutRecords", "kinesis:ListShards", "kinesis:DescribeStreamSummary"]
-    resources = [var.stream_arn]
-  }
-  statement {
-    sid       = "SeeTheCatalog"
-    actions   = ["glue:GetDatabase", "glue:GetTable", "glue:GetTables", "glue:GetPartitions"]
-    resources = concat(local.lake_glue, ["${local.glue}:database/${var.databases.raw}", "${local.glue}:table/${var.databases.raw}/*"])
-  }
-  statement {
-    sid       = "SeeTheLeases"
-    actions   = ["dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:GetItem"]
-    resources = [var.leases_arn]
-  }
-  statement {
-    sid       = "Key"
-    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
-    resources = [var.key_arn]
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = [local.via.s3, local.via.kinesis, local.via.dynamodb]
-    }
-  }
-}
-
-resource "aws_iam_role" "operator" {
-  name               = "${var.name}-operator"
-  assume_role_policy = data.aws_iam_policy_document.people_trust["operator"].json
-}
-
-resource "aws_iam_role_policy" "operator" {
-  name   = "operator"
-  role   = aws_iam_role.operator.id
-  policy = data.aws_iam_policy_document.operator.json
 }

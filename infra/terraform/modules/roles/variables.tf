@@ -34,8 +34,8 @@ variable "databases" {
 }
 
 variable "secrets" {
-  description = "ARNs of secrets: the masking key, and how the source database is reached."
-  type        = object({ pii_key = string, database = string })
+  description = "ARNs of secrets: the masking key, how the source database is reached, and how to compare with it: the same, or a replica's."
+  type        = object({ pii_key = string, database = string, comparison = string })
 }
 
 variable "images_arn" {
@@ -50,5 +50,10 @@ variable "readers" {
 
 variable "operators" {
   description = "ARNs that may take the operator's role; empty: the account's administrators decide."
+  type        = list(string)
+}
+
+variable "investigators" {
+  description = "ARNs that may take the investigator's role, with a second factor; empty: there is none."
   type        = list(string)
 }

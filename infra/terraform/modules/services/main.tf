@@ -1,7 +1,12 @@
-# The programs on Fargate. Each can be killed at any moment (docs/architecture.md), which is why spare capacity will do for those that
-# hold nothing back at the source.
+# The programs on Fargate, and tasks that run once. Each program can be killed at any moment (docs/architecture.md), which is why spare
+# capacity will do for those that hold nothing back at the source.
 locals {
   http_port = 8080
+  # A task runs its command, and nobody asks whether it is well.
+  defined = merge(
+    { for name, its in var.programs : name => merge(its, { command = ["run"], is_asked = true }) },
+    { for name, its in var.tasks : name => merge(its, { is_asked = false }) },
+  )
 }
 
 resource "aws_ecs_cluster" "this" {
@@ -20,14 +25,14 @@ resource "aws_ecs_cluster_capacity_providers" "this" {
 
 resource "aws_cloudwatch_log_group" "program" {
   #checkov:skip=CKV_AWS_338:logs hold no rows and are read for days, not for a year; their storage is charged for
-  for_each          = var.programs
+  for_each          = local.defined
   name              = "/${var.name}/${each.key}"
   retention_in_days = var.log_kept_days
   kms_key_id        = var.key_arn
 }
 
 resource "aws_ecs_task_definition" "program" {
-  for_each                 = var.programs
+  for_each                 = local.defined
   family                   = "${var.name}-${each.key}"
   requires_compatibilities = ["FARGATE"]
   network_mode             = "awsvpc"
@@ -41,9 +46,10 @@ resource "aws_ecs_task_definition" "program" {
     operating_system_family = "LINUX"
   }
 
-  container_definitions = jsonencode([{
+  container_definitions = jsonencode([merge({
     name                   = each.key
     image                  = each.value.image
+    command                = each.value.command
     essential              = true
     user                   = "10001:10001"
     readonlyRootFilesystem = true
@@ -53,23 +59,16 @@ resource "aws_ecs_task_definition" "program" {
       for variable, value in merge({
         AWS_REGION                 = var.region
         AWS_DEFAULT_REGION         = var.region
-        CDC_HTTP_HOST              = "127.0.0.1"
-        CDC_HTTP_PORT              = tostring(local.http_port)
         CDC_METRICS                = "emf"
         CDC_METRICS_NAMESPACE      = var.name
         PYTHONUNBUFFERED           = "1"
         AWS_RETRY_MODE             = "standard"
         AWS_STS_REGIONAL_ENDPOINTS = "regional"
+        }, {
+        for key, value in { CDC_HTTP_HOST = "127.0.0.1", CDC_HTTP_PORT = tostring(local.http_port) } : key => value if each.value.is_asked
       }, each.value.environment) : { name = variable, value = value }
     ]
     secrets = [for variable, arn in each.value.secrets : { name = variable, valueFrom = arn }]
-    healthCheck = {
-      command     = ["CMD", "python3", "/opt/cdc/healthy.py"]
-      interval    = 15
-      timeout     = 5
-      retries     = 4
-      startPeriod = 120
-    }
     logConfiguration = {
       logDriver = "awslogs"
       options = {
@@ -81,7 +80,19 @@ resource "aws_ecs_task_definition" "program" {
         max-buffer-size = "4m"
       }
     }
-  }])
+    },
+    {
+      for key, value in {
+        healthCheck = {
+          command     = ["CMD", "python3", "/opt/cdc/healthy.py"]
+          interval    = 15
+          timeout     = 5
+          retries     = 4
+          startPeriod = 120
+        }
+      } : key => value if each.value.is_asked
+    },
+  )])
 }
 
 resource "aws_ecs_service" "program" {
@@ -91,6 +102,7 @@ resource "aws_ecs_service" "program" {
   cluster         = aws_ecs_cluster.this.id
   task_definition = aws_ecs_task_definition.program[each.key].arn
   desired_count   = 1
+  propagate_tags  = "TASK_DEFINITION" # the budget counts by tag
 
   # Of a single program there are never two at a time: the old one is stopped before the new one starts.
   deployment_minimum_healthy_percent = each.value.is_single ? 0 : 100

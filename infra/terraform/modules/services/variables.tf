@@ -23,6 +23,21 @@ variable "programs" {
   }))
 }
 
+variable "tasks" {
+  description = "Tasks that run once, when somebody or a schedule starts them, by name: as programs, with the command that they run unless told another."
+  type = map(object({
+    image          = string
+    cpu            = number
+    memory         = number
+    command        = list(string)
+    environment    = map(string)
+    secrets        = map(string)
+    task_role_arn  = string
+    start_role_arn = string
+  }))
+  default = {}
+}
+
 variable "network" {
   description = "Where tasks run."
   type        = object({ subnet_ids = list(string), security_group_id = string })

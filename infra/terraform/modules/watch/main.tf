@@ -26,7 +26,7 @@ locals {
   # Of a source that does not run, and of programs that are not here, nothing is watched.
   watched = {
     for name, series in local.series : name => series
-    if contains(concat(var.values["service"], [""]), lookup(series.dimensions, "service", ""))
+    if contains(concat(var.values["service"], var.services_run_once, [""]), lookup(series.dimensions, "service", ""))
   }
 }
 

@@ -28,6 +28,12 @@ variable "values" {
   type        = map(list(string))
 }
 
+variable "services_run_once" {
+  description = "Services that are over when they have run: alarms that name one are made, those for each service are not."
+  type        = list(string)
+  default     = []
+}
+
 variable "emails" {
   description = "Who is told; each address must confirm once."
   type        = list(string)
