@@ -201,7 +201,7 @@ class PlainReader:
     def _masked(self, rows: pa.Table) -> pa.Table:
         """The rows in one piece, with the masks of the contract."""
         columns = [
-            self._maskers[name](column) if name in self._maskers else column.combine_chunks()
+            self._maskers[name](column) if name in self._maskers else _in_one_piece(column)
             for name, column in zip(rows.column_names, rows.columns, strict=True)
         ]
         return pa.Table.from_arrays(columns, schema=rows.schema)
@@ -213,7 +213,7 @@ class PlainReader:
             return
         bad = np.zeros(len(changes), np.bool_)
         arrays: list[pa.Array] = []
-        parsed = [column.combine_chunks() for column in table.columns]
+        parsed = [_in_one_piece(column) for column in table.columns]
         for place, (array, reader) in enumerate(zip(parsed, dialect.readers, strict=True)):
             bad |= dialect.unchanged(place, array)
             read, wrong = reader.convert_array(array)
@@ -369,6 +369,11 @@ class PlainReader:
             gathered.others += places[bad].tolist()
             rows = rows.take(~bad)
         gathered.parts.append(rows)
+
+
+def _in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; of one that is, Arrow makes a copy."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _at_once(work: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
