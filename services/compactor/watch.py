@@ -20,6 +20,8 @@ from cdc.debezium.decode import PUBLISHER_VERSION
 from compactor.plain import STREAMED, Line, Sights
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
+"""The years 1 to 9999 in microseconds from 1970."""
 _INCREMENTAL = "incremental"
 _LAST = frozenset({"last", "last_in_data_collection"})
 _OURS = f'{PUBLISHER_VERSION}","connector"'.encode()
@@ -92,6 +94,8 @@ def sight(event: bytes) -> Sight | None:
         at_us = source.ts_us if source.ts_us is not None else (source.ts_ms or 0) * 1000
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         return None
+    if not _TIMES.start <= at_us < _TIMES.stop:
+        return None  # the law sets such a record aside
     marker = "true" if source.snapshot is True else str(source.snapshot or "").lower()
     if message.op == "r":
         return None if marker == _INCREMENTAL else Sight(is_read=True, is_last=marker in _LAST, at_us=at_us)
