@@ -94,12 +94,12 @@ def sight(event: bytes) -> Sight | None:
         at_us = source.ts_us if source.ts_us is not None else (source.ts_ms or 0) * 1000
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         return None
-    if not _TIMES.start <= at_us < _TIMES.stop:
-        return None  # the law sets such a record aside
     marker = "true" if source.snapshot is True else str(source.snapshot or "").lower()
-    if message.op == "r":
-        return None if marker == _INCREMENTAL else Sight(is_read=True, is_last=marker in _LAST, at_us=at_us)
-    return Sight(is_read=False, is_last=False, at_us=at_us) if marker in STREAMED else None
+    is_read = message.op == "r"
+    is_told = marker != _INCREMENTAL if is_read else marker in STREAMED
+    if not is_told or not _TIMES.start <= at_us < _TIMES.stop:  # the law sets a record of another time aside
+        return None
+    return Sight(is_read, is_last=is_read and marker in _LAST, at_us=at_us)
 
 
 def _dms(metadata: _Metadata) -> Sight | None:
