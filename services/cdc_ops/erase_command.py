@@ -17,15 +17,15 @@ from cdc.settings import CATALOG_DESCRIPTION, CatalogSetting, Settings, describe
 
 _DESCRIPTION = """\
 Erases every state of a key from a table and its history: files that know it are written anew without it, and older
-snapshots are forgotten. Without --yes it only tells how much there is. Delete the row at the source first, and stop the
-compactor; docs/lgpd.md has the steps. Raw and the quarantine are not touched: they expire by themselves."""
+snapshots are forgotten. Without --yes it only tells how much there is, and whether the row is alive: a living one is
+not erased. Delete it at the source first, and stop the compactor; docs/lgpd.md has the steps. Raw and the quarantine are not touched: they expire by themselves."""
 _EPILOG = """
 examples:
   cdc erase usuarios --key id=42                   # how many rows and files know it
   cdc erase usuarios --key id=42 --yes             # compactor stopped: erase them
   cdc erase clientes --key-from key.json --yes     # {"cpf":"<token>"}: of a personal key
 
-exit codes: 0 done, or told; 1 a fault, or another writer; 2 wrong usage, settings or contracts
+exit codes: 0 done, or told; 1 the row is alive, nobody has the key, a fault, or another writer; 2 wrong usage, settings or contracts
 """
 STDIN = "-"
 
@@ -116,7 +116,9 @@ def given_key(
         try:
             key = read_key(arguments.key_from)
         except (OSError, ValueError):
-            problems.append("--key-from: cannot be read, or is not one JSON object of texts and numbers")
+            problems.append(
+                "--key-from: cannot be read, or is not one JSON object of texts and integers, each name once"
+            )
             return {}
     if contract is not None and (set(key) != set(contract.key) or len(arguments.key or key) != len(key)):
         problems.append(f"{option}: must have each column of the key once, and no other: {', '.join(contract.key)}")
@@ -128,14 +130,22 @@ def read_key(path: str) -> Mapping[str, object]:
 
     Raises:
         OSError: when it cannot be read.
-        ValueError: when it is no JSON object of texts and numbers.
+        ValueError: when it is no JSON object of texts and numbers, or has a name twice.
     """
     if path == STDIN:
         text = sys.stdin.read()
     else:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as stdin, a name that is given
             text = file.read()
-    key = json.loads(text)
+    key = json.loads(text, object_pairs_hook=_once_each)
     if not isinstance(key, dict) or not all(type(value) in (str, int) for value in key.values()):
+        raise ValueError
+    return key
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The object that has these members; JSON itself would let the last of a name win in silence."""
+    key = dict(pairs)
+    if len(key) != len(pairs):
         raise ValueError
     return key

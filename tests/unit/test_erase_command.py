@@ -52,11 +52,14 @@ def test_a_key_has_each_of_its_columns_once_and_no_other(key: list[str]) -> None
     assert given(key=key)[1] == "--key: must have each column of the key once, and no other: id"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"id": [1]}', '{"id": true}', '{"id": null}', f"{{{SECRET}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"id": [1]}', '{"id": true}', '{"id": null}', f"{{{SECRET}", '{"id": 1, "id": 2}', '{"id": 1.5}'],
+)
 def test_a_file_that_is_no_key_is_told_without_what_is_in_it(text: str, tmp_path: Path) -> None:
     (tmp_path / "key.json").write_text(text)
     _, problems = given(key_from=str(tmp_path / "key.json"))
-    assert problems == "--key-from: cannot be read, or is not one JSON object of texts and numbers"
+    assert problems == "--key-from: cannot be read, or is not one JSON object of texts and integers, each name once"
 
 
 def test_every_problem_is_told_at_once_before_anything_is_touched(
