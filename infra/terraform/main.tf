@@ -100,8 +100,8 @@ locals {
   }
   # Of DMS nothing proves how far the source was read, and without that no difference can be told from a delay.
   is_reconcile_scheduled = var.reconcile_schedule != null && var.source_kind != "dms"
-  # Only the publisher's secret is a DSN, and its user may do more than read.
-  has_comparison_secret = var.reconcile.has_own_secret || var.source_kind != "publisher"
+  # Debezium's secret is no DSN. Neither is that of DMS, but with DMS nothing is compared.
+  has_comparison_secret = var.reconcile.has_own_secret || var.source_kind == "debezium"
   comparison_secret_arn = local.has_comparison_secret ? aws_secretsmanager_secret.comparison[0].arn : aws_secretsmanager_secret.this["database"].arn
 
   programs = [for program in ["publisher", "consumer", "compactor"] : program if program != "publisher" || var.source_kind == "publisher"]
@@ -129,7 +129,7 @@ resource "aws_secretsmanager_secret" "this" {
   name                    = "${local.name}/${each.key}"
   description             = each.value
   kms_key_id              = module.key.arn
-  recovery_window_in_days = 30
+  recovery_window_in_days = var.is_protected ? 30 : 0
 
   lifecycle {
     prevent_destroy = true # the masking key cannot be had again
@@ -143,7 +143,7 @@ resource "aws_secretsmanager_secret" "comparison" {
   name                    = "${local.name}/comparison"
   description             = "How `cdc reconcile` reaches the source or its replica: a DSN"
   kms_key_id              = module.key.arn
-  recovery_window_in_days = 30
+  recovery_window_in_days = var.is_protected ? 30 : 0
 }
 
 resource "aws_ecr_repository" "image" {

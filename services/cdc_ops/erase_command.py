@@ -18,14 +18,16 @@ from cdc.settings import CATALOG_DESCRIPTION, CatalogSetting, Settings, describe
 _DESCRIPTION = """\
 Erases every state of a key from a table and its history: files that know it are written anew without it, and older
 snapshots are forgotten. Without --yes it only tells how much there is, and whether the row is alive: a living one is
-not erased. Delete it at the source first, and stop the compactor; docs/lgpd.md has the steps. Raw and the quarantine are not touched: they expire by themselves."""
+not erased. Delete it at the source first, and stop the compactor; docs/lgpd.md has the steps. Raw and the quarantine
+are not touched: they expire by themselves."""
 _EPILOG = """
 examples:
   cdc erase usuarios --key id=42                   # how many rows and files know it
   cdc erase usuarios --key id=42 --yes             # compactor stopped: erase them
   cdc erase clientes --key-from key.json --yes     # {"cpf":"<token>"}: of a personal key
 
-exit codes: 0 done, or told; 1 the row is alive, nobody has the key, a fault, or another writer; 2 wrong usage, settings or contracts
+exit codes: 0 done, or told; 1 the row is alive, nobody has the key, a fault, or another writer; 2 wrong usage, settings
+or contracts
 """
 STDIN = "-"
 

@@ -47,6 +47,10 @@ run "dms_cannot_be_compared_with" {
     condition     = length(module.proof) == 0 && length([for alarm in output.alarms : alarm if startswith(alarm, "proof-old/")]) == 0
     error_message = "what sends no heartbeats cannot be proven, and nobody is told so every week"
   }
+  assert {
+    condition     = !contains(keys(output.secrets), "comparison")
+    error_message = "a secret that nobody reads costs"
+  }
 }
 
 run "a_replica_has_a_secret_of_its_own" {
@@ -75,6 +79,24 @@ run "the_publishers_dsn_will_do" {
   assert {
     condition     = !contains(keys(output.secrets), "comparison") && local.tasks.reconcile.secrets.CDC_DATABASE == "arn:aws:secretsmanager:us-east-1:123456789012:secret:d"
     error_message = "a second secret costs, and is made where it is asked for"
+  }
+  assert {
+    condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 30])
+    error_message = "what is protected can be had again for a month"
+  }
+}
+
+run "what_is_not_protected_leaves_its_names_free" {
+  command = plan
+  variables {
+    is_protected = false
+    reconcile    = { has_own_secret = true }
+  }
+  assert {
+    condition = alltrue([
+      for secret in concat(values(aws_secretsmanager_secret.this), aws_secretsmanager_secret.comparison) : secret.recovery_window_in_days == 0
+    ])
+    error_message = "an environment that went can be made again at once"
   }
 }
 
@@ -110,8 +132,8 @@ run "proof" {
     error_message = "the proof runs at the hour of those who work there"
   }
   assert {
-    condition     = jsondecode(aws_cloudwatch_event_rule.not_run.event_pattern).detail["$or"][0].containers.exitCode[0]["anything-but"] == [0, 1]
-    error_message = "a run that never was is told; what a run found it tells itself"
+    condition     = jsondecode(aws_cloudwatch_event_rule.not_run.event_pattern).detail["$or"][0].containers.exitCode[0]["anything-but"] == [0]
+    error_message = "a run that is no proof is told, whatever it ended with"
   }
 }
 
@@ -138,7 +160,7 @@ run "investigators_are_asked_for_a_second_factor" {
     databases     = { lake = "lake", raw = "lake_raw" }
     secrets       = { pii_key = "arn:aws:secretsmanager:us-east-1:123456789012:secret:p", database = "arn:aws:secretsmanager:us-east-1:123456789012:secret:d", comparison = "arn:aws:secretsmanager:us-east-1:123456789012:secret:d" }
     images_arn    = []
-    readers       = {}
+    readers       = { analyst = { principals = [] } }
     operators     = []
     investigators = ["arn:aws:iam::123456789012:user/privacy"]
   }
@@ -153,5 +175,13 @@ run "investigators_are_asked_for_a_second_factor" {
       ]
     ] == [["aws:MultiFactorAuthPresent=true"]]
     error_message = "nobody takes it without a second factor"
+  }
+  assert {
+    condition = alltrue([
+      for document in [
+        data.aws_iam_policy_document.operator, data.aws_iam_policy_document.investigator, data.aws_iam_policy_document.reader["analyst"],
+      ] : length(setintersection(document.statement[*].sid, data.aws_iam_policy_document.query["operator"].statement[*].sid)) == 0
+    ])
+    error_message = "a statement takes the place of one of the same sid in the document that it is made of"
   }
 }

@@ -145,8 +145,8 @@ def _known(lake: LakeTable, history: LakeTable, key: Mapping[str, object]) -> Kn
     return Known(
         sum(int(theirs.sum()) for _, theirs in found),
         len(found),
-        any(np.delete(theirs, file.deleted).any() for file, theirs in in_table),
-        sum(_has_key(one, path, key).any() for one in (lake, history) for path in _older_files(one)),
+        any(bool(np.delete(theirs, file.deleted).any()) for file, theirs in in_table),
+        sum(bool(_has_key(one, path, key).any()) for one in (lake, history) for path in _older_files(one)),
     )
 
 
@@ -178,7 +178,7 @@ def _older_files(lake: LakeTable) -> set[str]:
     """The data files that only older snapshots name."""
     read = {manifest.manifest_path for manifest in lake.manifests()}
     present = {entry.data_file.file_path for entry in lake.entries(ManifestContent.DATA)}
-    older = set()
+    older: set[str] = set()
     for snapshot in lake.table.metadata.snapshots:
         for manifest in snapshot.manifests(lake.table.io):
             if manifest.content == ManifestContent.DATA and manifest.manifest_path not in read:

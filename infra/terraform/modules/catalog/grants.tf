@@ -58,8 +58,10 @@ resource "aws_lakeformation_permissions" "task_database" {
   }
 }
 
-resource "aws_lakeformation_permissions" "rebuild_location" {
-  principal   = var.roles.tasks["rebuild"]
+# Whoever changes a table in the catalog needs its place too: `reconcile` to state the outcome, `rebuild` to put tables there.
+resource "aws_lakeformation_permissions" "task_location" {
+  for_each    = toset(["reconcile", "rebuild"])
+  principal   = var.roles.tasks[each.key]
   permissions = ["DATA_LOCATION_ACCESS"]
   data_location {
     arn = aws_lakeformation_resource.lake.arn

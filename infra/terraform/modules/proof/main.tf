@@ -1,5 +1,5 @@
 # The nightly proof: a schedule that runs `cdc reconcile` as a task. What it finds it states on the tables and tells CloudWatch; a task that
-# could not even run is told here.
+# ended otherwise is told here.
 variable "name" {
   description = "Prefix of all names."
   type        = string
@@ -75,11 +75,11 @@ resource "aws_scheduler_schedule" "proof" {
   }
 }
 
-# 0 and 1 are outcomes, which the run tells itself: equal, or not. Anything else is a run that never was: wrong settings (2), killed for memory
-# (137), no image, no secret.
+# 0 is equal. Anything else is told, 1 as well: a run that found differences tells it itself, one of a broken image ends with 1 and tells
+# nothing. Wrong settings end with 2, killed for memory is 137; without image or secret it never starts.
 resource "aws_cloudwatch_event_rule" "not_run" {
   name        = "${var.name}-reconcile-not-run"
-  description = "The nightly proof could not run"
+  description = "The nightly proof did not end as one"
   event_pattern = jsonencode({
     source      = ["aws.ecs"]
     detail-type = ["ECS Task State Change"]
@@ -88,7 +88,7 @@ resource "aws_cloudwatch_event_rule" "not_run" {
       group      = ["family:${var.name}-reconcile"]
       lastStatus = ["STOPPED"]
       "$or" = [
-        { containers = { exitCode = [{ "anything-but" = [0, 1] }] } },
+        { containers = { exitCode = [{ "anything-but" = [0] }] } },
         { stopCode = ["TaskFailedToStart"] },
       ]
     }

@@ -13,7 +13,7 @@ data "aws_iam_policy_document" "operator" {
     )
   }
   statement {
-    sid       = "List"
+    sid       = "ListBuckets"
     actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
     resources = [var.buckets.raw, var.buckets.quarantine, var.buckets.lake]
   }
@@ -62,7 +62,7 @@ data "aws_iam_policy_document" "operator" {
     actions = [
       "logs:DescribeLogGroups", "logs:StopQuery",
       "cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics", "cloudwatch:ListDashboards",
-      "ecs:DescribeTaskDefinition", "scheduler:ListSchedules", "cloudtrail:LookupEvents", "ce:GetCostAndUsage", "ce:GetTags",
+      "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "scheduler:ListSchedules", "cloudtrail:LookupEvents", "ce:GetCostAndUsage", "ce:GetTags",
     ]
     resources = ["*"]
   }

@@ -12,7 +12,7 @@ data "aws_iam_policy_document" "people_trust" {
 }
 
 # What whoever queries needs, in a workgroup of their own. None has a right to a file of the lake: Lake Formation hands out what its grants
-# allow, column by column.
+# allow, column by column. Documents are made of this one: a statement of theirs with a sid of these would take its place.
 data "aws_iam_policy_document" "query" {
   for_each = toset(concat(["operator", "investigator"], keys(var.readers)))
   statement {
@@ -26,7 +26,7 @@ data "aws_iam_policy_document" "query" {
   }
   # What the console lists; Lake Formation leaves out what is not granted.
   statement {
-    sid       = "List"
+    sid       = "SeeWhatToQuery"
     actions   = ["athena:GetDataCatalog", "athena:GetDatabase", "athena:ListDatabases", "athena:GetTableMetadata", "athena:ListTableMetadata"]
     resources = ["${local.arn}:athena:${local.account.region}:${local.account.id}:datacatalog/AwsDataCatalog"]
   }
