@@ -24,7 +24,10 @@ def test_the_longest_that_an_erased_person_stays_is_raw_and_its_versions() -> No
     assert f"**maximum delay is {raw + versions} days** ({raw} of raw and {versions} of noncurrent versions)" in TEXT
     assert f"{raw} days + {versions} as noncurrent versions" in TEXT
     assert f"30 days of raw give {30 + versions}" in TEXT
-    assert f"| results of queries | {default('results')} days |" in TEXT
+    results = default("results")
+    assert f"| results of queries | {results} days + {versions} as noncurrent versions |" in TEXT
+    assert f"**{raw + results + versions} days where investigators queried**" in TEXT
+    assert f"and {30 + results + versions}.\n" in TEXT
 
 
 def test_the_lakes_files_are_gone_before_raw_is() -> None:
