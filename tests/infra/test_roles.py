@@ -180,7 +180,7 @@ def test_every_role_is_listed(account: Account) -> None:
 # Of these AWS knows no resource, or on Fargate none but the cluster of a condition.
 OF_NO_RESOURCE = {
     "lakeformation:GetDataAccess", "logs:DescribeLogGroups", "logs:StopQuery", "cloudwatch:GetMetricData",
-    "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics", "cloudwatch:ListDashboards", "ecs:DescribeTaskDefinition",
+    "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics", "cloudwatch:ListDashboards", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions",
     "ecs:ListServices", "ecs:ListTasks", "scheduler:ListSchedules", "cloudtrail:LookupEvents", "ce:GetCostAndUsage", "ce:GetTags",
     "ecr:GetAuthorizationToken",
 }  # fmt: skip
