@@ -209,6 +209,12 @@ run "raw_tables" {
     error_message = "Redshift sees what analysts see"
   }
   assert {
+    condition = toset(values(aws_lakeformation_permissions.task_location)[*].principal) == toset([
+      for task, permission in aws_lakeformation_permissions.task_tables : permission.principal if contains(permission.permissions, "ALTER")
+    ])
+    error_message = "whoever changes a table needs its place too"
+  }
+  assert {
     condition     = aws_lakeformation_permissions.operator_tables.permissions == toset(["DESCRIBE"])
     error_message = "operators see how far a table is, and of its rows no more than analysts"
   }
