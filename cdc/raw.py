@@ -136,6 +136,10 @@ _LINES = msgspec.json.Decoder(RawLine)
 _decompress: Callable[[bytes], bytes] = igzip.decompress
 _decompress_member: Callable[[bytes, int, int], bytes] = isal_zlib.decompress
 _GZIP_WBITS = 31
+_GZIP_SIZE_BYTES = 4
+"""A gzip member ends in the size of its text, modulo 2^32 (RFC 1952, 2.3.1)."""
+_EXPANSION_MAX = 1032
+"""A byte of deflate becomes no more than so many (zlib's technical details)."""
 _CORRUPT: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 
 
@@ -212,12 +216,12 @@ def unpack(body: bytes, ref: ObjectRef) -> bytes:
     if len(body) != ref.bytes or sha256(body) != ref.sha256:
         raise RawFault("a raw object is not the one that its batch record names", where=ref.path, hint=_DO_NOT_SKIP)
     try:
-        if ref.plain_bytes:
+        if 0 < ref.plain_bytes <= _EXPANSION_MAX * len(body):
             # Into memory of the right size at once; what lets it grow copies, and reads the text again for its CRC.
             text = _decompress_member(body, _GZIP_WBITS, ref.plain_bytes)
-            if len(text) == ref.plain_bytes:
+            if len(text) == ref.plain_bytes == int.from_bytes(body[-_GZIP_SIZE_BYTES:], "little"):
                 return text
-        return _decompress(body)  # perhaps of several members
+        return _decompress(body)  # perhaps of several members, or of 4 GiB
     except (OSError, EOFError, _CORRUPT):
         raise RawFault("a raw object cannot be read", where=ref.path, hint=_DO_NOT_SKIP) from None
 

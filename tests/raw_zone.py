@@ -112,7 +112,11 @@ class ShardWriter:
             content = raw.encode_lines(lines)
             path = raw.object_path(table, self.stream, self.shard, start, upto, START)
             self.store.put_new(path, content)
-            refs = (ObjectRef(path, table, len(lines), len(content), raw.sha256(content), sum(map(len, lines))),)
+            refs = (
+                ObjectRef(
+                    path, table, len(lines), len(content), raw.sha256(content), sum(map(len, lines)) + len(lines)
+                ),
+            )
         record = BatchRecord(
             self.stream, self.shard, str(start), str(upto), refs,
             evidence=Evidence(evidence, 0) if evidence else None, closed=closed, children=children, tables=(table,),

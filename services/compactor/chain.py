@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -130,19 +129,21 @@ def new_batches(
 
     Bytes are counted before compression, for that is what takes memory: documents may shrink to a fortieth.
     """
-    waiting = deque(links_in_turn(store, offsets))
+    turns = links_in_turn(store, offsets)
+    turn = next(turns, None)
     taken: list[Batch] = []
     records = size = 0
-    while records < records_max and size < bytes_max and waiting:
-        for shard, after, link in waiting.popleft():
+    while records < records_max and size < bytes_max and turn is not None:
+        for shard, after, link in turn:
             record = read_record(store, link)
             taken.append(Batch(shard, after, link.upto, record))
             records += sum(ref.records for ref in record.objects)
             size += sum(ref.plain_bytes or PLAIN_BYTES_ASSUMED for ref in record.objects)
-    return taken, bool(waiting)
+        turn = next(turns, None)
+    return taken, turn is not None
 
 
-def links_in_turn(store: ObjectStore, offsets: Mapping[str, int]) -> list[list[tuple[Shard, int, Link]]]:
+def links_in_turn(store: ObjectStore, offsets: Mapping[str, int]) -> Iterator[list[tuple[Shard, int, Link]]]:
     """What is new past some offsets: turn by turn the next link of each shard, with where the one before it ended."""
     by_shard: list[list[tuple[Shard, int, Link]]] = []
     for shard in shards(store):
@@ -150,7 +151,8 @@ def links_in_turn(store: ObjectStore, offsets: Mapping[str, int]) -> list[list[t
         links = new_links(store, shard, offset)
         afters = [offset, *(link.upto for link in links[:-1])] if links else []
         by_shard.append([(shard, after, link) for after, link in zip(afters, links, strict=True)])
-    return [[entry for entry in turn if entry is not None] for turn in zip_longest(*by_shard)]
+    for turn in zip_longest(*by_shard):
+        yield [entry for entry in turn if entry is not None]
 
 
 def batches_between(store: ObjectStore, shard: Shard, after: int, upto: int) -> Iterator[Batch]:

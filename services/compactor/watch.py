@@ -20,6 +20,8 @@ from cdc.debezium.decode import PUBLISHER_VERSION
 from compactor.plain import STREAMED, Line, Sights
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
+"""The years 1 to 9999 in microseconds from 1970."""
 _INCREMENTAL = "incremental"
 _LAST = frozenset({"last", "last_in_data_collection"})
 _OURS = f'{PUBLISHER_VERSION}","connector"'.encode()
@@ -93,9 +95,11 @@ def sight(event: bytes) -> Sight | None:
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         return None
     marker = "true" if source.snapshot is True else str(source.snapshot or "").lower()
-    if message.op == "r":
-        return None if marker == _INCREMENTAL else Sight(is_read=True, is_last=marker in _LAST, at_us=at_us)
-    return Sight(is_read=False, is_last=False, at_us=at_us) if marker in STREAMED else None
+    is_read = message.op == "r"
+    is_told = marker != _INCREMENTAL if is_read else marker in STREAMED
+    if not is_told or not _TIMES.start <= at_us < _TIMES.stop:  # the law sets a record of another time aside
+        return None
+    return Sight(is_read, is_last=is_read and marker in _LAST, at_us=at_us)
 
 
 def _dms(metadata: _Metadata) -> Sight | None:

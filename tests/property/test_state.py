@@ -14,7 +14,7 @@ from cdc.debezium.decode import PUBLISHER_VERSION
 from compactor.change import ChangeReader
 from compactor.mask import masker
 from compactor.plain import Line
-from compactor.state import law, newest, together
+from compactor.state import heads, law, newest, together
 from compactor.state.sights import Sighted, begins_anew, sighted
 from compactor.watch import Sight
 from tests.property.test_plain import CHANGES, MODES, OF_OUR_TYPES, PARSED_AT_ONCE
@@ -42,6 +42,7 @@ KEYS: dict[str, list[Any]] = {
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is looked at together, so that a few changes are many."""
     monkeypatch.setattr(together, "TOGETHER_BYTES", 2000)
+    monkeypatch.setattr(heads, "DECODED_AT_ONCE_BYTES", 500)
     monkeypatch.setattr(newest, "RECENT_MAX", 2)
     monkeypatch.setattr(law, "CHANGES_MAX", 6)
 

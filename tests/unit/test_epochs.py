@@ -82,6 +82,10 @@ def test_a_word_that_cannot_be_read_is_set_aside() -> None:
         (b'{"data":{},"metadata":{"operation":"insert","commit-timestamp":"1970-01-01T00:00:01Z"}}', Sight(False, False, 1_000_000)),
         (b'{"data":{},"metadata":{"operation":"insert"}}', None),
         (b'{"metadata":{"operation":"load","timestamp":"soon"}}', None),
+        (b'{"op":"r","source":{"snapshot":"last","ts_us":253402300799999999}}', Sight(True, True, 253_402_300_799_999_999)),
+        (b'{"op":"r","source":{"snapshot":"last","ts_us":253402300800000000}}', None),
+        (b'{"op":"u","source":{"snapshot":"false","ts_ms":99999999999999999}}', None),
+        (b'{"op":"u","source":{"snapshot":"false","ts_us":-62135596800000001}}', None),
         (b"[", None),
     ],
 )  # fmt: skip

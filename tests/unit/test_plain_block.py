@@ -46,7 +46,17 @@ def test_a_text_that_begins_with_a_colon_does_not_stand_for_a_member_that_is_mis
         assert parsed([begins, begins, lacking]) is None
 
 
-@pytest.mark.parametrize("name", ["a:", "a,", "a[", "a ", "a\\", "a\t"])
+@pytest.mark.parametrize("name", [":id", "{id", ",x", '":x', "a"])
+def test_a_name_that_begins_like_a_text_stands_for_no_other_member(name: str) -> None:
+    schema = pa.schema([(name, pa.int64()), ("nome", pa.string())])
+    lacking, whole = (
+        msgspec.Raw(json.dumps(row, separators=(",", ":")).encode()) for row in ({name: 1}, {name: 1, "nome": None})
+    )
+    assert parse([lacking], schema) is None
+    assert parse([whole], schema) is not None
+
+
+@pytest.mark.parametrize("name", ["a:", "a,", "a[", "a{", "a ", "a\\", "a\t"])
 def test_names_that_end_like_the_beginning_of_a_value_are_read_one_by_one_where_there_are_nulls(name: str) -> None:
     schema = pa.schema([("id", pa.int64()), (name, pa.string())])
     whole, null = (msgspec.Raw(json.dumps({"id": 1, name: value}).encode()) for value in ("x", None))

@@ -20,7 +20,7 @@ def reference(body: bytes, plain_bytes: int) -> ObjectRef:
     return ObjectRef("raw/some.json.gz", "usuarios", 1000, len(body), sha256(body), plain_bytes)
 
 
-@pytest.mark.parametrize("plain_bytes", [0, 1, len(TEXT) - 1, len(TEXT), len(TEXT) + 1])
+@pytest.mark.parametrize("plain_bytes", [0, 1, 600, len(TEXT) - 1, len(TEXT), len(TEXT) + 1, 4 * 10**10, 10**20, -1])
 @pytest.mark.parametrize(
     "body",
     [
@@ -38,8 +38,8 @@ def test_all_of_an_object_is_unpacked(body: bytes, plain_bytes: int) -> None:
 @pytest.mark.parametrize("plain_bytes", [0, len(TEXT)])
 @pytest.mark.parametrize(
     "body",
-    [b"junk", packed(TEXT)[:-1], packed(TEXT)[:-8] + b"\0" * 8, packed(TEXT)[:40]],
-    ids=["no gzip", "a byte short", "another checksum", "its beginning"],
+    [b"junk", packed(TEXT) + b"junk", packed(TEXT)[:-1], packed(TEXT)[:-8] + b"\0" * 8, packed(TEXT)[:40]],
+    ids=["no gzip", "more than gzip", "a byte short", "another checksum", "its beginning"],
 )
 def test_what_is_no_whole_gzip_is_a_fault(body: bytes, plain_bytes: int) -> None:
     with pytest.raises(RawFault, match="cannot be read"):

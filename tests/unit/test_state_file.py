@@ -39,6 +39,15 @@ def test_the_file_is_in_the_order_of_the_key_says_how_far_it_comes_and_is_the_ow
     assert not any("n1" in line for line in told)
 
 
+def test_what_lets_a_reader_pass_over_groups_is_told_of_keys_and_of_what_has_an_order(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    export(TABLE, zone([event("c", 5 + key, None, row(key)) for key in range(3)]), PII_KEY, path)
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    told = {one.path_in_schema for one in map(group.column, range(group.num_columns)) if one.statistics}
+    assert {"id", "cdc_lsn", "cdc_committed_at"} <= told
+    assert not {"nome", "bio", "cpf"} & told
+
+
 def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_text("mine")

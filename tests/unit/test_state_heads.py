@@ -11,7 +11,8 @@ from cdc_publisher import envelope
 from cdc_publisher.envelope import TableFormat
 from cdc_publisher.rendering import PLACEHOLDER, SourceType, rendering
 from cdc_publisher.temporal import INFINITY_STREAMED
-from tests.state_world import as_lines, as_text, contract, head_reader
+from compactor.state import heads
+from tests.state_world import TABLE, as_lines, as_text, contract, event, export_of, head_reader, row, rows_of, zone
 
 
 def published(op: str, before: Any, after: Any, key_type: str = "int8") -> bytes:
@@ -23,6 +24,15 @@ def published(op: str, before: Any, after: Any, key_type: str = "int8") -> bytes
     source = envelope.source(moment, table.source, 176753840, 176754080)
     rows = [None if values is None else table.row(values) for values in (before, after)]
     return envelope.change(b"{}", op, rows[0], rows[1], source, 1_795_252_035_243_110_684).data
+
+
+@pytest.mark.parametrize("decoded_at_once_bytes", [1, 300, 1000, 1_000_000])
+def test_each_row_stays_with_its_change_where_an_object_is_decoded_in_parts(
+    decoded_at_once_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "DECODED_AT_ONCE_BYTES", decoded_at_once_bytes)
+    found = rows_of(export_of(zone([event("c", 5 + key, None, row(key, f"n{key}")) for key in range(30)]), TABLE))
+    assert {key: (told[0], told[3]) for key, told in found.items()} == {key: (f"n{key}", 5 + key) for key in range(30)}
 
 
 @pytest.mark.parametrize(("key_type", "column_type"), [("int8", "bigint"), ("text", "text")])

@@ -19,8 +19,8 @@ from cdc.debezium.decode import SPELT
 
 _NULL = b"null"
 MEMBER, QUOTED_MEMBER = b'":', b'\\":'
-_BEFORE_VALUES = (":", ",", "[", " ", "\t", "\r", "\n", "\\")
-"""What may stand in front of a quote that ends no name."""
+_BEFORE_VALUES = ("{", ":", ",", "[", " ", "\t", "\r", "\n", "\\")
+"""What may stand in front of a quote that ends no name, but begins a text or a name, or is part of one."""
 _PARSED_AT_ONCE_BYTES = 1 << 20
 _TEXT_BYTES_MAX = 1 << 30  # Arrow counts the bytes of a column of texts in 32 bits
 
@@ -73,7 +73,7 @@ def _may_lack_a_member(table: pa.Table, text: bytes) -> bool:
 def _members(text: bytes) -> int:
     """How many members the objects in a text have whose names end in none of `_BEFORE_VALUES`.
 
-    A quote before a colon ends a name, unless it is part of a text, or begins a text that begins with a colon.
+    A quote before a colon ends a name, unless it is part of a text, or begins one, or a name, that begins with a colon.
     """
     octets = np.frombuffer(text, np.uint8)
     colons = np.flatnonzero(octets == ord(":"))

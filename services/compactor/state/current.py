@@ -32,7 +32,7 @@ from compactor.plain import Line, PlainReader, PlainRows, noted_of_plain
 from compactor.progress import Progress
 from compactor.snapshot_end import closed_children
 from compactor.state.heads import HeadReader
-from compactor.state.law import Donors, Highs, Law
+from compactor.state.law import Donors, Highs, Law, are_among
 from compactor.state.newest import GONE, Changed, Newest
 from compactor.state.sights import Sighted, begins_anew, sighted
 from compactor.state.together import Chosen, Opened, changed, chosen, together
@@ -293,7 +293,7 @@ class _Reading:
             is_live = np.ones(len(rows), np.bool_)
             is_live[dead] = False
             if len(slow):
-                is_live &= ~np.isin(self._prints_of([rows[name] for name in self._zone.contract.key]).high, slow)
+                is_live &= ~are_among(self._prints_of([rows[name] for name in self._zone.contract.key]).high, slow)
             live.append(rows if is_live.all() else rows.filter(pa.array(is_live)))
         live += self._law.told.rows
         rows = pa.concat_tables([self._schema.empty_table(), *(one.cast(self._schema) for one in live)])

@@ -32,7 +32,7 @@ Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
 Found = tuple[Places, list[pa.Array]]
 """The places of some changes, and their keys by column, not masked."""
-_AT_HAND_BYTES = 256 * 1024
+DECODED_AT_ONCE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +230,6 @@ def _events(decoder: Any, text: bytes) -> Iterator[list[Any]]:
     """
     view, start = memoryview(text), 0
     while start < len(text):
-        end = text.find(b"\n", start + _AT_HAND_BYTES) + 1 or len(text)
+        end = text.find(b"\n", start + DECODED_AT_ONCE_BYTES) + 1 or len(text)
         yield [line.event for line in decoder.decode_lines(view[start:end])]
         start = end

@@ -96,7 +96,7 @@ class Others(NamedTuple):
 
     def of(self, wanted: Highs) -> set[int]:
         """The places of the lines that change some keys."""
-        return set(self.places[np.isin(self.highs, wanted)].tolist())
+        return set(self.places[are_among(self.highs, wanted)].tolist())
 
     def may_be_left_out(self, wanted: Highs) -> bool:
         """Whether the whole object has no change of some keys, as far as is known without looking into it."""
@@ -185,7 +185,7 @@ class Law:
 
     def _own(self, by_key: Mapping[Key, _T], own: Highs) -> list[tuple[Key, _T]]:
         """Those of some keys."""
-        is_own = np.isin(self._index.prints_of_keys(list(by_key)).high, own).tolist()
+        is_own = are_among(self._index.prints_of_keys(list(by_key)).high, own).tolist()
         return list(compress(by_key.items(), is_own))
 
     def _merged(self, changes: list[Change]) -> Merged:
@@ -231,12 +231,12 @@ class Law:
             if heads is None:
                 lines = self._zone.lines(piece, text)
                 heads = self._heads.read_lines(lines)
-            places |= set(heads.changes.places[np.isin(heads.prints.high, wanted)].tolist())
+            places |= set(heads.changes.places[are_among(heads.prints.high, wanted)].tolist())
         if not places:
             return []
         lines = lines or self._zone.lines(piece, text)
         changes = self.read(lines[place] for place in sorted(places))
-        return list(compress(changes, np.isin(self.prints_of(changes).high, wanted).tolist()))
+        return list(compress(changes, are_among(self.prints_of(changes).high, wanted).tolist()))
 
     def _tell_set_aside(self, history: Iterable[Change], own: Highs, floor: Position) -> None:
         """Tell of the changes that were set aside, are newer than all others of their keys and not below the floor."""
@@ -253,6 +253,16 @@ class Law:
             ]
             self.told.keys_aside += bool(faults)
             self.told.aside.update({(fault.where, fault.reason) for fault in faults})
+
+
+def are_among(highs: Highs, wanted: Highs) -> npt.NDArray[np.bool_]:
+    """Which fingerprints are among some others, which are sorted and unique; `np.isin` sorts these each time anew."""
+    if not len(wanted):
+        return np.zeros(len(highs), np.bool_)
+    at = np.searchsorted(wanted, highs)
+    at[at == len(wanted)] = 0
+    are: npt.NDArray[np.bool_] = wanted[at] == highs
+    return are
 
 
 def that_matter(changes: Sequence[Change], deleted: Container[Key]) -> list[Change]:

@@ -72,7 +72,7 @@ def _unfinished(path: Path) -> Iterator[IO[bytes]]:
     try:
         unnamed = os.open(path.parent, os.O_TMPFILE | os.O_RDWR, 0o600)
     except (AttributeError, OSError):  # another system, or a file system that cannot
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".cdc-export.", delete=False) as file:
             try:
                 yield file.file
                 os.link(file.name, path)
