@@ -59,6 +59,7 @@ BY_MACHINE: tuple[tuple[Plant, type[LakeMachine]], ...] = (
     (plants.the_old_key_is_not_looked_for, Catcher),
     (plants.a_cut_off_merge_is_left, Catcher),
     (plants.marks_are_filled_across, Catcher),
+    (plants.history_lacks_what_a_key_change_took_over, CatcherOfEpochs),
     (plants.nothing_is_waited_for, Catcher),
     (plants.late_is_not_noticed_by_column, CatcherByColumn),
     (plants.new_columns_are_shown_unfilled, CatcherOfColumns),

@@ -16,7 +16,7 @@ from cdc_publisher.outbox import Outbox
 from compactor import compactor, epochs, fold, holds, merge, progress, refill
 from compactor.change import SET_ASIDE, Change
 from compactor.index import RowIndex
-from compactor.lake import commit, landing
+from compactor.lake import commit, landing, pair
 from compactor.lake.pair import TablePair
 from compactor.plain import block, dialect, winners
 from compactor.plain import reader as plain_reader
@@ -165,6 +165,16 @@ def marks_are_filled_across(patches: pytest.MonkeyPatch) -> None:
         return (before, change) if change.op == SET_ASIDE else real(change, before, *others)
 
     patches.setattr(fold, "_apply", apply)
+
+
+def history_lacks_what_a_key_change_took_over(patches: pytest.MonkeyPatch) -> None:
+    """The table is right; history has null in the place of what the new row took from the old one."""
+    real = pair._history_row
+
+    def row(change: Change, *others: Any) -> dict[str, Any]:
+        return real(change, *others) | (dict.fromkeys(change.unchanged) if change.op == "c" else {})
+
+    patches.setattr(pair, "_history_row", row)
 
 
 def nothing_is_waited_for(patches: pytest.MonkeyPatch) -> None:
