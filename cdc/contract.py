@@ -256,11 +256,6 @@ def _unquoted(identifier: str) -> str:
 
 def _column(prop: SchemaProperty, problems: list[str]) -> Column:
     name = _lake_name(prop.name, f"column {prop.name}", column_name_faults, problems)
-    source_name = prop.physicalName or name
-    if any(letter in '"\\' or letter < " " for letter in source_name):
-        problems.append(
-            f"column {name}: physicalName has a quote, a backslash or a control sign; rename it at the source"
-        )
     kind = parse_type(prop.physicalType or "")
     if kind is None:
         problems.append(f"column {name}: physicalType {prop.physicalType!r} is no Postgres type that the lake can hold")
@@ -281,7 +276,7 @@ def _column(prop: SchemaProperty, problems: list[str]) -> Column:
         problems.append(f"column {name}: a key can be masked by token only, else rows become one")
     former = _names(prop.customProperties, "formerNames", f"column {name}", problems)
     before = _value_before(prop, kind, problems)
-    return Column(name, source_name, kind, classification, mask or "clear", former, before)
+    return Column(name, prop.physicalName or name, kind, classification, mask or "clear", former, before)
 
 
 def _names(properties: list[CustomProperty] | None, of: str, where: str, problems: list[str]) -> tuple[str, ...]:

@@ -135,12 +135,3 @@ def test_former_names_are_a_list_and_stand_for_one_column_only() -> None:
         with pytest.raises(ContractFault) as raised:
             parse_contract(good.replace("[nome_completo]", bad))
         assert problem in raised.value.problems[0]
-
-
-@pytest.mark.parametrize("sign", ['"', "\\", "\t", "\n"])
-def test_a_source_name_that_no_row_can_be_read_by_is_refused(sign: str) -> None:
-    name = f"sal{sign}do".replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t").replace("\n", "\\n")
-    with pytest.raises(ContractFault) as raised:
-        parse_contract(TEXT.replace("- name: saldo\n", f'- name: saldo\n        physicalName: "{name}"\n'))
-    (problem,) = raised.value.problems
-    assert "column saldo: physicalName has a quote" in problem
