@@ -53,6 +53,9 @@ def scene(aws: Aws, tmp_path: Path, limit: Path) -> Iterator[LakeScene]:
         made.stop()
 
 
+READINGS = 20
+
+
 def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -62,6 +65,14 @@ def test_a_table_grows_until_its_compactor_has_too_little_memory(scene: LakeScen
     scene.put(shard, change("c", 5, 0, "a", "x"))
     process = scene.start()
     scene.wait_for_rows(1)
+    seen: list[int] = []
+
+    def is_at_rest() -> bool:
+        seen.append(resident_bytes(process.pid))
+        return len(seen) > READINGS and max(seen[-READINGS:]) < 1.01 * min(seen[-READINGS:])
+
+    # What its first merge has begun still takes memory for a while.
+    wait_until(is_at_rest, PATIENCE_SECONDS, "the compactor's memory stands still", scene.log)
     limit.write_text(str(int(resident_bytes(process.pid) / 0.8)), encoding="ascii")
     wait_until(lambda: sees.values("program_memory_ratio")[0] > 0.7, PATIENCE_SECONDS, "the limit is seen", scene.log)
     sees.wait_until_over("memory-short")
