@@ -6,7 +6,7 @@ from isal import isal_zlib
 
 LEVEL = 1
 """Nearly as small as zlib's level 6, at ten times the speed (docs/adr/0015)."""
-_GZIP_WBITS = 31
+GZIP_WBITS = 31
 _BLOCK_BYTES = 128 * 1024
 
 
@@ -46,7 +46,7 @@ class GzipLines:
     def _compress(self, *, last: bool = False) -> list[bytes]:
         """What comes out for the lines that wait."""
         if self._compressor is None:
-            self._compressor = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _GZIP_WBITS)
+            self._compressor = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, GZIP_WBITS)
         out = [self._compressor.compress(b"".join(self._waiting))]
         self._waiting, self._waiting_bytes = [], 0
         if last:
@@ -57,8 +57,8 @@ class GzipLines:
 
 def same_lines(there: bytes, ours: bytes) -> bool:
     """Whether an object holds the lines of ours, perhaps compressed to other bytes; `ours` is known to be whole."""
-    lines = isal_zlib.decompress(ours, _GZIP_WBITS)
-    decompressor = isal_zlib.decompressobj(_GZIP_WBITS)
+    lines = isal_zlib.decompress(ours, GZIP_WBITS)
+    decompressor = isal_zlib.decompressobj(GZIP_WBITS)
     try:
         # One byte more than is due is enough to tell, however much the other object would unpack to.
         found = decompressor.decompress(there, len(lines) + 1)

@@ -15,6 +15,7 @@ import msgspec
 from isal import igzip, isal_zlib
 
 from cdc.errors import FatalFault, RawFault, RecordFault
+from cdc.gzip_lines import GZIP_WBITS
 
 BATCHES = "_batches"
 TIPS = "_tips"
@@ -135,7 +136,6 @@ _LINES = msgspec.json.Decoder(RawLine)
 # The stubs of isal say less than the modules.
 _decompress: Callable[[bytes], bytes] = igzip.decompress
 _decompress_member: Callable[[bytes, int, int], bytes] = isal_zlib.decompress
-_GZIP_WBITS = 31
 _GZIP_SIZE_BYTES = 4
 """A gzip member ends in the size of its text, modulo 2^32 (RFC 1952, 2.3.1)."""
 _EXPANSION_MAX = 1032
@@ -218,7 +218,7 @@ def unpack(body: bytes, ref: ObjectRef) -> bytes:
     try:
         if 0 < ref.plain_bytes <= _EXPANSION_MAX * len(body):
             # Into memory of the right size at once; what lets it grow copies, and reads the text again for its CRC.
-            text = _decompress_member(body, _GZIP_WBITS, ref.plain_bytes)
+            text = _decompress_member(body, GZIP_WBITS, ref.plain_bytes)
             if len(text) == ref.plain_bytes == int.from_bytes(body[-_GZIP_SIZE_BYTES:], "little"):
                 return text
         return _decompress(body)  # perhaps of several members, or of 4 GiB

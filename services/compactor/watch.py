@@ -17,11 +17,9 @@ import msgspec
 import numpy as np
 
 from cdc.debezium.decode import PUBLISHER_VERSION
-from compactor.plain import STREAMED, Line, Sights
+from compactor.plain import COMMIT_TIMES_US, STREAMED, Line, Sights
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
-"""The years 1 to 9999 in microseconds from 1970."""
 _INCREMENTAL = "incremental"
 _LAST = frozenset({"last", "last_in_data_collection"})
 _OURS = f'{PUBLISHER_VERSION}","connector"'.encode()
@@ -97,7 +95,7 @@ def sight(event: bytes) -> Sight | None:
     marker = "true" if source.snapshot is True else str(source.snapshot or "").lower()
     is_read = message.op == "r"
     is_told = marker != _INCREMENTAL if is_read else marker in STREAMED
-    if not is_told or not _TIMES.start <= at_us < _TIMES.stop:  # the law sets a record of another time aside
+    if not is_told or at_us not in COMMIT_TIMES_US:  # the law sets a record of another time aside
         return None
     return Sight(is_read, is_last=is_read and marker in _LAST, at_us=at_us)
 

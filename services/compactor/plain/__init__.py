@@ -5,12 +5,13 @@ truncate, a dialect with inline schemas or in Avro, a change that comes late, â€
 key.
 """
 
-from compactor.plain.changes import STREAMED, Line, Sights
+from compactor.plain.changes import COMMIT_TIMES_US, STREAMED, Line, Sights
 from compactor.plain.noting import noted_of_plain
 from compactor.plain.reader import PlainReader, PlainRows
 from compactor.plain.winners import PlainMerge, separate, settle
 
 __all__ = [
+    "COMMIT_TIMES_US",
     "STREAMED",
     "Line",
     "PlainMerge",

@@ -24,7 +24,7 @@ STREAMED = frozenset({"false", "none", ""})
 """How producers say of a change that it is no part of a snapshot (Debezium's `source.snapshot`, in small letters)."""
 _STREAMED_AS_SENT = frozenset({b'"false"', b"false", b"null", b'"none"', b'""', b""})
 _READ = "r"
-_COMMITTED_MIN, _COMMITTED_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
+COMMIT_TIMES_US = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
 """The years 1 to 9999 in microseconds from 1970."""
 
 
@@ -95,7 +95,7 @@ class Sights:
         return cls(np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros(count, np.int64))
 
 
-CommitTime = Annotated[int, msgspec.Meta(ge=_COMMITTED_MIN, le=_COMMITTED_MAX)]
+CommitTime = Annotated[int, msgspec.Meta(ge=COMMIT_TIMES_US.start, lt=COMMIT_TIMES_US.stop)]
 Lsn = Annotated[int, msgspec.Meta(ge=0, le=LSN_MAX)]
 
 

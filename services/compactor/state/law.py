@@ -85,7 +85,7 @@ class Told:
     rejected: set[tuple[str, int, int]] = field(default_factory=set)
 
 
-class Others(NamedTuple):
+class OddLines(NamedTuple):
     """The lines of an object that have no head: their places and, for each change that they hold, which line it is of
     and the fingerprint (high half) of its key. `is_all` says that no other line has a head either.
     """
@@ -94,16 +94,16 @@ class Others(NamedTuple):
     highs: Highs
     is_all: bool
 
-    def of(self, wanted: Highs) -> set[int]:
+    def places_of(self, wanted: Highs) -> set[int]:
         """The places of the lines that change some keys."""
         return set(self.places[are_among(self.highs, wanted)].tolist())
 
     def may_be_left_out(self, wanted: Highs) -> bool:
         """Whether the whole object has no change of some keys, as far as is known without looking into it."""
-        return self.is_all and not self.of(wanted)
+        return self.is_all and not self.places_of(wanted)
 
 
-_NO_OTHERS = Others(np.empty(0, np.int32), np.empty(0, np.uint64), is_all=False)
+_NO_ODD_LINES = OddLines(np.empty(0, np.int32), np.empty(0, np.uint64), is_all=False)
 
 
 class Law:
@@ -118,7 +118,7 @@ class Law:
         self._heads = heads
         self._index = index
         self._truncates: dict[Position, Change] = {}
-        self._others: dict[str, Others] = {}
+        self._odd_lines: dict[str, OddLines] = {}
         self.told = Told()
 
     @property
@@ -154,7 +154,7 @@ class Law:
         prints = self.prints_of(found)
         parts = np.split(prints.high, np.cumsum([len(its) for its in places])[:-1]) if objects else []
         for one, its, highs in zip(objects, places, parts, strict=True):
-            self._others[one.ref.path] = Others(np.array(its, np.int32), highs.copy(), not len(one.heads))
+            self._odd_lines[one.ref.path] = OddLines(np.array(its, np.int32), highs.copy(), not len(one.heads))
         return found, prints
 
     def prints_of(self, changes: Sequence[Change]) -> Fingerprints:
@@ -207,7 +207,7 @@ class Law:
         """The changes of some keys, in the order in which they came, as far as they matter."""
         found: list[Change] = []
         enough = 2 * CHANGES_MAX
-        pieces = (piece for piece in self._zone.pieces if not self._others_of(piece).may_be_left_out(wanted))
+        pieces = (piece for piece in self._zone.pieces if not self._odd_lines_of(piece).may_be_left_out(wanted))
         for piece, text in self._zone.texts(pieces):
             found += self._changes_in(piece, text, wanted)
             if len(found) > enough:
@@ -219,14 +219,14 @@ class Law:
         keys = list({change.key for change in changes})
         return that_matter(changes, set(compress(keys, donors.are_deleted(self._index.prints_of_keys(keys).high))))
 
-    def _others_of(self, piece: Piece) -> Others:
-        return self._others.get(piece.ref.path, _NO_OTHERS)
+    def _odd_lines_of(self, piece: Piece) -> OddLines:
+        return self._odd_lines.get(piece.ref.path, _NO_ODD_LINES)
 
     def _changes_in(self, piece: Piece, text: bytes, wanted: Highs) -> list[Change]:
-        others = self._others_of(piece)
-        places = others.of(wanted)
+        odd = self._odd_lines_of(piece)
+        places = odd.places_of(wanted)
         lines: list[Line] = []
-        if not others.is_all:
+        if not odd.is_all:
             heads = self._heads.read(text, piece.ref.records) if piece.epoch is not None else None
             if heads is None:
                 lines = self._zone.lines(piece, text)
