@@ -16,7 +16,7 @@ data "aws_iam_policy_document" "investigator_trust" {
 }
 
 data "aws_iam_policy_document" "investigator" {
-  source_policy_documents = [data.aws_iam_policy_document.query["investigator"].json]
+  source_policy_documents = [data.aws_iam_policy_document.query["investigator"].json, data.aws_iam_policy_document.never_by_hand.json]
   statement {
     sid       = "SeeTheCatalogOfRaw"
     actions   = ["glue:GetDatabase", "glue:GetDatabases", "glue:GetTable", "glue:GetTables", "glue:GetPartitions"]
@@ -51,12 +51,6 @@ data "aws_iam_policy_document" "investigator" {
       variable = "kms:EncryptionContext:aws:s3:arn"
       values   = [var.buckets.raw, var.buckets.quarantine]
     }
-  }
-  statement {
-    sid       = "NeverByHand"
-    effect    = "Deny"
-    actions   = ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"]
-    resources = [for arn in [var.buckets.raw, var.buckets.quarantine, var.buckets.lake] : "${arn}/*"]
   }
   statement {
     sid       = "NeverTheStreamOrSecrets"

@@ -108,9 +108,31 @@ data "aws_iam_policy_document" "consumer" {
   }
 }
 
+# --- what every program needs that makes tokens of the lake's columns
+
+data "aws_iam_policy_document" "masks" {
+  statement {
+    sid       = "MaskingKey"
+    actions   = ["secretsmanager:GetSecretValue"]
+    resources = [var.secrets.pii_key]
+  }
+  statement {
+    sid       = "Key"
+    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
+    resources = [var.key_arn]
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = [local.via.s3, local.via.secrets]
+    }
+  }
+}
+
 # --- the compactor: raw → lake; it deletes files of the lake, which maintenance is, and nothing of raw
 
 data "aws_iam_policy_document" "compactor" {
+  source_policy_documents = [data.aws_iam_policy_document.masks.json]
+
   statement {
     sid       = "ReadRaw"
     actions   = ["s3:GetObject"]
@@ -140,21 +162,6 @@ data "aws_iam_policy_document" "compactor" {
     sid       = "Catalog"
     actions   = ["glue:GetDatabase", "glue:GetTable", "glue:GetTables", "glue:CreateTable", "glue:UpdateTable"]
     resources = local.lake_glue
-  }
-  statement {
-    sid       = "MaskingKey"
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = [var.secrets.pii_key]
-  }
-  statement {
-    sid       = "Key"
-    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
-    resources = [var.key_arn]
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = [local.via.s3, local.via.secrets]
-    }
   }
 }
 

@@ -1,7 +1,7 @@
 # Who operates: looks at logs, metrics and the state of everything, queries what readers without clearance may, starts, stops and scales the
 # services, and runs the tasks of tasks.tf. No record in clear, no secret, nothing written by hand; docs/runbook.md is what it is made for.
 data "aws_iam_policy_document" "operator" {
-  source_policy_documents = [data.aws_iam_policy_document.query["operator"].json]
+  source_policy_documents = [data.aws_iam_policy_document.query["operator"].json, data.aws_iam_policy_document.never_by_hand.json]
 
   # `cdc status` from anywhere: which batches there are, and how far tables are merged.
   statement {
@@ -156,12 +156,6 @@ data "aws_iam_policy_document" "operator" {
     resources = [
       "${var.buckets.raw}/raw/postgres/*", "${var.buckets.quarantine}/*", "${var.buckets.lake}/*.parquet", "${var.buckets.lake}/*.avro",
     ]
-  }
-  statement {
-    sid       = "NeverByHand"
-    effect    = "Deny"
-    actions   = ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"]
-    resources = [for arn in [var.buckets.raw, var.buckets.quarantine, var.buckets.lake] : "${arn}/*"]
   }
   statement {
     sid       = "NeverTheStreamOrSecrets"

@@ -112,3 +112,13 @@ resource "aws_iam_role_policy" "reader" {
   role     = aws_iam_role.reader[each.key].id
   policy   = data.aws_iam_policy_document.reader[each.key].json
 }
+
+# For those who may reach the buckets' names or logs: denied outright, so that no further policy, attached in haste, allows it.
+data "aws_iam_policy_document" "never_by_hand" {
+  statement {
+    sid       = "NeverByHand"
+    effect    = "Deny"
+    actions   = ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"]
+    resources = [for arn in [var.buckets.raw, var.buckets.quarantine, var.buckets.lake] : "${arn}/*"]
+  }
+}

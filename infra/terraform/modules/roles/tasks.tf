@@ -54,6 +54,8 @@ data "aws_iam_policy_document" "tool" {
 
 # --- reconcile: reads the lake, and states on a table what came of it. No raw, no stream; the database by what its starter hands it.
 data "aws_iam_policy_document" "reconcile" {
+  source_policy_documents = [data.aws_iam_policy_document.masks.json]
+
   statement {
     sid       = "ReadTheLake"
     actions   = ["s3:GetObject"]
@@ -76,25 +78,12 @@ data "aws_iam_policy_document" "reconcile" {
     actions   = ["glue:GetDatabase", "glue:GetTable", "glue:UpdateTable"]
     resources = local.lake_glue
   }
-  statement {
-    sid       = "MaskingKey"
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = [var.secrets.pii_key]
-  }
-  statement {
-    sid       = "Key"
-    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
-    resources = [var.key_arn]
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = [local.via.s3, local.via.secrets]
-    }
-  }
 }
 
 # --- rebuild: raw → fresh tables, and their names given to them; the only role that may take a table's name away.
 data "aws_iam_policy_document" "rebuild" {
+  source_policy_documents = [data.aws_iam_policy_document.masks.json]
+
   statement {
     sid       = "ReadRaw"
     actions   = ["s3:GetObject"]
@@ -114,21 +103,6 @@ data "aws_iam_policy_document" "rebuild" {
     sid       = "Catalog"
     actions   = ["glue:GetDatabase", "glue:GetTable", "glue:GetTables", "glue:CreateTable", "glue:UpdateTable", "glue:DeleteTable"]
     resources = local.lake_glue
-  }
-  statement {
-    sid       = "MaskingKey"
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = [var.secrets.pii_key]
-  }
-  statement {
-    sid       = "Key"
-    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
-    resources = [var.key_arn]
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = [local.via.s3, local.via.secrets]
-    }
   }
 }
 
