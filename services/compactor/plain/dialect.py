@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -20,14 +21,20 @@ from compactor.plain.block import MEMBER, QUOTED_MEMBER
 from compactor.plain.columns import ColumnReader, column_reader
 
 _ROW = msgspec.json.Decoder(dict[str, Any])
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
+
+
+def is_written_as_it_is(name: str) -> bool:
+    """Whether JSON needs no escape in a name (RFC 8259, section 7): msgspec takes no other as that of a field."""
+    return _ESCAPED.search(name) is None
 
 
 class HeldSets:
     """The sets of held columns that rows carry; `held` are all of them that may be passed over."""
 
     def __init__(self, held: Collection[str]) -> None:
-        # A name with these would upset the count by which a column that stands twice is found.
-        self.held = tuple(sorted(name for name in held if '"' not in name and "\\" not in name))
+        # An escape would also upset the count by which a column that stands twice is found.
+        self.held = tuple(sorted(filter(is_written_as_it_is, held)))
         self._places: dict[frozenset[str], int] = {}
         self.all = self.place(self.held)
         self.none = self.place(())

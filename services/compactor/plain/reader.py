@@ -24,7 +24,7 @@ from compactor.fold import DELETE, UPDATE
 from compactor.plain.block import MEMBER, QUOTED_MEMBER, blocks, parse
 from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, Line, Sights, changes_of
 from compactor.plain.columns import column_masker
-from compactor.plain.dialect import Dialect, HeldSets
+from compactor.plain.dialect import Dialect, HeldSets, is_written_as_it_is
 
 BLOCK_ROWS = 16_384
 """How many lines are read at once: what is odd among them makes only so many slower."""
@@ -113,8 +113,9 @@ class PlainReader:
         forms = forms_of_modes(contract, contract.producer)
         self._held = held
         self._held_sets = HeldSets(held - self._names)
-        self._ours = Dialect(contract, history, None, self._held_sets.held)
-        self._stated = Dialect(contract, history, forms, self._held_sets.held)
+        self._dialects: tuple[Dialect, ...] = ()
+        if all(map(is_written_as_it_is, self._names)):  # else no row is plain
+            self._dialects = tuple(Dialect(contract, history, of, self._held_sets.held) for of in (None, forms))
 
     def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> PlainRead:
         """The plain changes of some lines, the places of the lines that are not plain, and what all tell of snapshots.
@@ -160,7 +161,7 @@ class PlainReader:
             begin = pool.submit if count > 1 else _at_once
             waiting: list[_Parsing] = []
             for changes, is_ours, others in blocks_of_changes:
-                gathered.others += others
+                gathered.others += others if self._dialects else [*others, *changes.places.tolist()]
                 gathered.is_mixed |= bool(is_ours.any()) and not is_ours.all()
                 begun = [self._begin(begin, part) for part in self._parts(changes, is_ours)]
                 self._finish(waiting, gathered)
@@ -180,7 +181,7 @@ class PlainReader:
 
     def _parts(self, changes: Changes, is_ours: npt.NDArray[np.bool_]) -> Iterator[_Part]:
         is_delete = changes.ops == DELETE
-        for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
+        for dialect, of_dialect in zip(self._dialects, (is_ours, ~is_ours), strict=False):
             for are_deletes, of_both in ((False, of_dialect & ~is_delete), (True, of_dialect & is_delete)):
                 if of_both.any():
                     yield _Part(dialect, changes.where(of_both), are_deletes)

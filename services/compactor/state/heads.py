@@ -26,6 +26,7 @@ from compactor.index import Fingerprints
 from compactor.plain import Line, Sights
 from compactor.plain.changes import NO_IMAGE, UNREADABLE, Changes, CommitTime, Lsn, Stated, changes_of
 from compactor.plain.columns import ColumnReader, column_masker, column_reader
+from compactor.plain.dialect import is_written_as_it_is
 
 PrintsOf = Callable[[Sequence[pa.ChunkedArray | pa.Array]], Fingerprints]
 Mask = npt.NDArray[np.bool_]
@@ -134,33 +135,34 @@ class HeadReader:
         key = [contract.column(name) for name in contract.key]
         names = [column.source_name for column in key]
         forms = forms_of_modes(contract, contract.producer).by_column
-        self._ours, self._stated = (
-            _Dialect(names, [column_reader(column, types.field(column.name).type, form(column)) for column in key])
+        ours, stated = (
+            [column_reader(column, types.field(column.name).type, form(column)) for column in key]
             for form in (lambda _: None, lambda column: forms[column.source_name])
         )
+        # Events from before a column of the key was renamed name it otherwise, or name two columns so.
+        is_told_by_name = not any(column.former_names for column in key) and all(map(is_written_as_it_is, names))
+        self._dialects = [_Dialect(names, readers) for readers in (ours, stated) if is_told_by_name]
+        # Of a text our publisher may say that it is not the placeholder which it equals; of a number it need not.
+        self._has_texts = any(reader.json_type != int | None for reader in ours)
         self._maskers = [column_masker(column, pii_key) for column in key]
         self._key_schema = pa.schema([types.field(name) for name in contract.key])
-        # Events from before a column of the key was renamed name it otherwise, or name two columns so.
-        self._is_renamed = any(column.former_names for column in key)
-        # Of a text our publisher may say that it is not the placeholder which it equals; of a number it need not.
-        self._has_texts = any(reader.json_type != int | None for reader in self._ours.readers)
         self._decoders: dict[tuple[str, str, str], Any] = {}
 
     def read(self, text: bytes, count: int) -> Heads | None:
         """The heads of all lines of an object, `count` of them; None where one of them is not our own publisher's, or
         is not simple.
         """
-        if self._is_renamed or (self._has_texts and SPELT in text):
+        if not self._dialects or (self._has_texts and SPELT in text):
             return None
         try:
             first = _FIRST_LINE.decode(text[: text.index(b"\n")]).event.source
             if not first.version.endswith(PUBLISHER_VERSION):
                 return None
-            stated, keys = Stated(), list[Any]()
+            ours, stated, keys = self._dialects[0], Stated(), list[Any]()
             befores, afters = list[msgspec.Raw](), list[msgspec.Raw]()
             for events in _events(self._decoder(first), text):
                 some_before, some_after = [event.before for event in events], [event.after for event in events]
-                keys += self._ours.keys(stated.add(events), some_before, some_after)
+                keys += ours.keys(stated.add(events), some_before, some_after)
                 befores += some_before
                 afters += some_after
         except UNREADABLE:
@@ -171,18 +173,18 @@ class HeadReader:
         which = np.flatnonzero(is_sound)
         if len(which) < count:
             keys = list(compress(keys, is_sound.tolist()))
-        return self._heads(changes, np.ones(count, np.bool_), [self._ours.found(which, keys)], [])
+        return self._heads(changes, np.ones(count, np.bool_), [ours.found(which, keys)], [])
 
     def read_lines(self, lines: Sequence[Line]) -> Heads:
         """The heads of some lines of whatever producers, looked at one by one."""
         changes, is_ours, others = changes_of(lines, 0, Sights.of_nothing(len(lines)))
         is_good = np.zeros(len(changes), np.bool_)
-        if not self._is_renamed:
+        if self._dialects:
             is_good[:] = [
                 not self._has_texts or SPELT not in bytes(lines[place].raw.event) for place in changes.places.tolist()
             ]
         found: list[Found] = []
-        for dialect, of_dialect in ((self._ours, is_ours), (self._stated, ~is_ours)):
+        for dialect, of_dialect in zip(self._dialects, (is_ours, ~is_ours), strict=False):
             if (which := np.flatnonzero(of_dialect & is_good)).size:
                 some = changes.take(which)
                 found.append(dialect.found(which, dialect.keys(some.ops, list(some.before), list(some.after))))
