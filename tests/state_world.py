@@ -202,7 +202,7 @@ def export_of(store: MemoryObjects, table: TableContract) -> Current:
 
 def rows_of(current: Current) -> dict[Any, tuple[Any, ...]]:
     """The rows by key, as `Source.expected` has them, after they were found to be in order."""
-    rows = current.rows.take(current.order).to_pylist()
+    rows = current.rows.to_pylist()
     assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
     found = {row["id"]: (row["nome"], row["bio"], row["cpf"], row["cdc_lsn"]) for row in rows}
     assert len(found) == len(rows)

@@ -56,7 +56,7 @@ def _beginning(raw: RawAsOf, contract: TableContract) -> Progress:
 def _as_text(current: Current, contract: TableContract) -> str:
     through = current.progress.valid_through
     lines = [
-        f"{contract.name}: {len(current.order):,} rows; raw lines: {current.lines:,}; keys folded: {current.folded:,}",
+        f"{contract.name}: {len(current.rows):,} rows; raw lines: {current.lines:,}; keys folded: {current.folded:,}",
         f"valid through {through.isoformat()}" if through else "valid through: nothing is proven yet",
     ]
     if current.keys_aside:
@@ -73,7 +73,7 @@ def _as_text(current: Current, contract: TableContract) -> str:
 def _as_json(current: Current, contract: TableContract) -> str:
     through = current.progress.valid_through
     document = {
-        "version": 1, "table": contract.name, "rows": len(current.order),
+        "version": 1, "table": contract.name, "rows": len(current.rows),
         "lines": current.lines, "folded": current.folded,
         "valid_through": through.isoformat() if through else None,
         "offsets": {shard: str(offset) for shard, offset in sorted(current.progress.offsets.items())},

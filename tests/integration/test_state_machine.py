@@ -37,7 +37,7 @@ class Exported(LakeMachine):
         except FatalFault as fault:
             self.outcomes[fault.what] += 1
             return
-        rows = found.rows.take(found.order)
+        rows = found.rows
         lake = self.pair().table.table.scan().to_arrow()
         # Columns that the lake has added by itself are in no contract, and those that wait for their values not in it.
         both = [name for name in rows.column_names if name in lake.column_names]

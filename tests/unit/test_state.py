@@ -48,7 +48,7 @@ def test_a_delete_and_a_create_of_one_key_at_one_position_leave_the_row(order: t
 def test_a_column_that_no_contract_names_makes_nothing_slow() -> None:
     new = [event("u", 9 + key, None, row(key) | {"apelido": "x"}) for key in range(200)]
     found = export_of(zone([event("c", 5, None, row(0))], new), TABLE)
-    assert (len(found.order), found.folded) == (200, 0)
+    assert (len(found.rows), found.folded) == (200, 0)
 
 
 def test_a_key_with_very_many_changes_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

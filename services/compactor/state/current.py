@@ -31,7 +31,7 @@ from compactor.lake.schema import history_schema, table_schema
 from compactor.plain import Line, PlainReader, PlainRows, noted_of_plain
 from compactor.progress import Progress
 from compactor.snapshot_end import closed_children
-from compactor.state.heads import HeadReader
+from compactor.state.heads import HeadReader, Mask
 from compactor.state.law import Donors, Highs, Law, are_among
 from compactor.state.newest import GONE, Changed, Newest
 from compactor.state.sights import Sighted, begins_anew, sighted
@@ -47,16 +47,15 @@ _TRIED_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The present rows, and what is to be told of them.
+    """The present rows in the order of their keys, and what is to be told of them.
 
-    `order` are the places of `rows` in the order of their keys. `progress` is how far raw comes, as the lake's table
-    would state it. `lines` is how many raw lines there are; `folded` are keys that the law decided; `keys_aside` those
-    whose newest change is set aside, so that their rows are of before it, and `aside` these faults by column and
-    reason; `rejected` are records of which not even the key could be read.
+    `progress` is how far raw comes, as the lake's table would state it. `lines` is how many raw lines there are;
+    `folded` are keys that the law decided; `keys_aside` those whose newest change is set aside, so that their rows are
+    of before it, and `aside` these faults by column and reason; `rejected` are records of which not even the key could
+    be read.
     """
 
     rows: pa.Table
-    order: pa.Array
     progress: Progress
     lines: int
     folded: int
@@ -125,10 +124,8 @@ class _Reading:
             self._law.fold(slow, self._lines_of(len(slow), lines), self._donors, floor)
         told = self._law.told
         self._check_columns(told.aside)
-        rows = self._rows(slow, floor)
-        order = pc.sort_indices(rows, [(name, "ascending") for name in self._zone.contract.key])
-        progress = replace(self._zone.progress, floor=floor)
-        return Current(rows, order, progress, lines, len(slow), told.keys_aside, told.aside, len(told.rejected))
+        rows, progress = self._rows(slow, floor), replace(self._zone.progress, floor=floor)
+        return Current(rows, progress, lines, len(slow), told.keys_aside, told.aside, len(told.rejected))
 
     # Reading
 
@@ -182,7 +179,7 @@ class _Reading:
         epoch, lsn, _ = change.position
         return (epoch, lsn) == (self._zone.progress.snapshot_epoch, LSN_OF_BACKFILL) and change.op != DELETE
 
-    def _note_reads_in(self, objects: Sequence[Opened], heads: Changed, is_read: npt.NDArray[np.bool_]) -> None:
+    def _note_reads_in(self, objects: Sequence[Opened], heads: Changed, is_read: Mask) -> None:
         """Take note of the newest snapshot's reads among some heads: those that can be read whole."""
         which = np.flatnonzero(is_read)
         if self._zone.progress.snapshot_epoch == FIRST_EPOCH or not len(which):
@@ -194,7 +191,7 @@ class _Reading:
         if told:
             self._reads.append(np.unique(self._law.prints_of(told).high))
 
-    def _note_reads(self, highs: Highs, is_read: npt.NDArray[np.bool_]) -> None:
+    def _note_reads(self, highs: Highs, is_read: Mask) -> None:
         """Take note of the keys that the newest snapshot has read, where they must be counted."""
         if self._zone.progress.snapshot_epoch != FIRST_EPOCH and is_read.any():
             self._reads.append(np.unique(highs[is_read]))
@@ -286,18 +283,32 @@ class _Reading:
             )
 
     def _rows(self, slow: Highs, floor: Position | None) -> pa.Table:
-        """All rows that live."""
-        live: list[pa.Table] = []
-        while self._parts:
-            rows, dead = self._parts.pop(), np.concatenate(self._dead.pop())  # let go one by one: memory is bounded so
-            is_live = np.ones(len(rows), np.bool_)
-            is_live[dead] = False
+        """All rows that live, in the order of their keys."""
+        of_law = self._law.told.rows
+        parts = [part.cast(self._schema) for part in (self._schema.empty_table(), *self._parts, *of_law)]
+        rows = pa.concat_tables(parts)
+        is_live = np.ones(len(rows), np.bool_)
+        of_parts = self._live(slow)
+        is_live[: len(of_parts)] = of_parts
+        if floor is not None:
+            is_live &= _is_not_below(rows, floor)
+        order = pc.sort_indices(rows, [(name, "ascending") for name in self._zone.contract.key]).to_numpy()
+        places, columns = pa.array(order[is_live[order]]), rows.columns[::-1]
+        del rows
+        for some in (parts, self._parts, of_law):
+            some.clear()  # each column is let go once its rows are taken: there are never two of all
+        return pa.Table.from_arrays([columns.pop().take(places) for _ in self._schema], schema=self._schema)
+
+    def _live(self, slow: Highs) -> Mask:
+        """Which rows of the parts are still the newest of their keys; of some keys the law decides."""
+        is_live = [np.empty(0, np.bool_)]
+        for rows, dead in zip(self._parts, self._dead, strict=True):
+            is_live.append(np.ones(len(rows), np.bool_))
+            is_live[-1][np.concatenate(dead)] = False
             if len(slow):
-                is_live &= ~are_among(self._prints_of([rows[name] for name in self._zone.contract.key]).high, slow)
-            live.append(rows if is_live.all() else rows.filter(pa.array(is_live)))
-        live += self._law.told.rows
-        rows = pa.concat_tables([self._schema.empty_table(), *(one.cast(self._schema) for one in live)])
-        return rows if floor is None else rows.filter(_is_not_below(rows, floor))
+                prints = self._prints_of([rows[name] for name in self._zone.contract.key])
+                is_live[-1] &= ~are_among(prints.high, slow)
+        return np.concatenate(is_live)
 
     def _learn_columns(self) -> None:
         """Learn where columns begin whose older rows have a stated value: for that all rows are read."""
@@ -313,11 +324,8 @@ class _Reading:
         return self._zone.store.get(schema_path(stream, schema_id)).decode()
 
 
-def _is_not_below(rows: pa.Table, floor: Position) -> pa.Array:
+def _is_not_below(rows: pa.Table, floor: Position) -> Mask:
     epochs, lsns, ordinals = (rows[name].to_numpy() for name in ("cdc_epoch", "cdc_lsn", "cdc_ordinal"))
     is_same_lsn = (epochs == floor.epoch) & (lsns == floor.lsn)
-    return pa.array(
-        (epochs > floor.epoch)
-        | ((epochs == floor.epoch) & (lsns > floor.lsn))
-        | (is_same_lsn & (ordinals >= floor.ordinal))
-    )
+    is_below = (epochs < floor.epoch) | ((epochs == floor.epoch) & (lsns < floor.lsn))
+    return np.asarray(~is_below & ~(is_same_lsn & (ordinals < floor.ordinal)), np.bool_)

@@ -29,6 +29,6 @@ def export(
         FatalFault: when raw alone does not tell the rows, or the file cannot be written or is there already.
     """
     current = current_state(contract, store, pii_key.secret, tell, begins)
-    tell(f"writing {len(current.order):,} rows")
+    tell(f"writing {len(current.rows):,} rows")
     write(current, path, identity(contract, pii_key.secret, pii_key.version))
     return current

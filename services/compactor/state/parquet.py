@@ -46,19 +46,17 @@ def write(current: Current, path: Path, made_by: Mapping[str, str]) -> None:
 
 
 def _write(current: Current, path: Path, properties: Mapping[str, str]) -> None:
-    schema = current.rows.schema.with_metadata({name: properties[name] for name in _STATED})
+    rows = current.rows.replace_schema_metadata({name: properties[name] for name in _STATED})
     with _unfinished(path) as file:
         with pq.ParquetWriter(
             file,
-            schema,
+            rows.schema,
             compression="zstd",
             compression_level=_LEVEL,
-            use_dictionary=_repetitive(current.rows),
-            write_statistics=_ordered(schema),
+            use_dictionary=_repetitive(rows),
+            write_statistics=_ordered(rows.schema),
         ) as writer:
-            for start in range(0, len(current.order), ROW_GROUP_ROWS):
-                rows = current.rows.take(current.order[start : start + ROW_GROUP_ROWS])
-                writer.write_table(rows.replace_schema_metadata(schema.metadata))
+            writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         file.flush()
         os.fsync(file.fileno())
 
