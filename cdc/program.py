@@ -10,13 +10,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import FrameType
 from typing import TypeVar
 
 from cdc import vitals
 from cdc.emf import Series, emitting
 from cdc.errors import CdcError, SettingsFault
 from cdc.settings import Settings, load
+from cdc.stopping import set_by_signals
 from cdc.telemetry import configure_logging, get_log, http_server
 
 T = TypeVar("T", bound=Settings)
@@ -42,9 +42,10 @@ def run_program(
     configure_logging(name, settings.log_level)
     vitals.STARTS.inc()
     vitals.watch_memory()
-    # Outermost, so that its last lines tell of a failure too.
-    with _metrics(name, settings, series):
-        code = _run(name, settings, body)
+    stop = threading.Event()
+    # Metrics around what is run, so that their last lines tell of a failure too.
+    with set_by_signals(stop, _tell), _metrics(name, settings, series):
+        code = _run(name, settings, body, stop)
         if code:
             vitals.FAILURES.inc()
     return code
@@ -57,16 +58,12 @@ def _metrics(name: str, settings: Settings, series: Sequence[Series]) -> Abstrac
     return emitting(both, name, settings.metrics_namespace, settings.metrics_period_seconds)
 
 
-def _run(name: str, settings: T, body: Callable[[T, threading.Event], None]) -> int:
+def _tell(one: signal.Signals) -> None:
+    get_log("cdc.program").info("stopping", signal=one.name)
+
+
+def _run(name: str, settings: T, body: Callable[[T, threading.Event], None], stop: threading.Event) -> int:
     log = get_log("cdc.program")
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
     try:
         with http_server(settings.http_host, settings.http_port, healthy=lambda: not stop.is_set()):
             log.info("started")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import random
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 import msgspec
@@ -20,6 +17,7 @@ from cdc.errors import CdcError
 from cdc.objects import S3Objects
 from cdc.program import EXIT_FATAL
 from cdc.settings import Source
+from cdc.stopping import set_by_signals
 from cdc_consumer.kafka.properties import ClientProperties
 from cdc_ops import replay_pace as pace
 from cdc_ops.replay_command import Plan, ReplaySettings
@@ -73,7 +71,7 @@ def execute(plan: Plan, settings: ReplaySettings, out: TextIO, err: TextIO) -> i
         note=lambda tally: resume.write(tally.reached) if resume else None,
         tell=lambda tally: _tell(err, f"{tally.records:,} records of {len(tally.objects):,} objects"),
     )
-    with _stopping_on_signals(clock.stop):
+    with set_by_signals(clock.stop):
         tally = player.play(_records(plan, store, left_over), reached)
     moved = 0
     if plan.resolves and tally.is_whole and store is not None:
@@ -156,19 +154,6 @@ def _open_target(target: Source | Path | None, clock: SystemClock, kafka: Client
     dice = random.Random()  # noqa: S311 - jitter only
     put = KinesisPutter(client, stream)
     return KinesisTarget(put, record_bytes_max(client, stream), dice, clock.seconds, clock.rest)
-
-
-@contextmanager
-def _stopping_on_signals(stop: threading.Event) -> Iterator[None]:
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tell(err: TextIO, text: str) -> None:
