@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cdc_publisher.rendering import PLACEHOLDER
 from sandbox.aws import Aws
 from sandbox.postgres import Postgres
 from sandbox.process import Command, Process
@@ -194,3 +195,63 @@ def wait_for_log(process: Process, event: str, times: int = 1) -> None:
         TIMEOUT_SECONDS,
         f"the publisher logs {event!r}",
     )
+
+
+def fold(found: list[StreamRecord]) -> dict[int, dict[str, Any]]:
+    """The table that the stream's events make, by position alone; unchanged TOASTed values stay what they were."""
+    versions: dict[int, list[tuple[int, int, dict[str, Any]]]] = {}
+    for arrival, record in enumerate(found):
+        if record.value is not None:
+            event = record.value
+            row = event["after"] or event["before"]
+            lsn = 0 if event["op"] == "r" else event["source"]["lsn"]
+            versions.setdefault(row["id"], []).append((lsn, arrival, event))
+    table = {}
+    for id_, events in versions.items():
+        current: dict[str, Any] | None = None
+        for _, _, event in sorted(events, key=lambda version: version[:2]):
+            before, current = current or {}, event["after"]
+            if current is not None:
+                current = {k: before[k] if v == PLACEHOLDER else v for k, v in current.items()}
+        if current is not None:
+            table[id_] = current
+    return table
+
+
+def slots(connection: psycopg.Connection) -> list[str]:
+    """The replication slots of a database."""
+    query = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() ORDER BY 1"
+    return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def is_active(connection: psycopg.Connection, slot: str) -> bool:
+    """Whether somebody reads a slot."""
+    query = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND active"
+    return connection.execute(query, [slot]).fetchone() is not None
+
+
+def source_rows(connection: psycopg.Connection) -> dict[int, tuple[Any, ...]]:
+    """Rows of the founding table by key: some columns of many types."""
+    rows = connection.execute('SELECT id, nome, saldo::text, bio, email FROM "Usuários"').fetchall()
+    return {row[0]: row for row in rows}
+
+
+def lake_rows(found: list[StreamRecord]) -> dict[int, tuple[Any, ...]]:
+    """The same columns as the stream's events make them."""
+    return {id_: (id_, r["nome"], r["saldo"], r["bio"], r["email"]) for id_, r in fold(found).items()}
+
+
+def assert_each_key_in_order(found: list[StreamRecord]) -> None:
+    """After dedupe by position, the streamed changes of each key lie in the order of their positions."""
+    for events in by_key(found).values():
+        positions = [e["source"]["lsn"] for e in events if e is not None and e["op"] not in {"r", "m"}]
+        firsts = list(dict.fromkeys(positions))
+        assert firsts == sorted(firsts)
+
+
+def finished(process: Process, postgres: Postgres, slot: str) -> None:
+    """Let the publisher confirm everything, and stop it."""
+    process.wait_until(
+        confirmed_past(postgres, current_lsn(postgres), slot), TIMEOUT_SECONDS, "the publisher has confirmed everything"
+    )
+    assert process.stop() == 0
