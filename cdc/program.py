@@ -16,7 +16,7 @@ from cdc import vitals
 from cdc.emf import Series, emitting
 from cdc.errors import CdcError, SettingsFault
 from cdc.settings import Settings, load
-from cdc.stopping import set_by_signals
+from cdc.stopping import heed_signals
 from cdc.telemetry import configure_logging, get_log, http_server
 
 T = TypeVar("T", bound=Settings)
@@ -43,8 +43,9 @@ def run_program(
     vitals.STARTS.inc()
     vitals.watch_memory()
     stop = threading.Event()
-    # Metrics around what is run, so that their last lines tell of a failure too.
-    with set_by_signals(stop, _tell), _metrics(name, settings, series):
+    heed_signals(stop, _tell)
+    # Around all that is run, so that its last lines tell of a failure too.
+    with _metrics(name, settings, series):
         code = _run(name, settings, body, stop)
         if code:
             vitals.FAILURES.inc()

@@ -15,7 +15,7 @@ from cdc.contract import parse_contract
 from cdc.errors import FatalFault
 from compactor.mask import fingerprint
 from compactor.pii_key import PiiKey
-from compactor.state import export
+from compactor.state import export, parquet
 from tests.raw_zone import MemoryObjects
 from tests.state_world import CONTRACT, KEY, SHARD, TABLE, Source, event, row, scatter, zone
 
@@ -46,6 +46,19 @@ def test_what_lets_a_reader_pass_over_groups_is_told_of_keys_and_of_what_has_an_
     told = {one.path_in_schema for one in map(group.column, range(group.num_columns)) if one.statistics}
     assert {"id", "cdc_lsn", "cdc_committed_at"} <= told
     assert not {"nome", "bio", "cpf"} & told
+
+
+def test_rows_go_from_group_to_group_in_the_order_of_their_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 7)
+    path = tmp_path / "t.parquet"
+    created = [event("c", 5 + key, None, row(key, f"n{key}")) for key in Random(3).sample(range(40), 40)]
+    deleted = [event("d", 100 + key, {"id": key}, None) for key in range(20)]
+    export(TABLE, zone(created[:25], created[25:], deleted), PII_KEY, path)
+    file = pq.ParquetFile(path)
+    assert [file.metadata.row_group(place).num_rows for place in range(file.num_row_groups)] == [7, 7, 6]
+    assert file.read()["nome"].to_pylist() == [f"n{key}" for key in range(20, 40)]
 
 
 def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ class PlainReader:
         forms = forms_of_modes(contract, contract.producer)
         self._held = held
         self._held_sets = HeldSets(held - self._names)
-        self._dialects: tuple[Dialect, ...] = ()
-        if all(map(is_written_as_it_is, self._names)):  # else no row is plain
+        self._dialects: tuple[Dialect, ...] = ()  # our publisher's and the stated one; without them no row is plain
+        if all(map(is_written_as_it_is, self._names)):
             self._dialects = tuple(Dialect(contract, history, of, self._held_sets.held) for of in (None, forms))
 
     def read(self, lines: Sequence[Line], held: frozenset[str] = frozenset()) -> PlainRead:

@@ -284,31 +284,38 @@ class _Reading:
 
     def _rows(self, slow: Highs, floor: Position | None) -> pa.Table:
         """All rows that live, in the order of their keys."""
-        of_law = self._law.told.rows
+        of_parts, of_law = self._live(slow), self._law.told.rows
         parts = [part.cast(self._schema) for part in (self._schema.empty_table(), *self._parts, *of_law)]
         rows = pa.concat_tables(parts)
         is_live = np.ones(len(rows), np.bool_)
-        of_parts = self._live(slow)
         is_live[: len(of_parts)] = of_parts
         if floor is not None:
             is_live &= _is_not_below(rows, floor)
-        order = pc.sort_indices(rows, [(name, "ascending") for name in self._zone.contract.key]).to_numpy()
-        places, columns = pa.array(order[is_live[order]]), rows.columns[::-1]
+        live = pa.array(np.flatnonzero(is_live))
+        keys = rows.select(self._zone.contract.key).take(live)
+        places = live.take(pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names]))
+        columns = rows.columns[::-1]
         del rows
         for some in (parts, self._parts, of_law):
             some.clear()  # each column is let go once its rows are taken: there are never two of all
         return pa.Table.from_arrays([columns.pop().take(places) for _ in self._schema], schema=self._schema)
 
     def _live(self, slow: Highs) -> Mask:
-        """Which rows of the parts are still the newest of their keys; of some keys the law decides."""
-        is_live = [np.empty(0, np.bool_)]
-        for rows, dead in zip(self._parts, self._dead, strict=True):
-            is_live.append(np.ones(len(rows), np.bool_))
-            is_live[-1][np.concatenate(dead)] = False
+        """Which rows of the parts are still the newest of their keys; of some keys the law decides. Parts of which few
+        are leave the others behind at once.
+        """
+        told = [np.empty(0, np.bool_)]
+        for place, (rows, dead) in enumerate(zip(self._parts, self._dead, strict=True)):
+            is_live = np.ones(len(rows), np.bool_)
+            is_live[np.concatenate(dead)] = False
             if len(slow):
                 prints = self._prints_of([rows[name] for name in self._zone.contract.key])
-                is_live[-1] &= ~are_among(prints.high, slow)
-        return np.concatenate(is_live)
+                is_live &= ~are_among(prints.high, slow)
+            if 2 * np.count_nonzero(is_live) < len(rows):
+                self._parts[place] = rows.filter(pa.array(is_live))
+                is_live = np.ones(len(self._parts[place]), np.bool_)
+            told.append(is_live)
+        return np.concatenate(told)
 
     def _learn_columns(self) -> None:
         """Learn where columns begin whose older rows have a stated value: for that all rows are read."""

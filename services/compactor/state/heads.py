@@ -141,7 +141,7 @@ class HeadReader:
         )
         # Events from before a column of the key was renamed name it otherwise, or name two columns so.
         is_told_by_name = not any(column.former_names for column in key) and all(map(is_written_as_it_is, names))
-        self._dialects = [_Dialect(names, readers) for readers in (ours, stated) if is_told_by_name]
+        self._dialects = [_Dialect(names, readers) for readers in (ours, stated) if is_told_by_name]  # both, or none
         # Of a text our publisher may say that it is not the placeholder which it equals; of a number it need not.
         self._has_texts = any(reader.json_type != int | None for reader in ours)
         self._maskers = [column_masker(column, pii_key) for column in key]

@@ -108,7 +108,8 @@ data "aws_iam_policy_document" "consumer" {
   }
 }
 
-# --- what every program needs that makes tokens of the lake's columns
+# --- what every program needs that makes tokens of the lake's columns: the masking key, and the key that it and all files are
+# encrypted with. A statement of the same name in a document that takes this one up would silently stand in its place.
 
 data "aws_iam_policy_document" "masks" {
   statement {
@@ -117,7 +118,7 @@ data "aws_iam_policy_document" "masks" {
     resources = [var.secrets.pii_key]
   }
   statement {
-    sid       = "Key"
+    sid       = "KeyOfFilesAndSecrets"
     actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
     resources = [var.key_arn]
     condition {

@@ -74,6 +74,16 @@ data "aws_iam_policy_document" "query" {
   }
 }
 
+# For those who look after the service: denied outright, so that no further policy, attached in haste, allows it.
+data "aws_iam_policy_document" "never_by_hand" {
+  statement {
+    sid       = "NeverByHand"
+    effect    = "Deny"
+    actions   = ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"]
+    resources = [for arn in [var.buckets.raw, var.buckets.quarantine, var.buckets.lake] : "${arn}/*"]
+  }
+}
+
 # Raw is denied outright, so that no further policy, attached in haste, opens it.
 data "aws_iam_policy_document" "reader" {
   for_each                = var.readers
@@ -111,14 +121,4 @@ resource "aws_iam_role_policy" "reader" {
   name     = "reader"
   role     = aws_iam_role.reader[each.key].id
   policy   = data.aws_iam_policy_document.reader[each.key].json
-}
-
-# For those who may reach the buckets' names or logs: denied outright, so that no further policy, attached in haste, allows it.
-data "aws_iam_policy_document" "never_by_hand" {
-  statement {
-    sid       = "NeverByHand"
-    effect    = "Deny"
-    actions   = ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"]
-    resources = [for arn in [var.buckets.raw, var.buckets.quarantine, var.buckets.lake] : "${arn}/*"]
-  }
 }
