@@ -275,6 +275,8 @@ class TableCompactor:
             _LOG.info("vanished rows deleted", table=name, epoch=end.epoch, rows=len(plain.history))
             metrics.VANISHED.labels(name).inc(len(plain.history))
             return True
+        if self._snapshot_end.spares(end, self._index):
+            return False
         progress = settled(before)
         swept = Merged([], {}, {}, [], 0, progress.floor, is_truncated=progress.floor != before.floor)
         self._commit_table(swept, None, self._index, progress)

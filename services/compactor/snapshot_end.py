@@ -14,6 +14,7 @@ from cdc.objects import ObjectStore
 from cdc.telemetry import get_log
 from compactor.chain import Shard, new_links, read_record
 from compactor.epochs import EpochKeeper
+from compactor.index import RowIndex
 from compactor.lake.pair import TablePair
 from compactor.progress import Progress
 from compactor.vanished import is_merged
@@ -70,11 +71,23 @@ class SnapshotEnd:
         if missing <= 0:
             self._counted_epoch = end.epoch
             return True
+        self._tell_missing(end, missing)
+        return False
+
+    def spares(self, end: EpochEnd, index: RowIndex) -> bool:
+        """Whether rows of older epochs are left once the vanished ones are deleted: those of keys of which something is
+        set aside since the snapshot, perhaps its read. They stay as they were, and the snapshot waits for it.
+        """
+        left = index.count_of_older_epochs(end.epoch)
+        if left:
+            self._tell_missing(end, left)
+        return left > 0
+
+    def _tell_missing(self, end: EpochEnd, missing: int) -> None:
         hint = "look into the quarantine: a row that was read, but not merged, must not be taken for deleted"
         _LOG.error(
             "reads of a snapshot are missing", table=self._table, epoch=end.epoch, missing=missing, hint=hint
         )  # fmt: skip
-        return False
 
 
 def closed_children(store: ObjectStore, ends: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

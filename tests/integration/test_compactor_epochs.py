@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from cdc.epoch import read_epochs
+from cdc.epoch import OPERATOR, EpochEnd, EpochStart, read_epochs, record_end, record_start
+from cdc.errors import FatalFault
 from cdc.raw import SnapshotWord
 from compactor.lake.pair import TablePair
+from compactor.state import current_state
 from tests.compactor_world import World, change, crash, proven, put
 from tests.raw_zone import ShardWriter, at
 
@@ -227,6 +229,31 @@ def test_rows_stay_while_reads_of_the_snapshot_are_missing(world: World) -> None
     put(shard, world.contract, marks=[word("second", shard, reads=2)])
     world.merge()
     assert world.rows() == {1: ("b", "y", 0), 2: ("a", "x", 101)}
+
+
+def test_a_row_whose_read_is_set_aside_stays_as_it_was_and_the_snapshot_waits_for_it(world: World) -> None:
+    """An operator's epoch: nobody knows how many rows the snapshot has read."""
+    shard, table = world.shard(), world.contract.name
+    put(shard, world.contract, *(change("c", 100 + key, key, "a", "x") for key in (1, 2, 3)), seconds=200)
+    world.merge()
+    first = shard.upto
+    unreadable = change("r", 0, 2, "NOME", "y").replace(b'"NOME"', b"[]")
+    put(shard, world.contract, change("r", 0, 1, "b", "y"), unreadable, seconds=300)
+    own = f"{shard.stream}/{shard.shard}"
+    record_start(world.raw, EpochStart(table, 2, {own: str(first + 1)}, (), origin=OPERATOR))
+    record_end(world.raw, EpochEnd(table, 2, {own: str(shard.upto)}, at(300)))
+    for _ in range(2):
+        world.merge()
+        assert world.rows() == {1: ("b", "y", 0), 2: ("a", "x", 102)}
+        assert property_of(world, "cdc.valid-through") == proven(200)
+        with pytest.raises(FatalFault, match="of 1 rows from before the newest snapshot"):
+            current_state(world.contract, world.raw, b"k" * 32)
+        world.restart()
+    put(shard, world.contract, change("r", 0, 2, "c", "z"), seconds=400)
+    world.merge()
+    assert world.rows() == {1: ("b", "y", 0), 2: ("c", "z", 0)}
+    assert property_of(world, "cdc.valid-through") == proven(400)
+    assert epochs_of(world)[2, 3] == {"d"}
 
 
 def test_a_stream_made_anew_no_longer_holds_valid_through(world: World) -> None:

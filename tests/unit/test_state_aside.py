@@ -9,7 +9,7 @@ import pytest
 from cdc.contract import parse_contract
 from cdc.epoch import EpochEnd, EpochStart, record_end, record_start
 from cdc.errors import FatalFault
-from tests.raw_zone import at
+from tests.raw_zone import MemoryObjects, at
 from tests.state_world import CONTRACT, SHARD, TABLE, event, export_of, names, row, rows_of, zone
 
 
@@ -87,8 +87,31 @@ def test_what_a_whole_snapshot_has_not_found_counts_no_longer(odd: dict[str, Any
 
 
 def test_a_read_of_the_newest_snapshot_that_was_set_aside_counts() -> None:
-    store = zone([event("c", 5, None, row(1, "old"))], [event("r", 1, None, set_aside())])
-    record_start(store, EpochStart("t", 2, {SHARD: "2"}, (), origin="s2"))
-    record_end(store, EpochEnd("t", 2, {SHARD: "2"}, at(0), 1, origin="s2"))
-    found = export_of(store, TABLE)
+    found = export_of(with_snapshot([event("c", 5, None, row(2))], [event("r", 1, None, set_aside())]), TABLE)
     assert (rows_of(found), found.keys_aside) == ({}, 1)
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        [event("r", 1, None, set_aside())],
+        [event("r", 1, None, set_aside()), event("u", 7, None, set_aside())],
+        [event("r", 1, None, row(2)), event("c", 7, None, set_aside())],
+    ],
+)
+def test_a_row_from_before_the_newest_snapshot_is_not_taken_for_gone_where_all_since_is_set_aside(
+    since: list[bytes],
+) -> None:
+    before = [event("c", 5, None, row(1, "old"))]
+    with pytest.raises(FatalFault, match="of 1 rows from before the newest snapshot all that came since is set aside"):
+        export_of(with_snapshot(before, since), TABLE)
+    assert names(with_snapshot(before, [*since, event("u", 9, None, row(1, "new"))]))[1] == "new"
+
+
+def with_snapshot(before: list[bytes], since: list[bytes]) -> MemoryObjects:
+    """What was before a snapshot that begins a second epoch, and its one read with what came since."""
+    store = zone(before, since)
+    upto = str(len(before) + len(since))
+    record_start(store, EpochStart("t", 2, {SHARD: str(len(before) + 1)}, (), origin="s2"))
+    record_end(store, EpochEnd("t", 2, {SHARD: upto}, at(0), 1, origin="s2"))
+    return store

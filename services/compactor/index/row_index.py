@@ -193,6 +193,11 @@ class RowIndex:
             rows.append(run.entries.row[older])
         return self._places(np.concatenate(files), np.concatenate(rows))
 
+    def count_of_older_epochs(self, epoch: int) -> int:
+        """How many live rows are of an epoch before this one."""
+        runs = (run.entries for run in (self._great, self._recent))
+        return sum(int(np.count_nonzero((some.file >= 0) & (some.epoch < epoch))) for some in runs)
+
     @staticmethod
     def _swept(run: Run, floor: Position, but: Fingerprints) -> npt.NDArray[np.bool_]:
         below = _is_below(run.entries, floor) & (run.entries.file >= 0)

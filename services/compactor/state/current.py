@@ -124,6 +124,7 @@ class _Reading:
             self._law.fold(slow, self._lines_of(len(slow), lines), self._donors, floor)
         told = self._law.told
         self._check_columns(told.aside)
+        self._check_reads(told.keys_below)
         rows, progress = self._rows(slow, floor), replace(self._zone.progress, floor=floor)
         return Current(rows, progress, lines, len(slow), told.keys_aside, told.aside, len(told.rejected))
 
@@ -280,6 +281,15 @@ class _Reading:
                 where=self._zone.contract.name,
                 hint="if they were added later, state valueBeforeAdded or use `cdc rebuild`; if they were renamed, "
                 "state formerNames; if they were dropped, take them out of the contract",
+            )
+
+    def _check_reads(self, keys_below: int) -> None:
+        """Refuse where rows from before the newest snapshot may be there or gone: what came since is set aside."""
+        if keys_below:
+            raise FatalFault(
+                f"of {keys_below} rows from before the newest snapshot all that came since is set aside",
+                where=self._zone.contract.name,
+                hint="these rows cannot be told from those that are gone: look into the quarantine; see docs/epochs.md",
             )
 
     def _rows(self, slow: Highs, floor: Position | None) -> pa.Table:

@@ -76,11 +76,13 @@ class Donors:
 @dataclass(slots=True)
 class Told:
     """What the law found: rows; how many keys have a newest change that is set aside, and these faults by column and
-    reason; the records of which not even the key could be read (shard, sequence number, sub-number).
+    reason; how many of these have a row from below the floor; the records of which not even the key could be read
+    (shard, sequence number, sub-number).
     """
 
     rows: list[pa.Table] = field(default_factory=list)
     keys_aside: int = 0
+    keys_below: int = 0
     aside: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejected: set[tuple[str, int, int]] = field(default_factory=set)
 
@@ -181,7 +183,7 @@ class Law:
         merged = self._merged([*self._changes.confirmed(changes), *self._truncates.values()])
         rows = [table_row(state) for _, state in self._own(merged.rows, own)]
         self.told.rows.append(pa.Table.from_pylist(rows, self._schema))
-        self._tell_set_aside(merged.history, own, floor or _NEVER)
+        self._tell_set_aside(merged, own, floor or _NEVER)
 
     def _own(self, by_key: Mapping[Key, _T], own: Highs) -> list[tuple[Key, _T]]:
         """Those of some keys."""
@@ -238,11 +240,11 @@ class Law:
         changes = self.read(lines[place] for place in sorted(places))
         return list(compress(changes, are_among(self.prints_of(changes).high, wanted).tolist()))
 
-    def _tell_set_aside(self, history: Iterable[Change], own: Highs, floor: Position) -> None:
+    def _tell_set_aside(self, merged: Merged, own: Highs, floor: Position) -> None:
         """Tell of the changes that were set aside, are newer than all others of their keys and not below the floor."""
         newest: dict[Key, Position] = {}
         aside: dict[Key, list[Change]] = {}
-        for change in history:
+        for change in merged.history:
             if not change.faults:
                 newest[change.key] = max(change.position, newest.get(change.key, _NEVER))
             elif change.position >= floor:
@@ -252,6 +254,9 @@ class Law:
                 fault for change in changes if change.position > newest.get(key, _NEVER) for fault in change.faults
             ]
             self.told.keys_aside += bool(faults)
+            row = merged.rows.get(key)
+            is_below = row is not None and row.position is not None and row.position < floor
+            self.told.keys_below += bool(faults) and is_below
             self.told.aside.update({(fault.where, fault.reason) for fault in faults})
 
 
