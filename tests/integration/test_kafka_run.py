@@ -117,8 +117,10 @@ def test_a_worker_that_hangs_is_replaced_and_finds_its_way_back(scene: KafkaScen
     first.signal(signal.SIGCONT)
 
     def is_back() -> bool:
+        """It was told that its partitions are lost, or go: the client says either, by which it notices first."""
         told = [line["event"] for line in scene.log(first)]
-        return "partitions lost" in told and "partitions assigned" in told[told.index("partitions lost") :]
+        left = min((told.index(event) for event in ("partitions lost", "partitions go") if event in told), default=None)
+        return left is not None and "partitions assigned" in told[left:]
 
     wait_until(is_back, PATIENCE_SECONDS, "the first worker is in the group again", poll_seconds=0.2)
     scene.write(*map(event, range(60, 90)))
