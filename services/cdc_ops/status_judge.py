@@ -84,8 +84,8 @@ def _table_notes(table: TableStatus) -> Iterator[Finding]:
         what = "no heartbeat of the source has passed through every shard yet: how complete the table is, is unproven"
         yield Finding("unproven", table.name, what, "see docs/adr/0005 for what the producer must send")
     if not table.is_snapshot_settled:
-        what = f"the snapshot of epoch {table.epoch} is not known to be complete: valid-through stands still"
-        yield Finding("snapshot-open", table.name, what, "see docs/epochs.md")
+        what = f"the snapshot of epoch {table.epoch} is not known to be merged whole: valid-through stands still"
+        yield Finding("snapshot-open", table.name, what, "is something of it in the quarantine? See docs/epochs.md")
     for column in table.held_columns:
         yield Finding(
             "held-column", table.name, f"{column} arrives, but the contract does not name it", "name it there"

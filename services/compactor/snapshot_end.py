@@ -71,7 +71,10 @@ class SnapshotEnd:
         if missing <= 0:
             self._counted_epoch = end.epoch
             return True
-        self._tell_missing(end, missing)
+        hint = "look into the quarantine: a row that was read, but not merged, must not be taken for deleted"
+        _LOG.error(
+            "reads of a snapshot are missing", table=self._table, epoch=end.epoch, missing=missing, hint=hint
+        )  # fmt: skip
         return False
 
     def spares(self, end: EpochEnd, index: RowIndex) -> bool:
@@ -80,14 +83,10 @@ class SnapshotEnd:
         """
         left = index.count_of_older_epochs(end.epoch)
         if left:
-            self._tell_missing(end, left)
+            hint = "mend what is in the quarantine and replay it, or correct or delete these rows at the source"
+            told = {"table": self._table, "epoch": end.epoch, "rows": left, "hint": hint}
+            _LOG.error("rows wait for what is set aside of a snapshot", **told)
         return left > 0
-
-    def _tell_missing(self, end: EpochEnd, missing: int) -> None:
-        hint = "look into the quarantine: a row that was read, but not merged, must not be taken for deleted"
-        _LOG.error(
-            "reads of a snapshot are missing", table=self._table, epoch=end.epoch, missing=missing, hint=hint
-        )  # fmt: skip
 
 
 def closed_children(store: ObjectStore, ends: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
