@@ -20,6 +20,7 @@ from compactor.lake import commit, landing, pair
 from compactor.lake.pair import TablePair
 from compactor.plain import block, dialect, winners
 from compactor.plain import reader as plain_reader
+from compactor.snapshot_end import SnapshotEnd
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 _decode = importlib.import_module("cdc.debezium.decode")  # the package has a function of that name
@@ -239,6 +240,7 @@ def vanished_rows_are_left(patches: pytest.MonkeyPatch) -> None:
     """Row 6: what a new snapshot did not find stays."""
     sweep, below = RowIndex.sweep, RowIndex.rows_below
     patches.setattr(compactor, "deletes", lambda *_: None)
+    patches.setattr(SnapshotEnd, "spares", lambda *_: False)
     patches.setattr(RowIndex, "rows_below", lambda index, floor, but: below(index, floor, but) if floor.lsn else {})
     patches.setattr(RowIndex, "sweep", lambda index, floor, but: sweep(index, floor, but) if floor.lsn else None)
 
